@@ -1,0 +1,193 @@
+"""Read a policy file, check it whole, resolve its names; or refuse it with file and path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+
+from dragoman.catalog import ProviderRow, provider_rows
+from dragoman.config.policy import Caller, Model, Policy, Provider, Target
+from dragoman.config.schema import File, KeySource, ModelEntry, ProviderEntry
+from dragoman.dialects.registry import provider_dialect
+from dragoman.errors import ConfigError
+
+DEFAULT_RUN_DIR = "/run/dragoman"
+_DEFAULTS = "default.yaml"
+
+
+def load(path: str | None, environment: Mapping[str, str] = os.environ) -> Policy:
+    """The policy at `path`, or the embedded defaults. Raises `ConfigError`."""
+    if path is None:
+        text = resources.files(__package__).joinpath(_DEFAULTS).read_text(encoding="utf-8")
+        return parse(text, f"embedded {_DEFAULTS}", environment)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path, "$", f"cannot be read: {error}") from error
+    return parse(text, path, environment)
+
+
+def parse(text: str, source: str, environment: Mapping[str, str]) -> Policy:
+    """The policy that `text` says. `environment` is only asked which keys are there."""
+    file = _read(text, source)
+    return _Resolver(source, environment).policy(file)
+
+
+def _read(text: str, source: str) -> File:
+    try:
+        document: object = yaml.load(text, Loader=yaml.CSafeLoader)
+        return msgspec.convert(document, File)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "$"
+        raise ConfigError(source, where, "is not YAML") from error
+    except (msgspec.ValidationError, RecursionError) as error:
+        problem, _, path = str(error).partition(" - at `")
+        raise ConfigError(source, path.rstrip("`") or "$", problem) from error
+
+
+class _Resolver:
+    """Turns a `File` into a `Policy`; every complaint carries the path it is about."""
+
+    def __init__(self, source: str, environment: Mapping[str, str]) -> None:
+        self._source = source
+        self._environment = environment
+        self._left_out: set[str] = set()
+
+    def policy(self, file: File) -> Policy:
+        providers = self._providers(file.providers)
+        models = {name: self._model(name, entry, providers) for name, entry in file.models.items()}
+        served = {n: m for n, m in models.items() if m.targets or file.models[n].route == "envoy"}
+        return Policy(
+            source=self._source,
+            callers=self._callers(file),
+            providers=providers,
+            models=served,
+            listener=file.listener,
+            admin=file.admin,
+            run_dir=file.run_dir or DEFAULT_RUN_DIR,
+            workers=file.workers,
+            limits=file.limits,
+            timeouts=file.timeouts,
+            native=file.native,
+            ledger=file.ledger,
+            store=file.store,
+            simulator=file.simulator,
+        )
+
+    def _refuse(self, path: str, problem: str) -> ConfigError:
+        return ConfigError(self._source, path, problem)
+
+    def _callers(self, file: File) -> dict[str, Caller]:
+        callers: dict[str, Caller] = {}
+        for name, entry in file.callers.items():
+            for i, digest in enumerate(entry.keys):
+                if digest in callers:
+                    problem = f"this key already belongs to {callers[digest].name}"
+                    raise self._refuse(f"$.callers.{name}.keys[{i}]", problem)
+                callers[digest] = Caller(name=name, models=tuple(entry.models))
+        return callers
+
+    def _providers(self, entries: dict[str, ProviderEntry]) -> dict[str, Provider]:
+        providers: dict[str, Provider] = {}
+        for name, entry in entries.items():
+            provider = self._provider(name, entry)
+            if provider is None:
+                self._left_out.add(name)
+            else:
+                providers[name] = provider
+        return providers
+
+    def _provider(self, name: str, entry: ProviderEntry) -> Provider | None:
+        path = f"$.providers.{name}"
+        row = provider_rows().get(entry.kind or name)
+        if row is None:
+            known = ", ".join(provider_rows())
+            raise self._refuse(f"{path}.kind", f"no such provider; the catalogue has {known}")
+        key = self._key(entry, row, path)
+        if key is not None and not self._is_there(key):
+            if entry.optional:
+                return None
+            missing = f"variable {key.env} is not set" if key.env else f"no file {key.file}"
+            raise self._refuse(f"{path}.key", missing)
+        host, port, tls = self._address(entry.url or row.url, path)
+        return Provider(
+            name=name,
+            dialect=provider_dialect(row.dialect, row.quirks),
+            host=host,
+            port=port,
+            tls=tls,
+            path=entry.path or row.path,
+            headers=row.headers,
+            key=key,
+            key_header=row.key_header,
+            key_prefix=row.key_prefix,
+            include_usage=bool(row.quirks.get("include_usage", True)),
+        )
+
+    def _key(self, entry: ProviderEntry, row: ProviderRow, path: str) -> KeySource | None:
+        if entry.key is None:
+            return KeySource(env=row.key_env) if row.key_env else None
+        if (entry.key.env is None) == (entry.key.file is None):
+            raise self._refuse(f"{path}.key", "give either env or file")
+        return entry.key
+
+    def _is_there(self, key: KeySource) -> bool:
+        if key.env is not None:
+            return bool(self._environment.get(key.env))
+        return Path(cast("str", key.file)).is_file()
+
+    def _address(self, url: str | None, path: str) -> tuple[str, int, bool]:
+        """Host, port and whether TLS is spoken."""
+        if url is None:
+            raise self._refuse(f"{path}.url", "this provider has no address of its own: give one")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise self._refuse(f"{path}.url", f"is not a URL: {error}") from error
+        whole = parts.path in ("", "/") and not parts.query and not parts.username
+        if parts.scheme not in ("http", "https") or not parts.hostname or not whole:
+            raise self._refuse(f"{path}.url", "expected http(s)://host[:port] and nothing more")
+        tls = parts.scheme == "https"
+        return parts.hostname, port or (443 if tls else 80), tls
+
+    def _model(self, name: str, entry: ModelEntry, providers: Mapping[str, Provider]) -> Model:
+        path = f"$.models.{name}"
+        if (entry.route == "envoy") == bool(entry.targets):
+            raise self._refuse(path, "give targets, or route: envoy without any")
+        targets = tuple(
+            Target(
+                provider=target.provider,
+                model=target.model,
+                weight=target.weight,
+                priority=i if target.priority is None else target.priority,
+            )
+            for i, target in enumerate(entry.targets)
+            if self._is_served(target.provider, providers, f"{path}.targets[{i}]")
+        )
+        self._check_targets(name, entry, targets, path)
+        return Model(name=name, targets=targets, clamp=entry.clamp)
+
+    def _check_targets(
+        self, name: str, entry: ModelEntry, targets: tuple[Target, ...], path: str
+    ) -> None:
+        if not name.endswith("*") and any("*" in t.model for t in targets):
+            raise self._refuse(path, "a target's `*` needs a model name that ends in `*`")
+        priorities = [i if t.priority is None else t.priority for i, t in enumerate(entry.targets)]
+        for i, target in enumerate(entry.targets):
+            if target.weight != 1 and priorities.count(priorities[i]) == 1:
+                problem = "has no effect: no other target has this priority"
+                raise self._refuse(f"{path}.targets[{i}].weight", problem)
+
+    def _is_served(self, provider: str, providers: Mapping[str, Provider], path: str) -> bool:
+        if provider not in providers and provider not in self._left_out:
+            raise self._refuse(f"{path}.provider", f"no provider {provider} in this file")
+        return provider in providers

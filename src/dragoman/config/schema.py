@@ -1,0 +1,139 @@
+"""The shape of `dragoman.yaml`, exactly as written. An unknown key is refused.
+
+The resolved form that the rest of the program uses is `config.policy`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Address(_Section, frozen=True, kw_only=True):
+    """Where a listener binds."""
+
+    port: Port
+    address: str = "127.0.0.1"
+
+
+class Limits(_Section, frozen=True, kw_only=True):
+    """Sizes above which a body is refused: requests with 413, upstream answers with 502."""
+
+    request_body_bytes: Annotated[int, msgspec.Meta(ge=1024, le=2**30)] = 32 * 2**20
+    response_body_bytes: Annotated[int, msgspec.Meta(ge=1024, le=2**30)] = 32 * 2**20
+
+
+class Timeouts(_Section, frozen=True, kw_only=True):
+    """All in seconds."""
+
+    connect_seconds: Seconds = 5
+    first_byte_seconds: Seconds = 120
+    """One attempt's limit until its first byte; then the next target is tried."""
+    idle_seconds: Seconds = 300
+    """Longest silence inside an answer that has begun."""
+    service_seconds: Seconds = 10
+    """How long Envoy waits for one reply of the Python service."""
+    drain_seconds: Seconds = 30
+    """How long open requests may finish after SIGTERM."""
+
+
+class Native(_Section, frozen=True, kw_only=True):
+    """Envoy features marked alpha or slow to arrive in older builds; off = Python does the work."""
+
+    usage: bool = True
+    strip_usage: bool = True
+
+
+class Ledger(_Section, frozen=True, kw_only=True):
+    """Where the entry a request goes, one JSON line each. `-` is standard error."""
+
+    path: str = "-"
+
+
+class Simulator(_Section, frozen=True, kw_only=True):
+    """The built-in provider simulator, started by `dragoman up` on the loopback."""
+
+    port: Port = 10900
+
+
+class Store(_Section, frozen=True, kw_only=True):
+    """Shared state. No `url`: the supervisor starts an embedded server in `directory`."""
+
+    url: str | None = None
+    directory: str | None = None
+    """Where the embedded server keeps its append-only file; None: beside the sockets."""
+
+
+class KeySource(_Section, frozen=True, kw_only=True):
+    """Where Envoy finds a provider's key. Exactly one of the two is given."""
+
+    env: str | None = None
+    file: str | None = None
+
+
+class ProviderEntry(_Section, frozen=True, kw_only=True):
+    """A provider in use. What is not said comes from the catalogue's row."""
+
+    kind: str | None = None
+    """The catalogue row; None: the row of the same name."""
+    url: str | None = None
+    path: str | None = None
+    key: KeySource | None = None
+    optional: bool = False
+    """Left out, with the targets on it, when its key is not there; otherwise that is an error."""
+
+
+class TargetEntry(_Section, frozen=True, kw_only=True):
+    """One place a model may be served. Targets of one priority share by weight."""
+
+    provider: Name
+    model: str
+    weight: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    priority: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    """Lower is tried first. None: its position, so that a plain list is an ordered fallback."""
+
+
+class ModelEntry(_Section, frozen=True, kw_only=True):
+    """A public model: its targets, or `route: envoy` where the operator's own routes choose."""
+
+    targets: list[TargetEntry] = []
+    route: Literal["policy", "envoy"] = "policy"
+    clamp: bool = False
+    """Values out of an upstream's range are moved to the nearest bound and reported, not refused."""
+
+
+class CallerEntry(_Section, frozen=True, kw_only=True):
+    """Who may call. `models` are public names; `*` at the end matches any rest."""
+
+    keys: Annotated[list[Digest], msgspec.Meta(min_length=1)]
+    """SHA-256 digests of the keys, in hexadecimal (`dragoman digest` prints one)."""
+    models: list[str] = ["*"]
+
+
+class File(_Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    callers: dict[Name, CallerEntry]
+    providers: dict[Name, ProviderEntry]
+    models: dict[str, ModelEntry]
+    listener: Address = Address(port=10000)
+    admin: Address = Address(port=9901)
+    run_dir: str | None = None
+    """Folder of the sockets. None: a fresh one a start."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    native: Native = Native()
+    ledger: Ledger = Ledger()
+    store: Store = Store()
+    simulator: Simulator | None = None

@@ -1,0 +1,136 @@
+"""Every error a client, an operator or a provider can act on.
+
+Each class says whose fault it is by its HTTP `status`; a dialect gives it the shape its clients
+expect. Anything else that escapes is a bug of ours and is answered as a bare `DragomanError`.
+"""
+
+from __future__ import annotations
+
+
+class DragomanError(Exception):
+    """Base of the tree. Its text is shown to the client, so it never holds a secret or a prompt."""
+
+    status = 500
+    """HTTP status the client sees."""
+    code = "internal_error"
+    """Stable machine-readable word, the same in every dialect."""
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+        """JSON path in the client's body, such as `$.messages[0].role`; None if no one place is."""
+
+
+class InvalidRequest(DragomanError):
+    """The client's body breaks its own dialect at `path`."""
+
+    status = 400
+    code = "invalid_request"
+
+    def __init__(self, path: str, expected: str) -> None:
+        super().__init__(f"{path}: expected {expected}", path=path)
+
+
+class InvalidJson(DragomanError):
+    """The client's body is not JSON that can be read: syntax, encoding, depth or a wild number."""
+
+    status = 400
+    code = "invalid_json"
+
+
+class Unrepresentable(DragomanError):
+    """The upstream's dialect has no way to say what stands at `path`, and it carries meaning."""
+
+    status = 400
+    code = "unsupported_by_upstream"
+
+    def __init__(self, path: str, dialect: str, why: str = "") -> None:
+        reason = f": {why}" if why else ""
+        super().__init__(f"{path}: cannot be expressed in {dialect}{reason}", path=path)
+        self.dialect = dialect
+
+
+class Unauthenticated(DragomanError):
+    """No key, or none that a caller in the policy owns."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class PermissionDenied(DragomanError):
+    """A known caller asked for what its policy does not grant."""
+
+    status = 403
+    code = "permission_denied"
+
+
+class NotFound(DragomanError):
+    """No such path, or no such model for this caller."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(DragomanError):
+    """The path exists and takes another method; `allow` lists those it takes."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class UnsupportedMediaType(DragomanError):
+    """The body's content type or content encoding is not one the operation reads."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class UpstreamError(DragomanError):
+    """A provider answered with an error: its status, words and retry hint are kept."""
+
+    code = "upstream_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        kind: str | None = None,
+        code: str | None = None,
+        param: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        """The provider's own error type, such as `rate_limit_error`."""
+        self.upstream_code = code
+        self.param = param
+
+
+class UpstreamProtocolError(DragomanError):
+    """The provider broke its dialect: a bad frame, a truncated stream, a body too long."""
+
+    status = 502
+    code = "upstream_protocol_error"
+
+
+class ServiceUnavailable(DragomanError):
+    """The gateway itself cannot serve now; the request may be sent again."""
+
+    status = 503
+    code = "service_unavailable"
+
+
+class ConfigError(DragomanError):
+    """The policy file cannot be used. Names file, path in the file, and what would mend it."""
+
+    code = "invalid_configuration"
+
+    def __init__(self, file: str, path: str, problem: str) -> None:
+        super().__init__(f"{file}: {path}: {problem}", path=path)
+        self.file = file

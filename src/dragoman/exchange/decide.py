@@ -1,0 +1,228 @@
+"""The decide stage: who calls, what is asked, which upstreams in which order.
+
+One request in, one action out. Everything a client can get wrong is refused here, in the client's
+own dialect: later stages only carry out what this one admitted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import msgspec
+
+from dragoman.actions import Mutate, Respond
+from dragoman.config.policy import Caller, Model, Policy, Target
+from dragoman.dialects import Dialect
+from dragoman.dialects.registry import ClientRoute, client_dialect_for_path
+from dragoman.errors import (
+    DragomanError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    Unrepresentable,
+    UnsupportedMediaType,
+)
+from dragoman.exchange import metadata as names
+from dragoman.exchange.heads import RequestHead
+from dragoman.ir import Json
+from dragoman.ir.losses import Losses
+from dragoman.policies.authorize import find_model, list_models
+from dragoman.policies.identify import identify
+from dragoman.policies.route import Chance, order_targets
+from dragoman.wire.json import decode
+from dragoman.wire.splice import splice
+
+_BYTES_PER_TOKEN = 4
+"""Rough, and only for what a provider never counts (`metering: estimated` in the ledger)."""
+
+
+class Decide:
+    """Answers requests under one policy; holds nothing of a request."""
+
+    def __init__(self, policy: Policy, chance: Chance = random.random) -> None:
+        self._policy = policy
+        self._chance = chance
+
+    def on_request(self, head: RequestHead, body: bytes | None) -> Mutate | Respond:
+        """Admit, answer or refuse. `body` is None for a request that has none."""
+        path = head.path.partition("?")[0]
+        client = client_dialect_for_path(path, head.headers)
+        try:
+            caller = identify(head.headers, self._policy.callers)
+            if client.operation is None:
+                raise NotFound(f"No such path here: {path}.")
+            if client.operation == "models":
+                return self._list_models(head, path, client.dialect, caller)
+            return self._admit(head, _chat_body(head, body), client, caller)
+        except DragomanError as error:
+            return refuse(error, client.dialect)
+
+    def _list_models(
+        self, head: RequestHead, path: str, dialect: Dialect, caller: Caller
+    ) -> Respond:
+        if head.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(f"{path} takes GET, not {head.method}.", allow="GET, HEAD")
+        granted = list_models(caller, self._policy.models)
+        wanted = path.removeprefix("/v1/models").strip("/")
+        if not wanted:
+            return _answer(dialect.encode_models(granted))
+        find_model(wanted, caller, self._policy.models)
+        return _answer(dialect.encode_models([wanted])["data"][0])
+
+    def _admit(
+        self, head: RequestHead, raw: bytes, client: ClientRoute, caller: Caller
+    ) -> Mutate:
+        body = decode(raw)
+        name = _check_chat(body)
+        model = find_model(name, caller, self._policy.models)
+        asked = _Asked(client=client.dialect, body=body, model=model, name=name)
+        order = self._speakable(asked, order_targets(model, name, self._chance))
+        edits = self._edits(asked, order)
+        base = next((edit for edit in edits if edit is not None), {})
+        facts = self._facts(asked, caller, head, len(raw)) | _plan(order, edits, base, asked)
+        spaces: dict[str, Mapping[str, object]] = {names.NAMESPACE: facts}
+        if order:
+            groups = [{"name": target.provider} for target in order]
+            spaces[names.ROUTE_NAMESPACE] = {"priority_groups": groups}
+        return Mutate(
+            body=splice(raw, base) if base else None, metadata=spaces, clear_route_cache=True
+        )
+
+    def _speakable(self, asked: _Asked, order: list[Target]) -> list[Target]:
+        """`order` without the targets whose dialect cannot say this request.
+
+        Raises what the first of them could not say if none is left.
+        """
+        refusals: dict[str, Unrepresentable | None] = {}
+        for target in order:
+            provider = self._policy.providers[target.provider]
+            if provider.name not in refusals:
+                refusals[provider.name] = _refusal(asked, provider.dialect)
+        left = [target for target in order if refusals[target.provider] is None]
+        if order and not left:
+            raise next(refusal for refusal in refusals.values() if refusal is not None)
+        return left
+
+    def _edits(self, asked: _Asked, order: list[Target]) -> list[Json | None]:
+        """What each target of the client's own dialect needs changed; None where it translates."""
+        if not order:
+            return [asked.client.edits(asked.body)]
+        edits: list[Json | None] = []
+        for target in order:
+            dialect = self._policy.providers[target.provider].dialect
+            same = dialect.name == asked.client.name
+            edits.append(own_edits(dialect, asked.body, target.model) if same else None)
+        return edits
+
+    def _facts(self, asked: _Asked, caller: Caller, head: RequestHead, size: int) -> Json:
+        stream = asked.body.get("stream") is True
+        wants_usage = asked.client.wants_usage(asked.body)
+        strip = stream and wants_usage is False
+        native = self._policy.native
+        facts: Json = {
+            names.ADMITTED: names.FLAG,
+            names.CLIENT_DIALECT: asked.client.name,
+            names.OPERATION: "chat",
+            names.MODEL: asked.name,
+            names.CALLER: caller.name,
+            names.STREAM: _flag(stream),
+            names.INCLUDE_USAGE: _flag(wants_usage is not False),
+            names.REQUEST_ID: head.request_id,
+            names.ESTIMATED_INPUT_TOKENS: float(size // _BYTES_PER_TOKEN),
+        }
+        if asked.model.clamp:
+            facts[names.CLAMP] = names.FLAG
+        if strip and native.strip_usage:
+            facts[names.STRIP_USAGE] = names.FLAG
+        if not native.usage or (strip and not native.strip_usage):
+            facts[names.RESPOND] = names.FLAG
+        return facts
+
+
+class _Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A chat request that was read and found a model."""
+
+    client: Dialect
+    body: Json
+    model: Model
+    name: str
+
+
+def own_edits(dialect: Dialect, body: Json, model: str) -> Json:
+    """Top-level fields to change (None: remove) before this provider takes its own dialect."""
+    edits = dialect.edits(body)
+    return edits if body.get("model") == model else {"model": model, **edits}
+
+
+def refuse(error: DragomanError, dialect: Dialect) -> Respond:
+    """The error in the client's dialect, marked as ours in Envoy's response code details."""
+    answer = dialect.encode_error(error)
+    return msgspec.structs.replace(answer, details=f"dragoman_{error.code}")
+
+
+def _answer(body: Json) -> Respond:
+    return Respond(
+        status=200,
+        headers={"content-type": "application/json"},
+        body=msgspec.json.encode(body),
+        details="dragoman_models",
+    )
+
+
+def _chat_body(head: RequestHead, body: bytes | None) -> bytes:
+    if head.method != "POST":
+        path = head.path.partition("?")[0]
+        raise MethodNotAllowed(f"{path} takes POST, not {head.method}.", allow="POST")
+    kind = head.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedMediaType(f"The body must be application/json, not {kind}.")
+    encoding = head.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType(f"The body must not be compressed, and it is {encoding}.")
+    return body or b""
+
+
+def _check_chat(body: Json) -> str:
+    """The model asked for. Checks what every chat dialect has at its top."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest("$.model", "a model name")
+    if not isinstance(body.get("messages"), list) or not body["messages"]:
+        raise InvalidRequest("$.messages", "an array of at least one message")
+    if not isinstance(body.get("stream"), bool | None):
+        raise InvalidRequest("$.stream", "a boolean")
+    return model
+
+
+def _refusal(asked: _Asked, dialect: Dialect) -> Unrepresentable | None:
+    """Why `dialect` cannot say this request; None where it can, or need not translate it."""
+    if dialect.name == asked.client.name:
+        return None
+    request = asked.client.decode_request(asked.body)
+    try:
+        dialect.encode_request(request, Losses(dialect.name, clamp=asked.model.clamp))
+    except Unrepresentable as refusal:
+        return refusal
+    return None
+
+
+def _plan(order: list[Target], edits: list[Json | None], base: Json, asked: _Asked) -> Json:
+    """What the attempts need to know: order, models, and where translation is skipped."""
+    if not order:
+        return {names.KEEP_DIALECT: asked.client.name}
+    facts: Json = {
+        names.TARGETS: names.encode_order(order),
+        names.RETRIES: str(max(1, len(order) - 1)),
+    }
+    for target in reversed(order):
+        facts[names.UPSTREAM_MODEL + target.provider] = target.model
+    for target in order:
+        fits = [e == base for t, e in zip(order, edits, strict=True) if t.provider == target.provider]
+        if all(fits):
+            facts[names.KEEP + target.provider] = names.FLAG
+    return facts
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001 - a converter, not a switch
+    return "1" if value else "0"

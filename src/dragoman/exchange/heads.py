@@ -1,0 +1,49 @@
+"""What a stage is told of a request beside its body, already out of protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from dragoman.actions import Action
+
+
+class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
+    """The client's request, as the decide stage sees it. Header names are lower case."""
+
+    method: str
+    path: str
+    """With its query."""
+    headers: Mapping[str, str] = {}
+    request_id: str = ""
+
+
+class AttemptHead(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt at one upstream, as the translate stage sees it."""
+
+    cluster: str
+    attempt: int = 1
+    """From 1."""
+    provider: str = ""
+    """From the cluster's own metadata; empty: the cluster's name."""
+    model: str = ""
+    """From the cluster's own metadata: overrides the client's where no target names one."""
+    metadata: Mapping[str, str] = {}
+    """The `dragoman` namespace that the decide stage wrote, the strings in it."""
+
+
+class ResponseEditor(Protocol):
+    """Edits one answer on its way to the client.
+
+    Each call returns what to send on, in order: at most one `Mutate` in all (the headers), which
+    comes before the first `Chunk`. An empty list holds back what came; nothing is lost by it.
+    """
+
+    def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]: ...
+    def on_body(self, data: bytes, *, end_of_stream: bool) -> list[Action]: ...
+    def on_trailers(self) -> list[Action]:
+        """The body ended with trailers: as `on_body(b"", end_of_stream=True)`, but the last chunk
+        does not end the stream, the trailers that follow do."""
+        ...

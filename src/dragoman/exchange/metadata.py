@@ -1,0 +1,66 @@
+"""What travels between stages and to the logs: names in Envoy's dynamic metadata.
+
+Values are strings unless said, because attributes and matchers read strings best. Access logs
+carry all of it: nothing confidential is ever put here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from dragoman.config.policy import Target
+
+NAMESPACE = "dragoman"
+ROUTE_NAMESPACE = "dragoman.route"
+"""Read by the `priority_group` cluster specifier."""
+USAGE_NAMESPACE = "dragoman.usage"
+"""Token counts, as numbers: the native filters' raw keys and, winning over them, the final ones."""
+
+ADMITTED = "admitted"
+CLIENT_DIALECT = "client_dialect"
+OPERATION = "operation"
+MODEL = "model"
+CALLER = "caller"
+STREAM = "stream"
+INCLUDE_USAGE = "include_usage"
+STRIP_USAGE = "strip_usage"
+RESPOND = "respond"
+TARGETS = "targets"
+KEEP = "keep:"
+"""Followed by a cluster: its translate stage is skipped."""
+KEEP_DIALECT = "keep_dialect"
+"""A dialect whose clusters skip translation, where the operator's routes choose the cluster."""
+UPSTREAM_MODEL = "upstream_model:"
+"""Followed by a cluster: the model asked for there."""
+RETRIES = "retries"
+CLAMP = "clamp"
+ESTIMATED_INPUT_TOKENS = "estimated_input_tokens"
+REQUEST_ID = "request_id"
+
+FLAG = "1"
+
+Order = tuple[tuple[str, str], ...]
+"""(cluster, upstream model) by attempt."""
+
+
+def encode_order(targets: list[Target]) -> str:
+    """The order as one compact text, so that it travels as a scalar."""
+    return msgspec.json.encode([(t.provider, t.model) for t in targets]).decode()
+
+
+_decode_order = msgspec.json.Decoder(Order).decode
+
+
+def model_at(order: str, cluster: str, attempt: int) -> str | None:
+    """The upstream model for `attempt` (from 1) that Envoy sent to `cluster`.
+
+    None where the order does not name the cluster: the operator's own route chose it.
+    """
+    steps = _decode_order(order) if order else ()
+    if not steps:
+        return None
+    step = steps[min(attempt, len(steps)) - 1]
+    if step[0] == cluster:
+        return step[1]
+    return next((model for name, model in steps if name == cluster), None)
+

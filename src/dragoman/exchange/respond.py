@@ -1,0 +1,93 @@
+"""The respond stage: edits an answer in the client's own dialect.
+
+It runs only where the decide stage asked for it: with Envoy's native filters switched off, it reads
+an answer's usage and takes out the usage frame of a stream whose client did not ask for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dragoman.actions import Action, Chunk, Mutate
+from dragoman.config.policy import Policy
+from dragoman.dialects import StreamDecoder
+from dragoman.dialects.registry import client_dialect
+from dragoman.errors import DragomanError
+from dragoman.exchange import metadata as names
+from dragoman.exchange.usage import usage_metadata
+from dragoman.ir import Usage
+from dragoman.ir.events import UsageUpdate
+from dragoman.wire.json import decode
+from dragoman.wire.sse import SseDecoder, encode_sse
+
+_EVENT_STREAM = "text/event-stream"
+
+
+class RespondStage:
+    """One answer. Bytes that need no edit go on as they came, at once."""
+
+    def __init__(self, policy: Policy, metadata: Mapping[str, str]) -> None:
+        self._client = client_dialect(metadata.get(names.CLIENT_DIALECT, ""))
+        self._strips = (
+            metadata.get(names.INCLUDE_USAGE) != names.FLAG
+            and metadata.get(names.STREAM) == names.FLAG
+        )
+        self._max_bytes = policy.limits.response_body_bytes
+        self._decoder: StreamDecoder | None = None
+        self._frames = SseDecoder(self._max_bytes)
+        self._body = bytearray()
+        self._usage: Usage | None = None
+
+    def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == _EVENT_STREAM:
+            self._decoder = self._client.stream_decoder()
+            return [Mutate(remove_headers=("content-length",))]
+        return [Mutate()]
+
+    def on_body(self, data: bytes, *, end_of_stream: bool) -> list[Action]:
+        out = self._edit(data)
+        if not end_of_stream:
+            return [Chunk(body=out)] if out else []
+        return [Chunk(body=out + self._close(), end_of_stream=True, metadata=self._metadata())]
+
+    def on_trailers(self) -> list[Action]:
+        return [Chunk(body=self._close(), metadata=self._metadata())]
+
+    def _edit(self, data: bytes) -> bytes:
+        if self._decoder is None:
+            self._keep(data)
+            return data
+        self._observe(self._decoder, data)
+        if not self._strips:
+            return data
+        frames = self._frames.feed(data)
+        kept = [f for f in frames if not self._client.is_usage_frame(f.data)]
+        return b"".join(encode_sse(f.data.encode(), f.event) for f in kept)
+
+    def _keep(self, data: bytes) -> None:
+        """Hold a body in one piece for its usage, unless it is too large to be worth it."""
+        if len(self._body) + len(data) <= self._max_bytes:
+            self._body += data
+
+    def _observe(self, decoder: StreamDecoder, data: bytes) -> None:
+        """Read usage on the way past. An answer we cannot read still reaches the client."""
+        try:
+            events = decoder.feed(data)
+        except DragomanError:
+            return
+        for event in events:
+            if isinstance(event, UsageUpdate):
+                self._usage = event.usage
+
+    def _close(self) -> bytes:
+        if self._decoder is not None:
+            return b""
+        try:
+            self._usage = self._client.decode_response(decode(bytes(self._body))).usage
+        except DragomanError:
+            self._usage = None
+        return b""
+
+    def _metadata(self) -> Mapping[str, Mapping[str, object]]:
+        return usage_metadata(self._usage, exact=True)

@@ -1,0 +1,22 @@
+"""Token counts on their way to Envoy's statistics and to the ledger."""
+
+from __future__ import annotations
+
+from dragoman.actions import Metadata
+from dragoman.exchange import metadata as names
+from dragoman.ir import Usage
+
+
+def usage_metadata(usage: Usage | None, *, exact: bool) -> Metadata:
+    """Dynamic metadata with the final counts, as numbers; empty where the provider gave none."""
+    if usage is None:
+        return {}
+    counts: dict[str, object] = {
+        "input_tokens": float(usage.input_tokens),
+        "output_tokens": float(usage.output_tokens),
+        "cache_read_input_tokens": float(usage.cache_read_input_tokens),
+        "cache_creation_input_tokens": float(usage.cache_creation_input_tokens),
+        "reasoning_tokens": float(usage.reasoning_tokens),
+        "exact": "1" if exact else "0",
+    }
+    return {names.USAGE_NAMESPACE: counts}

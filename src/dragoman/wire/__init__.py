@@ -1,0 +1,1 @@
+"""Framing and JSON surgery: below every dialect, without a clock, I/O or the event loop."""
