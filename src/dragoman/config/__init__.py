@@ -1,1 +1,1 @@
-"""The policy file: its shape, and loading it checked and whole. The one reader of the environment."""
+"""The policy file: its shape, and loading it checked and whole; the environment is read here."""

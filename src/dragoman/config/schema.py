@@ -109,7 +109,7 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
     targets: list[TargetEntry] = []
     route: Literal["policy", "envoy"] = "policy"
     clamp: bool = False
-    """Values out of an upstream's range are moved to the nearest bound and reported, not refused."""
+    """Values out of an upstream's range are moved to the nearest bound and reported."""
 
 
 class CallerEntry(_Section, frozen=True, kw_only=True):

@@ -218,8 +218,8 @@ def _plan(order: list[Target], edits: list[Json | None], base: Json, asked: _Ask
     for target in reversed(order):
         facts[names.UPSTREAM_MODEL + target.provider] = target.model
     for target in order:
-        fits = [e == base for t, e in zip(order, edits, strict=True) if t.provider == target.provider]
-        if all(fits):
+        pairs = zip(order, edits, strict=True)
+        if all(edit == base for other, edit in pairs if other.provider == target.provider):
             facts[names.KEEP + target.provider] = names.FLAG
     return facts
 

@@ -18,7 +18,7 @@ from dragoman.exchange.usage import usage_metadata
 from dragoman.ir import Usage
 from dragoman.ir.events import UsageUpdate
 from dragoman.wire.json import decode
-from dragoman.wire.sse import SseDecoder, encode_sse
+from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 
 _EVENT_STREAM = "text/event-stream"
 
@@ -39,6 +39,7 @@ class RespondStage:
         self._usage: Usage | None = None
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
+        del end_of_stream
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == _EVENT_STREAM:
             self._decoder = self._client.stream_decoder()
@@ -61,9 +62,12 @@ class RespondStage:
         self._observe(self._decoder, data)
         if not self._strips:
             return data
-        frames = self._frames.feed(data)
-        kept = [f for f in frames if not self._client.is_usage_frame(f.data)]
-        return b"".join(encode_sse(f.data.encode(), f.event) for f in kept)
+        return self._write(self._frames.feed(data))
+
+    def _write(self, frames: list[SseEvent]) -> bytes:
+        """`frames` but for those with nothing but usage."""
+        kept = [frame for frame in frames if not self._client.is_usage_frame(frame.data)]
+        return b"".join(encode_sse(frame.data.encode(), frame.event) for frame in kept)
 
     def _keep(self, data: bytes) -> None:
         """Hold a body in one piece for its usage, unless it is too large to be worth it."""
@@ -81,8 +85,9 @@ class RespondStage:
                 self._usage = event.usage
 
     def _close(self) -> bytes:
+        """What is still held back at the end of the answer."""
         if self._decoder is not None:
-            return b""
+            return self._write(self._frames.close()) if self._strips else b""
         try:
             self._usage = self._client.decode_response(decode(bytes(self._body))).usage
         except DragomanError:

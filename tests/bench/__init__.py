@@ -1,0 +1,1 @@
+"""`make bench`: what the gateway costs, as ratios to Envoy alone in the same run."""

@@ -1,0 +1,115 @@
+"""A policy file is used whole or refused with the place that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dragoman.catalog import provider_rows
+from dragoman.config.load import load, parse
+from dragoman.errors import ConfigError
+
+DIGEST = "0" * 64
+BASE = f"""
+callers: {{team: {{keys: [{DIGEST}]}}}}
+providers:
+  openai: {{key: {{env: OPENAI_API_KEY}}}}
+  local: {{kind: vllm, url: "http://10.0.0.5:8000"}}
+models:
+  fast:
+    targets:
+      - {{provider: openai, model: gpt-5-mini}}
+      - {{provider: local, model: llama}}
+"""
+ENVIRONMENT = {"OPENAI_API_KEY": "sk-never-read"}
+
+
+def test_a_whole_file_resolves() -> None:
+    policy = parse(BASE, "p.yaml", ENVIRONMENT)
+    openai, local = policy.providers["openai"], policy.providers["local"]
+    assert (openai.host, openai.port, openai.tls) == ("api.openai.com", 443, True)
+    assert openai.authority == "api.openai.com"
+    assert (local.host, local.port, local.tls, local.key) == ("10.0.0.5", 8000, False, None)
+    assert local.authority == "10.0.0.5:8000"
+    assert [(t.provider, t.priority) for t in policy.models["fast"].targets] == [
+        ("openai", 0),
+        ("local", 1),
+    ]
+    assert "sk-never-read" not in repr(policy)
+
+
+def test_the_embedded_defaults_need_no_account() -> None:
+    policy = load(None, {})
+    assert set(policy.providers) == {"simulator-openai", "simulator-anthropic"}
+    assert {"fast", "smart", "mixed"} <= set(policy.models)
+    assert "openai/*" not in policy.models
+
+
+def test_a_key_in_the_environment_brings_its_provider() -> None:
+    policy = load(None, {"ANTHROPIC_API_KEY": "k"})
+    assert "anthropic" in policy.providers
+    assert policy.models["anthropic/*"].targets[0].model == "*"
+
+
+def test_every_row_of_the_catalogue_is_usable() -> None:
+    for name, row in provider_rows().items():
+        url = "" if row.url else ', url: "https://example.test"'
+        text = f"""
+callers: {{team: {{keys: [{DIGEST}]}}}}
+providers: {{p: {{kind: {name}{url}}}}}
+models: {{m: {{targets: [{{provider: p, model: x}}]}}}}
+"""
+        environment = {row.key_env: "k"} if row.key_env else {}
+        provider = parse(text, "p.yaml", environment).providers["p"]
+        assert provider.dialect.name == row.dialect
+        assert provider.path.startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "words"),
+    [
+        (("fast:", "fast: 3 #"), "$.models", "Expected `object`"),
+        (("callers:", "colours: 1\ncallers:"), "$", "unknown field `colours`"),
+        (("model: llama", "modle: llama"), "$.models", "required field `model`"),
+        (("provider: local", "provider: nowhere"), "$.models.fast.targets[1].provider", "nowhere"),
+        (("kind: vllm", "kind: vlllm"), "$.providers.local.kind", "catalogue has"),
+        (('url: "http://10.0.0.5:8000"', "optional: true"), "$.providers.local.url", "address"),
+        (("http://10.0.0.5:8000", "ftp://x"), "$.providers.local.url", "http(s)"),
+        (("http://10.0.0.5:8000", "http://x/v1"), "$.providers.local.url", "nothing more"),
+        (("http://10.0.0.5:8000", "http://x:99999"), "$.providers.local.url", "not a URL"),
+        (("env: OPENAI_API_KEY", "env: A, file: b"), "$.providers.openai.key", "either"),
+        (("env: OPENAI_API_KEY", "env: ABSENT"), "$.providers.openai.key", "ABSENT is not set"),
+        (("env: OPENAI_API_KEY", "file: /nope"), "$.providers.openai.key", "no file /nope"),
+        (("model: llama", "model: llama, weight: 3"), "$.models.fast.targets[1].weight", "effect"),
+        (("model: llama", 'model: "*"'), "$.models.fast", "`*`"),
+        (("fast:", "fast: {route: envoy, targets: [{provider: local, model: x}]}\n  b:"), "$.models.fast", "route"),
+        (("callers:", "callers: ["), "line", "not YAML"),
+        ((DIGEST, "dragoman-demo"), "$.callers", "regex"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(change: tuple[str, str], path: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        parse(BASE.replace(*change), "p.yaml", ENVIRONMENT)
+    assert refusal.value.file == "p.yaml"
+    assert (refusal.value.path or "").startswith(path)
+    assert words in str(refusal.value)
+
+
+def test_one_key_has_one_owner() -> None:
+    text = BASE.replace("callers: {", f"callers: {{other: {{keys: [{DIGEST}]}}, ")
+    with pytest.raises(ConfigError, match="already belongs to other"):
+        parse(text, "p.yaml", ENVIRONMENT)
+
+
+def test_an_optional_provider_without_its_key_takes_its_targets_along() -> None:
+    text = BASE.replace("{key: {env: OPENAI_API_KEY}}", "{optional: true}")
+    policy = parse(text, "p.yaml", {})
+    assert [t.provider for t in policy.models["fast"].targets] == ["local"]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(str(tmp_path / "absent.yaml"), {})
+    (tmp_path / "p.yaml").write_text(BASE)
+    assert load(str(tmp_path / "p.yaml"), ENVIRONMENT).source.endswith("p.yaml")
