@@ -1,0 +1,1 @@
+"""The pretended providers, one file a dialect, and the registry that picks one by path."""
