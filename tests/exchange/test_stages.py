@@ -82,7 +82,7 @@ def test_another_model_name_changes_that_field_and_no_other_byte() -> None:
     assert json.loads(action.body) == {**json.loads(raw), "model": "gpt"}
     assert "keep:oa" in facts
     assert "keep:an" not in facts
-    assert facts["upstream_model:an"] == "claude"
+    assert action.metadata["dragoman.models"] == {"oa": "gpt", "an": "claude"}
 
 
 def test_a_stream_is_metered_without_being_asked_and_its_usage_taken_out() -> None:

@@ -23,7 +23,7 @@ from dragoman.errors import (
     Unrepresentable,
     UnsupportedMediaType,
 )
-from dragoman.exchange import metadata as names
+from dragoman import metadata as names
 from dragoman.exchange.heads import RequestHead
 from dragoman.ir import Json
 from dragoman.ir.losses import Losses
@@ -85,6 +85,7 @@ class Decide:
         if order:
             groups = [{"name": target.provider} for target in order]
             spaces[names.ROUTE_NAMESPACE] = {"priority_groups": groups}
+            spaces[names.MODELS_NAMESPACE] = {t.provider: t.model for t in reversed(order)}
         return Mutate(
             body=splice(raw, base) if base else None, metadata=spaces, clear_route_cache=True
         )
@@ -208,15 +209,13 @@ def _refusal(asked: _Asked, dialect: Dialect) -> Unrepresentable | None:
 
 
 def _plan(order: list[Target], edits: list[Json | None], base: Json, asked: _Asked) -> Json:
-    """What the attempts need to know: order, models, and where translation is skipped."""
+    """What the attempts need to know: their order, and where translation is skipped."""
     if not order:
         return {names.KEEP_DIALECT: asked.client.name}
     facts: Json = {
-        names.TARGETS: names.encode_order(order),
+        names.TARGETS: names.encode_order([(t.provider, t.model) for t in order]),
         names.RETRIES: str(max(1, len(order) - 1)),
     }
-    for target in reversed(order):
-        facts[names.UPSTREAM_MODEL + target.provider] = target.model
     for target in order:
         pairs = zip(order, edits, strict=True)
         if all(edit == base for other, edit in pairs if other.provider == target.provider):

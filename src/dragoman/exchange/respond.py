@@ -13,7 +13,7 @@ from dragoman.config.policy import Policy
 from dragoman.dialects import StreamDecoder
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError
-from dragoman.exchange import metadata as names
+from dragoman import metadata as names
 from dragoman.exchange.usage import usage_metadata
 from dragoman.ir import Usage
 from dragoman.ir.events import UsageUpdate

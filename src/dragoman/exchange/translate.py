@@ -17,7 +17,7 @@ from dragoman.config.policy import Policy, Provider
 from dragoman.dialects import Dialect, StreamOptions, StreamTranslator
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError, ServiceUnavailable, UpstreamProtocolError
-from dragoman.exchange import metadata as names
+from dragoman import metadata as names
 from dragoman.exchange.decide import own_edits, refuse
 from dragoman.exchange.heads import AttemptHead, ResponseEditor
 from dragoman.exchange.usage import usage_metadata
@@ -55,8 +55,8 @@ class Translate:
         except DragomanError as error:
             self.passes_response = True
             return refuse(error, self._client)
-        facts = {names.UPSTREAM_MODEL + self._head.cluster: model} if model else {}
-        return Mutate(body=body, metadata={names.NAMESPACE: facts})
+        models = {self._head.cluster: model} if model else {}
+        return Mutate(body=body, metadata={names.MODELS_NAMESPACE: models})
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
         self._editor = self._choose_editor(headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dragoman.actions import Metadata
-from dragoman.exchange import metadata as names
+from dragoman import metadata as names
 from dragoman.ir import Usage
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
-from dragoman.config.policy import Target
-
 NAMESPACE = "dragoman"
 ROUTE_NAMESPACE = "dragoman.route"
 """Read by the `priority_group` cluster specifier."""
+MODELS_NAMESPACE = "dragoman.models"
+"""The model asked for at each cluster, by the cluster's name."""
 USAGE_NAMESPACE = "dragoman.usage"
 """Token counts, as numbers: the native filters' raw keys and, winning over them, the final ones."""
 
@@ -30,8 +30,6 @@ KEEP = "keep:"
 """Followed by a cluster: its translate stage is skipped."""
 KEEP_DIALECT = "keep_dialect"
 """A dialect whose clusters skip translation, where the operator's routes choose the cluster."""
-UPSTREAM_MODEL = "upstream_model:"
-"""Followed by a cluster: the model asked for there."""
 RETRIES = "retries"
 CLAMP = "clamp"
 ESTIMATED_INPUT_TOKENS = "estimated_input_tokens"
@@ -43,9 +41,9 @@ Order = tuple[tuple[str, str], ...]
 """(cluster, upstream model) by attempt."""
 
 
-def encode_order(targets: list[Target]) -> str:
+def encode_order(order: list[tuple[str, str]]) -> str:
     """The order as one compact text, so that it travels as a scalar."""
-    return msgspec.json.encode([(t.provider, t.model) for t in targets]).decode()
+    return msgspec.json.encode(order).decode()
 
 
 _decode_order = msgspec.json.Decoder(Order).decode

@@ -1,0 +1,1 @@
+"""Envoy's configuration for a policy: rendered, and checked against anybody's own."""

@@ -1,0 +1,287 @@
+"""Clusters: one a provider, with its translation and its key, and one a stage of the service."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from dragoman.config.policy import Policy, Provider
+from dragoman.envoyconf.typed import metadata_matcher, seconds, typed
+from dragoman.ir import Json
+from dragoman.metadata import KEEP, KEEP_DIALECT
+
+STAGES = ("decide", "translate", "respond", "ledger")
+_MAX_CONCURRENT = 100_000
+"""Circuit-breaker limit: overflow is never retried, so it is no way to limit load here."""
+_CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "cookie", "proxy-authorization")
+_HOP_HEADERS = (
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-request-id",
+    "x-envoy-external-address",
+    "x-envoy-original-host",
+    "x-envoy-attempt-count",
+    "x-envoy-expected-rq-timeout-ms",
+)
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_PATH_LUA = """\
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local query = string.match(headers:get(":path"), "%?.*$") or ""
+  headers:replace(":path", "{path}" .. query)
+end
+"""
+
+
+def secret_name(provider: Provider) -> str:
+    """The static secret that holds the provider's key."""
+    return f"key-{provider.name}"
+
+
+def secret(provider: Provider) -> Json:
+    """The provider's key, read by Envoy itself from a file or from its environment."""
+    if provider.key is None:
+        raise ValueError(provider.name)
+    if provider.key.env:
+        source = {"environment_variable": provider.key.env}
+    else:
+        source = {"filename": provider.key.file or ""}
+    return {"name": secret_name(provider), "generic_secret": {"secret": source}}
+
+
+def provider_cluster(provider: Provider, policy: Policy) -> Json:
+    """One provider: its address, TLS, and what each attempt goes through on its way out."""
+    cluster: Json = {
+        "name": provider.name,
+        "connect_timeout": seconds(policy.timeouts.connect_seconds),
+        "metadata": {"filter_metadata": {"dragoman": {"provider": provider.name}}},
+        "per_connection_buffer_limit_bytes": policy.limits.response_body_bytes,
+        "circuit_breakers": _breakers(),
+        **_endpoints(provider.name, _endpoint(provider), provider.host),
+        "typed_extension_protocol_options": {
+            _HTTP_OPTIONS: _http_options(provider, upstream_filters(provider, policy))
+        },
+    }
+    if provider.tls:
+        cluster["transport_socket"] = _tls(provider)
+    return cluster
+
+
+def stage_cluster(stage: str, policy: Policy) -> Json:
+    """One stage of the service: a Unix socket a worker, the least busy one first."""
+    sockets = [f"{policy.run_dir}/{stage}-{i}.sock" for i in range(policy.workers)]
+    name = f"dragoman_{stage}"
+    options = {
+        "explicit_http_config": {
+            "http2_protocol_options": {
+                "initial_stream_window_size": 1 << 24,
+                "initial_connection_window_size": 1 << 27,
+                "max_concurrent_streams": 1 << 20,
+            }
+        }
+    }
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        "circuit_breakers": _breakers(),
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "health_checks": [
+            {
+                "timeout": "1s",
+                "interval": "0.5s",
+                "no_traffic_interval": "0.5s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "grpc_health_check": {},
+            }
+        ],
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [
+                {
+                    "lb_endpoints": [
+                        {"endpoint": {"address": {"pipe": {"path": path}}}} for path in sockets
+                    ]
+                }
+            ],
+        },
+        "typed_extension_protocol_options": {_HTTP_OPTIONS: _options(options)},
+    }
+
+
+def grpc_service(stage: str) -> Json:
+    """How a filter reaches a stage. A worker that died is left out for the next one."""
+    return {
+        "envoy_grpc": {
+            "cluster_name": f"dragoman_{stage}",
+            "retry_policy": {
+                "retry_on": "connect-failure,reset-before-request,refused-stream",
+                "num_retries": 3,
+                "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
+            },
+        },
+        "timeout": "0s",
+    }
+
+
+def upstream_filters(provider: Provider, policy: Policy) -> list[Json]:
+    """What one attempt passes: translation, then headers, path and key of this provider alone.
+
+    Every attempt sees the headers its predecessor left, so each filter overwrites or removes.
+    """
+    filters = [
+        translate_filter(provider.name, provider.dialect.name, policy),
+        typed(
+            "dragoman.length",
+            "extensions.filters.http.buffer.v3.Buffer",
+            max_request_bytes=2 * policy.limits.request_body_bytes,
+        ),
+        typed(
+            "dragoman.headers",
+            "extensions.filters.http.header_mutation.v3.HeaderMutation",
+            mutations={"request_mutations": _header_mutations(provider)},
+        ),
+        typed(
+            "dragoman.path",
+            "extensions.filters.http.lua.v3.Lua",
+            default_source_code={"inline_string": _PATH_LUA.format(path=provider.path)},
+        ),
+    ]
+    if provider.key is not None:
+        filters.append(_credential(provider))
+    return [*filters, typed("codec", "extensions.filters.http.upstream_codec.v3.UpstreamCodec")]
+
+
+def translate_filter(cluster: str, dialect: str, policy: Policy) -> Json:
+    """The translate stage; no stream is opened where the metadata says there is nothing to do."""
+    names = ("client_dialect", "targets", "model", "stream", "include_usage", "clamp")
+    processor = typed(
+        "dragoman.translate",
+        "extensions.filters.http.ext_proc.v3.ExternalProcessor",
+        grpc_service=grpc_service("translate"),
+        message_timeout=seconds(policy.timeouts.service_seconds),
+        status_on_error={"code": 503},
+        processing_mode={
+            "request_header_mode": "SEND",
+            "request_body_mode": "FULL_DUPLEX_STREAMED",
+            "request_trailer_mode": "SEND",
+            "response_header_mode": "SEND",
+            "response_body_mode": "FULL_DUPLEX_STREAMED",
+            "response_trailer_mode": "SEND",
+        },
+        allow_content_length_header=True,
+        request_attributes=[
+            "xds.cluster_name",
+            "xds.cluster_metadata.filter_metadata['dragoman']['provider']",
+            "xds.cluster_metadata.filter_metadata['dragoman']['model']",
+            "upstream.request_attempt_count",
+            *(f"metadata.filter_metadata['dragoman']['{name}']" for name in names),
+        ],
+        mutation_rules={"allow_all_routing": True, "allow_envoy": True},
+        metadata_options={
+            "receiving_namespaces": {"untyped": ["dragoman", "dragoman.models", "dragoman.usage"]}
+        },
+    )
+    keeps = [metadata_matcher(KEEP + cluster, "1"), metadata_matcher(KEEP_DIALECT, dialect)]
+    skip = typed("skip", "extensions.filters.common.matcher.action.v3.SkipFilter")
+    return typed(
+        "dragoman.translate",
+        "extensions.common.matching.v3.ExtensionWithMatcher",
+        extension_config=processor,
+        xds_matcher={
+            "matcher_list": {
+                "matchers": [
+                    {
+                        "predicate": {"or_matcher": {"predicate": keeps}},
+                        "on_match": {"action": skip},
+                    }
+                ]
+            }
+        },
+    )
+
+
+def _header_mutations(provider: Provider) -> list[Json]:
+    names = (*_CREDENTIAL_HEADERS, *_HOP_HEADERS)
+    removed: list[Json] = [{"remove": name} for name in names]
+    return removed + [
+        {
+            "append": {
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                "header": {"key": name, "value": value},
+            }
+        }
+        for name, value in provider.headers.items()
+    ]
+
+
+def _credential(provider: Provider) -> Json:
+    fields: Json = {"credential": {"name": secret_name(provider)}, "header": provider.key_header}
+    if provider.key_prefix:
+        fields["header_value_prefix"] = provider.key_prefix
+    return typed(
+        "dragoman.credential",
+        "extensions.filters.http.credential_injector.v3.CredentialInjector",
+        overwrite=True,
+        credential=typed(
+            "envoy.http.injected_credentials.generic",
+            "extensions.http.injected_credentials.generic.v3.Generic",
+            **fields,
+        ),
+    )
+
+
+def _endpoint(provider: Provider) -> Json:
+    """The host name given here is what `auto_host_rewrite` writes into each attempt."""
+    address = {"address": provider.host, "port_value": provider.port}
+    return {"hostname": provider.authority, "address": {"socket_address": address}}
+
+
+def _endpoints(name: str, endpoint: Json, host: str) -> Json:
+    try:
+        ipaddress.ip_address(host)
+        kind = "STATIC"
+    except ValueError:
+        kind = "STRICT_DNS"
+    assignment = {
+        "cluster_name": name,
+        "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
+    }
+    return {"type": kind, "load_assignment": assignment}
+
+
+def _tls(provider: Provider) -> Json:
+    return typed(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        sni=provider.host,
+        auto_sni_san_validation=True,
+        common_tls_context={
+            "alpn_protocols": ["h2", "http/1.1"],
+            "validation_context": {"system_root_certs": {}},
+        },
+    )
+
+
+def _http_options(provider: Provider, filters: list[Json]) -> Json:
+    protocols: Json = {"http_protocol_options": {}}
+    if provider.tls:
+        config: Json = {"auto_config": {**protocols, "http2_protocol_options": {}}}
+    else:
+        config = {"explicit_http_config": protocols}
+    return _options({**config, "http_filters": filters})
+
+
+def _options(fields: Json) -> Json:
+    return {"@type": "type.googleapis.com/" + _HTTP_OPTIONS, **fields}
+
+
+def _breakers() -> Json:
+    limits = (
+        "max_connections",
+        "max_pending_requests",
+        "max_requests",
+        "max_retries",
+    )
+    return {"thresholds": [dict.fromkeys(limits, _MAX_CONCURRENT)]}

@@ -1,0 +1,132 @@
+"""The downstream filters, in order: decide, hold, respond, count."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from dragoman import metadata as names
+from dragoman.config.policy import Policy
+from dragoman.envoyconf.clusters import grpc_service
+from dragoman.envoyconf.statistics import usage_filters
+from dragoman.envoyconf.typed import message, seconds, typed
+from dragoman.ir import Json
+
+DECIDE = "dragoman.decide"
+RESPOND = "dragoman.respond"
+STRIP_USAGE = "dragoman.strip_usage"
+REQUEST_HEADERS = (
+    "authorization",
+    "x-api-key",
+    "content-type",
+    "content-encoding",
+    "anthropic-version",
+)
+"""Client headers the decide stage reads."""
+_EXT_PROC = "extensions.filters.http.ext_proc.v3.ExternalProcessor"
+_PER_ROUTE = "extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
+
+
+def http_filters(policy: Policy) -> list[Json]:
+    """The chain. On the way back the last one listed sees the answer first."""
+    filters = [
+        _decide(policy),
+        typed(
+            "dragoman.hold",
+            "extensions.filters.http.buffer.v3.Buffer",
+            max_request_bytes=policy.limits.request_body_bytes,
+        ),
+        _retries(),
+        _respond(policy),
+    ]
+    if policy.native.strip_usage:
+        filters.append(_strip_usage())
+    if policy.native.usage:
+        filters += usage_filters()
+    return [*filters, typed("router", "extensions.filters.http.router.v3.Router")]
+
+
+def without_answer_filters(policy: Policy) -> Json:
+    """Per-route settings of an answer that needs no edit: neither stage is entered."""
+    off: Json = {RESPOND: message(_PER_ROUTE, disabled=True)}
+    if policy.native.strip_usage:
+        lua = "extensions.filters.http.lua.v3.LuaPerRoute"
+        off[STRIP_USAGE] = message(lua, disabled=True)
+    return off
+
+
+def headers_mode() -> Json:
+    """Per-route settings of a method without a body: the decide stage gets the headers."""
+    mode = {
+        "request_header_mode": "SEND",
+        "request_body_mode": "NONE",
+        "response_header_mode": "SKIP",
+        "response_body_mode": "NONE",
+    }
+    return {DECIDE: message(_PER_ROUTE, overrides={"processing_mode": mode})}
+
+
+def _decide(policy: Policy) -> Json:
+    attributes = ["request.path", "request.method", "request.id"]
+    attributes += [f"request.headers['{name}']" for name in REQUEST_HEADERS]
+    namespaces = [names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE]
+    return typed(
+        DECIDE,
+        _EXT_PROC,
+        grpc_service=grpc_service("decide"),
+        message_timeout=seconds(policy.timeouts.service_seconds),
+        status_on_error={"code": 503},
+        processing_mode={
+            "request_header_mode": "SKIP",
+            "request_body_mode": "BUFFERED",
+            "response_header_mode": "SKIP",
+            "response_body_mode": "NONE",
+        },
+        request_attributes=attributes,
+        mutation_rules={"allow_all_routing": True, "allow_envoy": True},
+        metadata_options={"receiving_namespaces": {"untyped": namespaces}},
+    )
+
+
+def _respond(policy: Policy) -> Json:
+    wanted = (names.CLIENT_DIALECT, names.INCLUDE_USAGE, names.STREAM)
+    return typed(
+        RESPOND,
+        _EXT_PROC,
+        grpc_service=grpc_service("respond"),
+        message_timeout=seconds(policy.timeouts.service_seconds),
+        status_on_error={"code": 503},
+        processing_mode={
+            "request_header_mode": "SKIP",
+            "request_body_mode": "NONE",
+            "response_header_mode": "SEND",
+            "response_body_mode": "FULL_DUPLEX_STREAMED",
+            "response_trailer_mode": "SEND",
+        },
+        response_attributes=[f"metadata.filter_metadata['dragoman']['{name}']" for name in wanted],
+        allow_content_length_header=True,
+        mutation_rules={"allow_all_routing": True, "allow_envoy": True},
+        metadata_options={"receiving_namespaces": {"untyped": [names.USAGE_NAMESPACE]}},
+    )
+
+
+def _retries() -> Json:
+    """As many retries as the decide stage's order has further targets."""
+    header = {"key": "x-envoy-max-retries", "value": "%DYNAMIC_METADATA(dragoman:retries)%"}
+    return typed(
+        "dragoman.retries",
+        "extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations={
+            "request_mutations": [
+                {"append": {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD", "header": header}}
+            ]
+        },
+    )
+
+
+def _strip_usage() -> Json:
+    script = resources.files(__package__).joinpath("strip_usage.lua").read_text(encoding="utf-8")
+    return typed(
+        STRIP_USAGE,
+        "extensions.filters.http.lua.v3.Lua",
+        default_source_code={"inline_string": script},
+    )

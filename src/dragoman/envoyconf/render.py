@@ -1,0 +1,227 @@
+"""The whole Envoy bootstrap for a policy."""
+
+from __future__ import annotations
+
+import msgspec
+import yaml
+
+from dragoman import metadata as names
+from dragoman.config.policy import Policy
+from dragoman.envoyconf.clusters import STAGES, provider_cluster, secret, stage_cluster
+from dragoman.envoyconf.filters import headers_mode, http_filters, without_answer_filters
+from dragoman.envoyconf.local_replies import anthropic_error, local_replies, openai_error
+from dragoman.envoyconf.statistics import access_logs
+from dragoman.envoyconf.typed import seconds, typed
+from dragoman.ir import Json
+
+_MAX_CONNECTIONS = 50_000
+_HCM = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_UNTRUSTED = ("x-request-id", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_UNTRUSTED_PREFIXES = ("x-dragoman-", "x-envoy-")
+_NO_BODY = "The request body is missing."
+
+
+def render(policy: Policy) -> Json:
+    """The bootstrap as plain structures, in the order Envoy's own documentation uses."""
+    providers = list(policy.providers.values())
+    return {
+        "admin": {"address": _address(policy.admin.address, policy.admin.port)},
+        "overload_manager": _overload(),
+        "static_resources": {
+            "secrets": [secret(provider) for provider in providers if provider.key],
+            "listeners": [_listener(policy)],
+            "clusters": [
+                *(stage_cluster(stage, policy) for stage in STAGES),
+                *(provider_cluster(provider, policy) for provider in providers),
+            ],
+        },
+    }
+
+
+def to_yaml(document: Json) -> str:
+    """`document` as YAML, keys in their order."""
+    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100)
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes shared parts in full, each where it stands, and long text as blocks."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        del data
+        return True
+
+
+def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _block)
+
+
+def _address(address: str, port: int) -> Json:
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _overload() -> Json:
+    monitor = typed(
+        "envoy.resource_monitors.global_downstream_max_connections",
+        "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        max_active_downstream_connections=_MAX_CONNECTIONS,
+    )
+    return {"resource_monitors": [monitor]}
+
+
+def _listener(policy: Policy) -> Json:
+    return {
+        "name": "dragoman",
+        "address": _address(policy.listener.address, policy.listener.port),
+        "per_connection_buffer_limit_bytes": policy.limits.request_body_bytes,
+        "filter_chains": [{"filters": [typed("hcm", _HCM, **_connection_manager(policy))]}],
+    }
+
+
+def _connection_manager(policy: Policy) -> Json:
+    return {
+        "stat_prefix": "dragoman",
+        "use_remote_address": True,
+        "normalize_path": True,
+        "early_header_mutation_extensions": [_untrusted_headers()],
+        "stream_idle_timeout": seconds(_silence(policy)),
+        "request_headers_timeout": "10s",
+        "local_reply_config": local_replies(),
+        "access_log": access_logs(policy),
+        "http_filters": http_filters(policy),
+        "route_config": {
+            "name": "dragoman",
+            "virtual_hosts": [
+                {
+                    "name": "dragoman",
+                    "domains": ["*"],
+                    "request_headers_to_remove": ["accept-encoding"],
+                    "routes": routes(policy),
+                }
+            ],
+        },
+    }
+
+
+def _silence(policy: Policy) -> float:
+    """The longest time nothing may move on a request: longer than any attempt's own limit."""
+    return max(policy.timeouts.first_byte_seconds, policy.timeouts.idle_seconds) + 5
+
+
+def _untrusted_headers() -> Json:
+    mutations: list[Json] = [{"remove": name} for name in _UNTRUSTED]
+    mutations += [
+        {"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in _UNTRUSTED_PREFIXES
+    ]
+    return typed(
+        "dragoman.untrusted",
+        "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        mutations=mutations,
+    )
+
+
+def routes(policy: Policy) -> list[Json]:
+    """Nothing reaches a provider but what the decide stage admitted: its metadata is the match."""
+    action = _provider_action(policy)
+    limit = {"request_body_buffer_limit": policy.limits.request_body_bytes}
+    bodies = {"name": ":method", "string_match": {"safe_regex": {"regex": "POST|PUT|PATCH"}}}
+    plain = without_answer_filters(policy)
+    return [
+        {"name": "respond", "match": _admitted(names.RESPOND), "route": action, **limit},
+        *_strip_route(policy, action, limit, plain),
+        {
+            "name": "plain",
+            "match": _admitted(),
+            "route": action,
+            **limit,
+            "typed_per_filter_config": plain,
+        },
+        _refusal("no_body_messages", "/v1/messages", bodies, anthropic_error(*_no_body())),
+        _refusal("no_body", "/", bodies, openai_error(*_no_body(), "missing_body")),
+        {
+            "name": "bodiless",
+            "match": {"prefix": "/"},
+            "direct_response": {"status": 503},
+            "typed_per_filter_config": headers_mode(),
+        },
+    ]
+
+
+def _strip_route(policy: Policy, action: Json, limit: Json, plain: Json) -> list[Json]:
+    if not policy.native.strip_usage:
+        return []
+    respond_off = {name: value for name, value in plain.items() if "respond" in name}
+    match = _admitted(names.STRIP_USAGE)
+    per_filter = {"typed_per_filter_config": respond_off}
+    return [{"name": "strip_usage", "match": match, "route": action, **limit, **per_filter}]
+
+
+def _no_body() -> tuple[str, str]:
+    return _NO_BODY, "invalid_request_error"
+
+
+def _admitted(*flags: str) -> Json:
+    matchers = [
+        {
+            "filter": names.NAMESPACE,
+            "path": [{"key": key}],
+            "value": {"string_match": {"exact": names.FLAG}},
+        }
+        for key in (names.ADMITTED, *flags)
+    ]
+    return {"prefix": "/", "dynamic_metadata": matchers}
+
+
+def _refusal(name: str, prefix: str, header: Json, body: Json) -> Json:
+    return {
+        "name": name,
+        "match": {"prefix": prefix, "headers": [header]},
+        "direct_response": {"status": 400, "body": {"inline_string": msgspec.json.encode(body).decode()}},
+        "response_headers_to_add": [
+            {
+                "header": {"key": "content-type", "value": "application/json"},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        ],
+    }
+
+
+def _provider_action(policy: Policy) -> Json:
+    groups = [
+        {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]}
+        for name in policy.providers
+    ]
+    specifier = typed(
+        "envoy.router.cluster_specifier_plugin.priority_group",
+        "extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier",
+        priority_groups=groups,
+        override_metadata_namespace=names.ROUTE_NAMESPACE,
+    )
+    return {
+        "timeout": "0s",
+        "idle_timeout": seconds(_silence(policy)),
+        "auto_host_rewrite": True,
+        "inline_cluster_specifier_plugin": {"extension": specifier},
+        "retry_policy": retry_policy(policy),
+    }
+
+
+def retry_policy(policy: Policy) -> Json:
+    """The next target on 429, 5xx, connect failure, reset, or no first byte in time."""
+    return {
+        "retry_on": "5xx,reset,connect-failure,retriable-status-codes",
+        "retriable_status_codes": [429],
+        "num_retries": 1,
+        "refresh_cluster_on_retry": True,
+        "per_try_timeout": seconds(policy.timeouts.first_byte_seconds),
+        "per_try_idle_timeout": seconds(policy.timeouts.idle_seconds),
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+        "rate_limited_retry_back_off": {
+            "reset_headers": [{"name": "retry-after", "format": "SECONDS"}],
+            "max_interval": "2s",
+        },
+    }
