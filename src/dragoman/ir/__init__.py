@@ -25,6 +25,9 @@ class Residue(msgspec.Struct, frozen=True, kw_only=True):
 
     dialect: str
     fields: Json
+    form: tuple[str, ...] = ()
+    """Which of its dialect's spellings the object came in (a string or an array of one, a field's
+    older name). Only its own decoder and encoder read these words; they carry no content."""
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -73,10 +73,20 @@ class Losses:
         return min(max(value, low), high)
 
     def residue(self, residue: Residue | None, path: str) -> Json:
-        """The fields to merge into the output; those of another dialect are recorded as lost."""
+        """The fields to merge into the output; those of another dialect are recorded as lost.
+
+        A lost object is recorded by its leaves. A null or an empty value says nothing to lose.
+        """
         if residue is None:
             return {}
         if residue.dialect == self.dialect:
             return residue.fields
-        self.paths.extend(f"{path}.{name}" for name in residue.fields)
+        self._lose(residue.fields, path)
         return {}
+
+    def _lose(self, fields: Json, path: str) -> None:
+        for name, value in fields.items():
+            if isinstance(value, dict):
+                self._lose(value, f"{path}.{name}")
+            elif value is not None and value != []:
+                self.paths.append(f"{path}.{name}")

@@ -22,8 +22,8 @@ _NAMES: dict[type, str] = {
 class Fields:
     """Reads each field at most once; what was never read is the residue.
 
-    Absent and `null` are the same to every `take`: both mean "not given". A `null` that was not
-    taken stays in the residue. Raises `InvalidRequest` with the JSON path on another type.
+    Absent and `null` are the same to every `take`: both mean "not given". A `null` and an empty
+    list stay in the residue, so that a round trip gives them back. Raises `InvalidRequest` with the JSON path on another type.
     """
 
     def __init__(self, value: Any, path: str) -> None:
@@ -49,9 +49,10 @@ class Fields:
 
     def take_optional(self, name: str, kind: type[T]) -> T | None:
         """A field that may be missing. An integer is taken where a number is asked for."""
-        found = self._left.pop(name, None)
+        found = self._left.get(name)
         if found is None:
             return None
+        del self._left[name]
         if kind is float and type(found) is int:
             return found  # type: ignore[return-value]  # an int is a number; its digits stay as sent
         if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
@@ -80,6 +81,8 @@ class Fields:
 
     def items(self, name: str) -> list[tuple[str, Any]]:
         """A list, each item beside its JSON path; absent is empty."""
+        if self._left.get(name) == []:
+            return []
         found = cast("list[Any]", self.take_optional(name, list) or [])
         return [(f"{self.at(name)}[{i}]", item) for i, item in enumerate(found)]
 
