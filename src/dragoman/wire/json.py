@@ -1,0 +1,129 @@
+"""JSON bodies: read whole or as top-level fields, and never half.
+
+What `decode` accepts every later step can handle: valid Unicode, finite numbers, bounded depth and
+no top-level name given twice (two parsers may pick different ones, so that a policy would judge
+one model and the provider serve another).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from dragoman.errors import DragomanError, InvalidJson, InvalidRequest
+from dragoman.ir import Json
+
+MAX_DEPTH = 128
+"""Objects and arrays inside each other, the outermost counted."""
+
+T = TypeVar("T")
+
+
+class _Name:
+    """A name as it stands in the text: equal to no other, so that a repeated one is not lost."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _to_name(_kind: type, text: Any) -> _Name:
+    return _Name(text)
+
+
+_read_values = msgspec.json.Decoder(dict[_Name, Any], dec_hook=_to_name).decode
+_read_fields = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_to_name).decode
+_STARTS_OBJECT = re.compile(rb"[ \t\r\n]*\{")
+_CUT_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_TOO_DEEP = f"The body is not readable JSON: nested deeper than {MAX_DEPTH} levels."
+
+encode = msgspec.json.encode
+"""JSON text of a value or of `msgspec.Raw`, without spaces, keys in their order."""
+
+
+def decode(raw: bytes) -> Json:
+    """The object in `raw`.
+
+    Raises `InvalidJson` for what is not JSON (with the byte where reading stopped, if known), for
+    a lone surrogate, a number no double holds, a top-level name given twice and for more than
+    `MAX_DEPTH` levels; `InvalidRequest` for JSON that is not an object.
+    """
+    try:
+        body = _unique(_read_values(raw).items())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _refusal(raw, error) from error
+    if _is_too_deep(body):
+        raise InvalidJson(_TOO_DEEP)
+    return body
+
+
+def decode_fields(raw: bytes) -> dict[str, msgspec.Raw]:
+    """The top-level fields of the object in `raw`, each value its very bytes, in their order.
+
+    Raises as `decode` does, but looks into no value: its Unicode, numbers and depth are unchecked.
+    """
+    try:
+        return _unique(_read_fields(raw).items())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _refusal(raw, error) from error
+
+
+def _unique(items: Iterable[tuple[_Name, T]]) -> dict[str, T]:
+    fields: dict[str, T] = {}
+    for name, value in items:
+        if name.text in fields:
+            path = f"$.{name.text}"
+            raise InvalidJson(f"{path}: the name is given more than once", path=path)
+        fields[name.text] = value
+    return fields
+
+
+def _is_too_deep(body: Json) -> bool:
+    """Level by level rather than recursively: costs a look at each value, and no stack."""
+    level: list[Any] = [body]
+    for _ in range(MAX_DEPTH):
+        level = [
+            value
+            for node in level
+            for value in (node.values() if isinstance(node, dict) else node)
+            if isinstance(value, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _refusal(raw: bytes, error: Exception) -> DragomanError:
+    """Says what is wrong with a body that the parser refused."""
+    if isinstance(error, RecursionError):
+        return InvalidJson(_TOO_DEEP)
+    if not raw.strip():
+        return InvalidJson("The body is empty; expected a JSON object.")
+    if isinstance(error, UnicodeDecodeError):
+        return InvalidJson(f"The body is not readable JSON: invalid UTF-8 {_utf8_place(raw)}.")
+    if not isinstance(error, msgspec.ValidationError):
+        return InvalidJson(f"The body is not readable JSON: {_cause(raw, error)}.")
+    if _STARTS_OBJECT.match(raw):
+        return InvalidJson("The body is not readable JSON: a number is out of range.")
+    return InvalidRequest("$", "an object")
+
+
+def _utf8_place(raw: bytes) -> str:
+    """The parser tells the place within its string only."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        return f"(byte {error.start})"
+    return "(place unknown)"  # pragma: no cover - a second decoder that disagrees with the first
+
+
+def _cause(raw: bytes, error: Exception) -> str:
+    """The parser's words. It takes a surrogate cut off by the string's end for the body's end."""
+    cause = str(error).removeprefix("JSON is malformed: ")
+    if "truncated" in cause and _CUT_SURROGATE.search(raw) and raw.rstrip().endswith(b"}"):
+        return "invalid utf-16 surrogate pair"
+    return cause[0].lower() + cause[1:]
