@@ -80,6 +80,7 @@ class _Resolver:
             ledger=file.ledger,
             store=file.store,
             simulator=file.simulator,
+            ca_file=file.ca_file,
         )
 
     def _refuse(self, path: str, problem: str) -> ConfigError:
@@ -92,7 +93,7 @@ class _Resolver:
                 if digest in callers:
                     problem = f"this key already belongs to {callers[digest].name}"
                     raise self._refuse(f"$.callers.{name}.keys[{i}]", problem)
-                callers[digest] = Caller(name=name, models=tuple(entry.models))
+                callers[digest] = Caller(name=name, models=entry.models)
         return callers
 
     def _providers(self, entries: dict[str, ProviderEntry]) -> dict[str, Provider]:

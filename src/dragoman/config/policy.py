@@ -87,3 +87,4 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     ledger: Ledger
     store: Store
     simulator: Simulator | None
+    ca_file: str

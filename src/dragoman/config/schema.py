@@ -117,7 +117,7 @@ class CallerEntry(_Section, frozen=True, kw_only=True):
 
     keys: Annotated[list[Digest], msgspec.Meta(min_length=1)]
     """SHA-256 digests of the keys, in hexadecimal (`dragoman digest` prints one)."""
-    models: list[str] = ["*"]
+    models: tuple[str, ...] = ("*",)
 
 
 class File(_Section, frozen=True, kw_only=True):
@@ -137,3 +137,5 @@ class File(_Section, frozen=True, kw_only=True):
     ledger: Ledger = Ledger()
     store: Store = Store()
     simulator: Simulator | None = None
+    ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
+    """Roots that providers' certificates are verified against, PEM."""

@@ -62,7 +62,7 @@ def provider_cluster(provider: Provider, policy: Policy) -> Json:
         },
     }
     if provider.tls:
-        cluster["transport_socket"] = _tls(provider)
+        cluster["transport_socket"] = _tls(provider, policy.ca_file)
     return cluster
 
 
@@ -251,15 +251,19 @@ def _endpoints(name: str, endpoint: Json, host: str) -> Json:
     return {"type": kind, "load_assignment": assignment}
 
 
-def _tls(provider: Provider) -> Json:
+def _tls(provider: Provider, ca_file: str) -> Json:
     return typed(
         "envoy.transport_sockets.tls",
         "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         sni=provider.host,
-        auto_sni_san_validation=True,
         common_tls_context={
             "alpn_protocols": ["h2", "http/1.1"],
-            "validation_context": {"system_root_certs": {}},
+            "validation_context": {
+                "trusted_ca": {"filename": ca_file},
+                "match_typed_subject_alt_names": [
+                    {"san_type": "DNS", "matcher": {"exact": provider.host}}
+                ],
+            },
         },
     )
 

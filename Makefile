@@ -1,0 +1,61 @@
+# `make help` lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check proto goldens envoy-yaml bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.run: requirements.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "python3 cannot make an environment: install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+run: $(VENV)/.run ## start the gateway on its embedded defaults
+	$(BIN)/dragoman up
+
+test: $(VENV)/.dev ## run every test
+	$(BIN)/python -m pytest -q -ra
+
+check: $(VENV)/.dev ## formatting, lint, types, generated files, tests: all that CI does and more
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/basedpyright --level error
+	$(MAKE) --no-print-directory proto envoy-yaml
+	git diff --exit-code -- src/dragoman/extproc/pb envoy
+	$(MAKE) --no-print-directory test
+
+proto: $(VENV)/.dev ## regenerate the protocol messages
+	@rm -rf build/proto && mkdir -p build/proto/dragoman/extproc/pb
+	@cp proto/*.proto build/proto/dragoman/extproc/pb/
+	cd build/proto && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=../../src \
+		--pyi_out=../../src dragoman/extproc/pb/*.proto
+
+goldens: $(VENV)/.dev ## regenerate the golden files; review them as a diff
+	$(BIN)/python -m pytest -q tests/properties --update-goldens
+
+envoy-yaml: $(VENV)/.dev ## regenerate envoy/envoy.yaml from envoy/dragoman.yaml
+	OPENAI_API_KEY=at-run-time ANTHROPIC_API_KEY=at-run-time $(BIN)/dragoman envoy -c envoy/dragoman.yaml > envoy/envoy.yaml
+
+bench: $(VENV)/.dev ## measure against Envoy alone; one JSON object a line
+	$(BIN)/python -m tests.bench
+
+lock: ## pin every package with its hashes (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-annotate \
+		pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-annotate --extra dev pyproject.toml -o requirements-dev.txt
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
