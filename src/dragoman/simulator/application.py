@@ -85,14 +85,7 @@ class Application:
             endpoint = find_endpoint(request)
             provider = endpoint.provider
             provider.check_access(request, keyless=request.listener in self._keyless)
-            if (
-                then is not None
-                and then.status is not None
-                and then.status >= HTTPStatus.BAD_REQUEST
-            ):
-                raise ProviderError(then.status, then.message or "")
-            if directives is None:
-                raise ProviderError(404, "model: not found", code="model_not_found")
+            _raise_scripted(then)
             reply = self._speak(endpoint, request, number, directives)
         except ProviderError as error:
             return provider.render_error(error)
@@ -103,8 +96,14 @@ class Application:
         return reply
 
     def _speak(
-        self, endpoint: Endpoint, request: ReceivedRequest, number: int, directives: Directives
+        self,
+        endpoint: Endpoint,
+        request: ReceivedRequest,
+        number: int,
+        directives: Directives | None,
     ) -> Reply:
+        if directives is None:
+            raise ProviderError(404, "model: not found", code="model_not_found")
         context = Context(
             number=number,
             directives=directives,
@@ -131,6 +130,13 @@ class Application:
             return None
         size = _bench_size(directives)
         return Outgoing(200, _bench_bytes(endpoint.make_bench, peek.model, size, _bench_kind(peek)))
+
+
+def _raise_scripted(then: Then | None) -> None:
+    """Fail as scripted; a scripted body replaces the error's afterwards."""
+    status = 0 if then is None else then.status or 0
+    if then is not None and status >= HTTPStatus.BAD_REQUEST:
+        raise ProviderError(status, then.message or "")
 
 
 def _peek(request: ReceivedRequest) -> _Peek:

@@ -144,11 +144,12 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
             request, keep_alive = self._waiting.popleft()
             if request.path.startswith(CONTROL_PREFIX):
-                self._write(render(answer_control(self._application, request)), keep_alive)
+                reply = answer_control(self._application, request)
+                self._write(render(reply), keep_alive=keep_alive)
             else:
-                self._answer(request, keep_alive)
+                self._answer(request, keep_alive=keep_alive)
 
-    def _answer(self, request: ReceivedRequest, keep_alive: bool) -> None:
+    def _answer(self, request: ReceivedRequest, *, keep_alive: bool) -> None:
         entry = self._application.log.append(request)
         try:
             outgoing = self._application.answer(request, entry)
@@ -158,17 +159,19 @@ class Connection(asyncio.Protocol):
         entry.status = outgoing.status
         if outgoing.play is None:
             entry.outcome = "answered"
-            self._write(outgoing.data, keep_alive)
+            self._write(outgoing.data, keep_alive=keep_alive)
         else:
-            playing = self._play(outgoing.play, entry, keep_alive)
+            playing = self._play(outgoing.play, entry, keep_alive=keep_alive)
             self._playing = asyncio.get_running_loop().create_task(playing)
 
-    def _write(self, data: bytes, keep_alive: bool) -> None:
+    def _write(self, data: bytes, *, keep_alive: bool) -> None:
         self._transport.write(data)
         if not keep_alive:
             self.close()
 
-    async def _play(self, order: "tuple[Reply, Then]", entry: "LogEntry", keep_alive: bool) -> None:
+    async def _play(
+        self, order: "tuple[Reply, Then]", entry: "LogEntry", *, keep_alive: bool
+    ) -> None:
         try:
             entry.outcome = await play(self, *order)
         except asyncio.CancelledError:

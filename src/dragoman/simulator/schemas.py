@@ -16,7 +16,6 @@ _FORMATS = {
     "uuid": "00000000-0000-4000-8000-000000000000",
     "ipv4": "192.0.2.1",
 }
-_SIMPLE = {"boolean": True, "null": None}
 
 
 def make_instance(schema: JsonObject, name: str = "value") -> Any:  # noqa: ANN401 - any JSON value
@@ -36,18 +35,23 @@ def _instance(schema: object, name: str, root: JsonObject, depth: int) -> object
     if not isinstance(schema, dict):
         return f"sample {name}"
     schema = _resolve(schema, root, depth)
-    if "const" in schema:
-        return schema["const"]
-    if "enum" in schema:
-        return schema["enum"][0]
-    kind = _kind(schema)
-    if kind in _SIMPLE:
-        return _SIMPLE[kind]
-    if kind == "object":
-        return _object(schema, root, depth)
-    if kind == "array":
-        return _array(schema, name, root, depth)
-    return _number(schema, kind) if kind in ("integer", "number") else _string(schema, name)
+    allowed = [schema["const"]] if "const" in schema else schema.get("enum")
+    if allowed:
+        return allowed[0]
+    match _kind(schema):
+        case "object":
+            value: object = _object(schema, root, depth)
+        case "array":
+            value = _array(schema, name, root, depth)
+        case "integer" | "number" as kind:
+            value = _number(schema, kind)
+        case "boolean":
+            value = True
+        case "null":
+            value = None
+        case _:
+            value = _string(schema, name)
+    return value
 
 
 def _resolve(schema: JsonObject, root: JsonObject, depth: int) -> JsonObject:

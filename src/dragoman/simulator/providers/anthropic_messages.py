@@ -242,7 +242,10 @@ def _usage(body: JsonObject, answer: Answer, context: Context) -> JsonObject:
         written = marks[-1].tokens - read
         context.prefix_cache.remember(marks)
     total = sum(segment.tokens for segment in segments)
-    return _usage_body(total - read - written, answer.output_tokens, read, written)
+    usage = _usage_body(total - read - written, answer.output_tokens, read, written)
+    if answer.reasoning is not None:
+        usage["output_tokens_details"] = {"thinking_tokens": answer.reasoning_tokens}
+    return usage
 
 
 def _usage_body(fresh: int, output: int, read: int = 0, written: int = 0) -> JsonObject:
@@ -268,12 +271,12 @@ def _stream(message: JsonObject) -> Iterator[bytes]:
     usage = message["usage"]
     ending = {key: message[key] for key in ("stop_reason", "stop_sequence")}
     opening = {**message, "content": [], **dict.fromkeys(ending)}
-    opening["usage"] = {**usage, "output_tokens": 1}
+    opening["usage"] = {k: v for k, v in usage.items() if k != "output_tokens_details"}
+    opening["usage"]["output_tokens"] = 1
     yield _event("message_start", {"type": "message_start", "message": opening})
     for index, block in enumerate(message["content"]):
         yield from _block_events(index, block)
-    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    closing = {name: usage[name] for name in (*names, "output_tokens")}
+    closing = {k: v for k, v in usage.items() if k not in ("cache_creation", "service_tier")}
     yield _event("message_delta", {"type": "message_delta", "delta": ending, "usage": closing})
     yield _event("message_stop", {"type": "message_stop"})
 

@@ -58,6 +58,7 @@ _TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 def check_request(body: JsonObject) -> None:
     """Raise `ProviderError` for the first thing that Anthropic would refuse."""
     _check_top_level(body)
+    _check_values(body)
     _check_system(body.get("system"))
     names = _check_tools(body.get("tools") or ())
     _check_tool_choice(body, names)
@@ -99,6 +100,9 @@ def _check_top_level(body: JsonObject) -> None:
         wrong_bool = isinstance(value, bool) and kinds is not bool
         if name in body and (wrong_bool or not isinstance(value, kinds)):
             raise _refuse(f"{name}: Input should be a valid {expected}")
+
+
+def _check_values(body: JsonObject) -> None:
     if body["max_tokens"] < 1:
         raise _refuse("max_tokens: Input should be greater than or equal to 1")
     if not 0 <= body.get("temperature", 1) <= 1:
