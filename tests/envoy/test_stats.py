@@ -1,0 +1,213 @@
+"""Tokens, requests and time to first token in Envoy's admin statistics and in the ledger.
+
+Each test runs on the shipped settings and with Envoy's native filters off: same answers, same
+counts, read by the respond stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from dragoman.simulator import Simulator
+from tests.envoy.gateway import KEY, Gateway, wait_until
+from tests.envoy.test_routing import CHAT, body, both_clients, said
+
+PROVIDER = {"o": "openai", "a": "anthropic"}
+providers = pytest.mark.parametrize("p", list(PROVIDER))
+forms = pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+
+
+@pytest.fixture(params=["native", "python"])
+def metered(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    yield request.getfixturevalue("gateway" if request.param == "native" else "native_off")
+
+
+class Meter:
+    """What the statistics and the ledger gained since it was made."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._before = {name: gateway.series(name) for name in ("requests", "tokens")}
+        self._entries = len(gateway.ledger())
+
+    def gained(self, name: str) -> list[tuple[dict[str, str], float]]:
+        before = self._before[name]
+        now = self._gateway.series(name)
+        changes = [(dict(key), value - before.get(key, 0)) for key, value in now.items()]
+        return [(labels, change) for labels, change in changes if change]
+
+    def tokens(self) -> dict[str, float]:
+        return {labels["direction"]: change for labels, change in self.gained("tokens")}
+
+    def entries(self) -> list[dict[str, Any]]:
+        return self._gateway.ledger()[self._entries :]
+
+    def await_requests(self, count: int) -> list[tuple[dict[str, str], float]]:
+        """The request counters, once as many entries are in the ledger as requests were sent."""
+        wait_until(lambda: len(self.entries()) >= count, 8, "ledger")
+        return wait_until(lambda: self.gained("requests"), 8, "request counters")
+
+
+def ask(gateway: Gateway, path: str, content: dict[str, Any]) -> httpx.Response:
+    return httpx.post(gateway.url + path, json=content, headers={"x-api-key": KEY}, timeout=20)
+
+
+@both_clients
+@providers
+@forms
+def test_counts_of_one_request(metered: Gateway, path: str, p: str, *, stream: bool) -> None:
+    meter = Meter(metered)
+    answer = ask(metered, path, body(f"{p}/echo", "one two three four", stream=stream))
+    assert said(path, answer) == "You said: one two three four"
+    assert '"choices":[]' not in answer.text
+    who = {
+        "model": f"{p}/echo",
+        "provider": PROVIDER[p],
+        "upstream_model": "sim/echo",
+        "caller": "demo",
+    }
+    ((labels, count),) = meter.await_requests(1)
+    assert count == 1
+    assert {name: labels[name] for name in who} == who
+    assert labels["status"] == "200"
+    assert meter.tokens() == {"input": 4, "output": 6}
+    (entry,) = meter.entries()
+    assert entry["gen_ai.request.model"] == f"{p}/echo"
+    assert entry["gen_ai.usage.input_tokens"] == 4
+    assert entry["gen_ai.usage.output_tokens"] == 6
+    assert "exact" in entry.values()
+
+
+@both_clients
+@forms
+def test_asked_usage_is_counted_once(metered: Gateway, path: str, *, stream: bool) -> None:
+    meter = Meter(metered)
+    options = {"stream": stream}
+    if stream and CHAT[path] == "openai":
+        options |= {"stream_options": {"include_usage": True}}  # type: ignore[dict-item]
+    answer = ask(metered, path, body("o/echo", "one two", **options))
+    assert answer.status_code == 200
+    meter.await_requests(1)
+    assert meter.tokens() == {"input": 2, "output": 4}
+
+
+@both_clients
+@providers
+@forms
+def test_cached_and_written_tokens(
+    metered: Gateway, simulator: Simulator, path: str, p: str, *, stream: bool
+) -> None:
+    del simulator
+    text = {"type": "text", "text": "word " * 1100, "cache_control": {"type": "ephemeral"}}
+    if p == "o" and CHAT[path] == "openai":
+        del text["cache_control"]
+    content = body(f"{p}/echo", "hi", stream=stream)
+    if CHAT[path] == "anthropic":
+        content["system"] = [text]
+    else:
+        content["messages"] = [{"role": "system", "content": [text]}, *content["messages"]]
+    meter = Meter(metered)
+    assert ask(metered, path, content).status_code == 200
+    meter.await_requests(1)
+    first = meter.tokens()
+    assert first["input"] == 1101
+    assert first.get("cache_write", 0) == (1100 if p == "a" else 0)
+    meter = Meter(metered)
+    assert ask(metered, path, content).status_code == 200
+    meter.await_requests(1)
+    second = meter.tokens()
+    assert second["input"] == 1101
+    assert second["cached"] == (1100 if p == "a" else 1101)
+    (entry,) = meter.entries()
+    assert entry["gen_ai.usage.input_tokens"] == 1101
+
+
+@both_clients
+@forms
+def test_reasoning_tokens(metered: Gateway, path: str, *, stream: bool) -> None:
+    meter = Meter(metered)
+    answer = ask(metered, path, body("o/think", "one two", stream=stream))
+    assert answer.status_code == 200
+    meter.await_requests(1)
+    tokens = meter.tokens()
+    thought = len("Let me think about it. The user said: one two".split())
+    assert tokens["reasoning"] == thought
+    assert tokens["output"] == thought + 4
+
+
+@both_clients
+def test_failures_are_counted_with_their_status(
+    metered: Gateway, simulator: Simulator, path: str
+) -> None:
+    simulator.control.script({"status": 422, "message": "no"})
+    meter = Meter(metered)
+    assert ask(metered, path, body("a/echo")).status_code == 422
+    ((labels, count),) = meter.await_requests(1)
+    assert (labels["status"], labels["provider"], count) == ("422", "anthropic", 1)
+    assert not meter.tokens()
+
+
+@both_clients
+def test_fallback_counts_once_for_who_answered(
+    metered: Gateway, simulator: Simulator, path: str
+) -> None:
+    simulator.control.script({"status": 503}, {"listener": "openai"})
+    meter = Meter(metered)
+    assert ask(metered, path, body("renamed", "one two")).status_code == 200
+    ((labels, count),) = meter.await_requests(1)
+    assert (labels["provider"], labels["upstream_model"]) == ("anthropic", "claude-second")
+    assert count == 1
+    assert meter.tokens() == {"input": 2, "output": 4}
+
+
+def test_local_answers_have_no_provider(metered: Gateway) -> None:
+    meter = Meter(metered)
+    assert ask(metered, "/v1/chat/completions", body("nothing")).status_code == 404
+    assert httpx.get(f"{metered.url}/v1/models").status_code == 401
+    found = meter.await_requests(2)
+    statuses = {labels["status"]: labels["provider"] for labels, _ in found}
+    assert statuses == {"404": "none", "401": "none"}
+    assert not meter.tokens()
+
+
+@forms
+def test_time_to_first_token(metered: Gateway, simulator: Simulator, *, stream: bool) -> None:
+    """What the provider took is what the histogram holds."""
+    simulator.control.script({"first_byte_delay_ms": 200})
+    name = "time_to_first_token_sum"
+    labels = (("model", "a/echo"), ("provider", "anthropic"))
+    before = metered.series(name).get(labels, 0)
+    assert ask(metered, "/v1/messages", body("a/echo", stream=stream)).status_code == 200
+
+    def gained() -> float:
+        return metered.series(name).get(labels, 0) - before
+
+    assert 190 <= wait_until(gained, 12, "histogram flushed") <= 2000
+
+
+def test_plain_stats_show_the_same(gateway: Gateway) -> None:
+    """`/stats`, not only `/stats/prometheus`."""
+    assert ask(gateway, "/v1/messages", body("o/echo")).status_code == 200
+    wait_until(lambda: gateway.stats(r"^dragoman\.requests\."), 5)
+    wait_until(lambda: gateway.stats(r"^dragoman\.tokens\..*direction\.input"), 5)
+
+
+@pytest.mark.parametrize("path", list(CHAT), ids=list(CHAT.values()))
+def test_kept_streams_never_pass_through_python(gateway: Gateway, path: str) -> None:
+    """One message a request, to decide; no stream to translate or respond is ever opened."""
+    p = "o" if CHAT[path] == "openai" else "a"
+    names = r"ext_proc.*(streams_started|stream_msgs_sent)$"
+    before = gateway.stats(names)
+    words = " ".join(["word"] * 200)
+    for _ in range(5):
+        answer = ask(gateway, path, body(f"{p}/echo", words, stream=True, max_tokens=1000))
+        assert answer.text.count("data: ") > 200
+    after = gateway.stats(names)
+    gained = {name: after[name] - before.get(name, 0) for name in after}
+    gained = {name: change for name, change in gained.items() if change}
+    assert sorted(gained.values()) == [5, 5], gained
+    assert not [name for name in gained if name.startswith("cluster.")]
