@@ -5,7 +5,9 @@ from __future__ import annotations
 from dragoman.envoyconf.typed import typed
 from dragoman.ir import Json
 
-_OURS = "response.code_details.startsWith('dragoman_') || response.code_details == 'direct_response'"
+_OURS = (
+    "response.code_details.startsWith('dragoman_') || response.code_details == 'direct_response'"
+)
 _ANTHROPIC_PATH = "request.path.startsWith('/v1/messages')"
 
 _WORDS: dict[int, tuple[str, str, str]] = {
@@ -43,7 +45,9 @@ def local_replies() -> Json:
     for status, (words, openai, anthropic) in _WORDS.items():
         mappers += [
             _mapper(status, _ANTHROPIC_PATH, anthropic_error(words, anthropic)),
-            _mapper(status, f"!{_ANTHROPIC_PATH}", openai_error(words, openai, f"gateway_{status}")),
+            _mapper(
+                status, f"!{_ANTHROPIC_PATH}", openai_error(words, openai, f"gateway_{status}")
+            ),
         ]
     return {"mappers": mappers}
 

@@ -180,7 +180,10 @@ def _refusal(name: str, prefix: str, header: Json, body: Json) -> Json:
     return {
         "name": name,
         "match": {"prefix": prefix, "headers": [header]},
-        "direct_response": {"status": 400, "body": {"inline_string": msgspec.json.encode(body).decode()}},
+        "direct_response": {
+            "status": 400,
+            "body": {"inline_string": msgspec.json.encode(body).decode()},
+        },
         "response_headers_to_add": [
             {
                 "header": {"key": "content-type", "value": "application/json"},

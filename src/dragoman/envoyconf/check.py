@@ -1,0 +1,292 @@
+"""Whether an Envoy file, anybody's, does what a policy needs; each finding names its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from dragoman import metadata as names
+from dragoman.config.policy import Policy
+from dragoman.envoyconf.filters import DECIDE
+from dragoman.errors import ConfigError
+from dragoman.ir import Json
+
+Severity = Literal["error", "warning"]
+Node = tuple[str, Json]
+"""A JSON path in the Envoy file, and the object there."""
+
+_EXT_PROC = "ext_proc.v3.ExternalProcessor"
+_HCM = "http_connection_manager.v3.HttpConnectionManager"
+_BUFFER = "buffer.v3.Buffer"
+_TRANSLATE = "translate"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong, where, and what mends it."""
+
+    file: str
+    path: str
+    problem: str
+    remedy: str
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.path}: {self.severity}: {self.problem}. {self.remedy}."
+
+
+def check(policy: Policy, file: str) -> list[Finding]:
+    """All findings on the Envoy configuration in `file`. Raises `ConfigError` if it is unreadable."""
+    try:
+        document: object = yaml.load(
+            Path(file).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader
+        )
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(file, "$", f"cannot be read as YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(file, "$", "is not an Envoy bootstrap")
+    return check_document(policy, document, file)
+
+
+def check_document(policy: Policy, document: Json, file: str) -> list[Finding]:
+    """All findings on a configuration already read."""
+    inspection = _Inspection(policy, document, file)
+    for rule in _RULES:
+        rule(inspection)
+    return inspection.findings
+
+
+class _Inspection:
+    """The file's parts by kind, and what has been found."""
+
+    def __init__(self, policy: Policy, document: Json, file: str) -> None:
+        self.policy = policy
+        self.findings: list[Finding] = []
+        self._file = file
+        nodes = list(_walk(document, "$"))
+        self.managers = [node for node in nodes if _is(node[1], _HCM)]
+        self.clusters = {
+            cluster["name"]: (path, cluster)
+            for path, cluster in nodes
+            if _in(path, "clusters") and "name" in cluster
+        }
+        self.routes = [node for node in nodes if _in(node[0], "routes") and "match" in node[1]]
+        self.listeners = [node for node in nodes if _in(node[0], "listeners")]
+        self.credentials = [
+            node for node in nodes if _in(node[0], "secrets") and "generic_secret" in node[1]
+        ]
+
+    def report(self, path: str, problem: str, remedy: str, severity: Severity = "error") -> None:
+        finding = Finding(
+            file=self._file, path=path, problem=problem, remedy=remedy, severity=severity
+        )
+        self.findings.append(finding)
+
+
+def _walk(value: Any, path: str) -> Iterator[Node]:
+    """Every object in the document with its path."""
+    if isinstance(value, dict):
+        yield path, value
+        for key, child in value.items():
+            yield from _walk(child, f"{path}.{key}")
+    elif isinstance(value, list):
+        for i, child in enumerate(value):
+            yield from _walk(child, f"{path}[{i}]")
+
+
+def _in(path: str, name: str) -> bool:
+    """Whether the object is an item of the list `name`."""
+    return path.endswith("]") and path.rpartition("[")[0].endswith(f".{name}")
+
+
+def _is(value: Json, kind: str) -> bool:
+    return str(value.get("@type", "")).endswith(kind)
+
+
+def _filters(manager: Node) -> list[Node]:
+    path, config = manager
+    return [
+        (f"{path}.http_filters[{i}]", item) for i, item in enumerate(config.get("http_filters", []))
+    ]
+
+
+def _config(item: Json) -> Json:
+    found: Json = item.get("typed_config", {})
+    return found
+
+
+def _seconds(value: Any) -> float:
+    """A duration as a file writes it; infinite where it is absent or no duration."""
+    try:
+        return float(str(value).removesuffix("s"))
+    except ValueError:
+        return float("inf")
+
+
+def _reaches_provider(route: Json) -> bool:
+    action = route.get("route", {})
+    return bool(action) and not str(action.get("cluster", "")).startswith("dragoman_")
+
+
+def _decide_filter(at: _Inspection) -> None:
+    """The decide stage: one message in, headers held by the filter right after it."""
+    for manager in at.managers:
+        filters = _filters(manager)
+        position = next((i for i, (_, item) in enumerate(filters) if item["name"] == DECIDE), None)
+        if position is None:
+            at.report(
+                f"{manager[0]}.http_filters", f"has no {DECIDE}", "Add it as the first filter"
+            )
+            continue
+        path, item = filters[position]
+        _decide_modes(at, path, _config(item))
+        follower = filters[position + 1][1] if position + 1 < len(filters) else {}
+        if not _is(_config(follower), _BUFFER):
+            remedy = "Put envoy.filters.http.buffer right behind it"
+            at.report(path, "nothing holds the headers while it decides", remedy)
+
+
+def _decide_modes(at: _Inspection, path: str, config: Json) -> None:
+    mode = config.get("processing_mode", {})
+    wanted = {"request_header_mode": "SKIP", "request_body_mode": "BUFFERED"}
+    for name, value in wanted.items():
+        if mode.get(name) != value:
+            at.report(
+                f"{path}.typed_config.processing_mode.{name}", f"is not {value}", f"Set {value}"
+            )
+    if config.get("failure_mode_allow"):
+        at.report(
+            f"{path}.typed_config.failure_mode_allow", "lets requests pass undecided", "Remove it"
+        )
+    spaces = config.get("metadata_options", {}).get("receiving_namespaces", {}).get("untyped", [])
+    for name in (names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE):
+        if name not in spaces:
+            where = f"{path}.typed_config.metadata_options.receiving_namespaces.untyped"
+            at.report(where, f"lacks {name}", "Add it, or the stages learn nothing of each other")
+
+
+def _message_timeouts(at: _Inspection) -> None:
+    """Envoy's default of 200 ms is too short for a large body."""
+    nodes = [node for manager in at.managers for node in _walk(manager[1], manager[0])]
+    nodes += [node for cluster in at.clusters.values() for node in _walk(cluster[1], cluster[0])]
+    for path, node in nodes:
+        if _is(node, _EXT_PROC) and _seconds(node.get("message_timeout", "0.2s")) < 1:
+            remedy = f"Set {at.policy.timeouts.service_seconds:g}s"
+            at.report(f"{path}.message_timeout", "is under a second", remedy)
+
+
+def _provider_clusters(at: _Inspection) -> None:
+    """A cluster for each provider, that says who it is and can translate and authenticate."""
+    for provider in at.policy.providers.values():
+        if provider.name not in at.clusters:
+            remedy = "Add it; `dragoman envoy` prints it"
+            at.report("$.static_resources.clusters", f"has no cluster {provider.name}", remedy)
+            continue
+        path, cluster = at.clusters[provider.name]
+        said = cluster.get("metadata", {}).get("filter_metadata", {}).get("dragoman", {})
+        if said.get("provider", provider.name) not in at.policy.providers:
+            where = f"{path}.metadata.filter_metadata.dragoman.provider"
+            at.report(where, "names no provider of the policy", f"Set {provider.name}")
+        text = msgspec.json.encode(cluster).decode()
+        if _EXT_PROC not in text:
+            at.report(path, "has no translate filter", "Add it to the cluster's http_filters")
+        elif "SkipFilter" not in text:
+            remedy = "Wrap it in ExtensionWithMatcher, or same-dialect answers pass through Python"
+            at.report(path, "never skips translation", remedy, "warning")
+        if provider.key is not None and "CredentialInjector" not in text:
+            at.report(path, "sends no key", "Add credential_injector with overwrite: true")
+
+
+def _stage_clusters(at: _Inspection) -> None:
+    for stage in ("decide", "translate", "ledger"):
+        if f"dragoman_{stage}" not in at.clusters:
+            remedy = "Add it, with the workers' sockets as endpoints"
+            at.report("$.static_resources.clusters", f"has no cluster dragoman_{stage}", remedy)
+
+
+def _routes(at: _Inspection) -> None:
+    """Only what was admitted reaches a provider; nothing is cut short; the next target is asked."""
+    for path, route in at.routes:
+        if not _reaches_provider(route):
+            continue
+        keys = [
+            step["key"]
+            for matcher in route["match"].get("dynamic_metadata", [])
+            if matcher.get("filter") == names.NAMESPACE
+            for step in matcher.get("path", [])
+        ]
+        if names.ADMITTED not in keys:
+            remedy = "Match dynamic_metadata dragoman admitted = 1"
+            at.report(f"{path}.match", "reaches a provider without a decision", remedy)
+        _route_action(at, f"{path}.route", route["route"])
+        size = route.get("request_body_buffer_limit", 0)
+        if size < at.policy.limits.request_body_bytes:
+            remedy = f"Set {at.policy.limits.request_body_bytes}"
+            problem = "is below the policy's limit: larger bodies are never retried"
+            at.report(f"{path}.request_body_buffer_limit", problem, remedy, "warning")
+
+
+def _route_action(at: _Inspection, path: str, action: Json) -> None:
+    if _seconds(action.get("timeout", "15s")) != 0:
+        at.report(f"{path}.timeout", "cuts long answers (Envoy's default is 15s)", "Set 0s")
+    if not action.get("auto_host_rewrite") and "host_rewrite_literal" not in action:
+        at.report(f"{path}.auto_host_rewrite", "is off: providers see your host", "Set true")
+    retries = action.get("retry_policy", {})
+    if not retries:
+        at.report(f"{path}.retry_policy", "is missing: no fallback", "Copy it", "warning")
+    elif not retries.get("refresh_cluster_on_retry"):
+        remedy = "Set true"
+        problem = "is off: a retry stays at the provider that failed"
+        at.report(f"{path}.retry_policy.refresh_cluster_on_retry", problem, remedy, "warning")
+
+
+def _connection_managers(at: _Inspection) -> None:
+    for path, manager in at.managers:
+        if not manager.get("use_remote_address"):
+            problem = "is off: clients choose their own address and request id"
+            at.report(f"{path}.use_remote_address", problem, "Set true")
+        silence = _seconds(manager.get("stream_idle_timeout", "300s"))
+        if 0 < silence < at.policy.timeouts.first_byte_seconds:
+            problem = "is shorter than the policy's wait for a first byte"
+            at.report(f"{path}.stream_idle_timeout", problem, "Raise it")
+        for i, host in enumerate(manager.get("route_config", {}).get("virtual_hosts", [])):
+            if "accept-encoding" not in host.get("request_headers_to_remove", []):
+                where = f"{path}.route_config.virtual_hosts[{i}].request_headers_to_remove"
+                at.report(
+                    where,
+                    "lacks accept-encoding: compressed answers go uncounted",
+                    "Add it",
+                    "warning",
+                )
+
+
+def _buffers(at: _Inspection) -> None:
+    for path, listener in at.listeners:
+        size = listener.get("per_connection_buffer_limit_bytes", 1 << 20)
+        if size < at.policy.limits.request_body_bytes:
+            problem = "is below the policy's limits.request_body_bytes"
+            remedy = f"Set {at.policy.limits.request_body_bytes}"
+            at.report(f"{path}.per_connection_buffer_limit_bytes", problem, remedy)
+
+
+def _plain_keys(at: _Inspection) -> None:
+    for path, secret in at.credentials:
+        source = secret["generic_secret"].get("secret", {})
+        if "inline_string" in source or "inline_bytes" in source:
+            remedy = "Use filename or environment_variable"
+            at.report(f"{path}.generic_secret.secret", "is a key in plain text", remedy)
+
+
+_RULES: tuple[Callable[[_Inspection], None], ...] = (
+    _decide_filter,
+    _message_timeouts,
+    _provider_clusters,
+    _stage_clusters,
+    _routes,
+    _connection_managers,
+    _buffers,
+    _plain_keys,
+)
