@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import grpc_service
 from dragoman.envoyconf.typed import typed
 from dragoman.ir import Json
@@ -71,21 +70,15 @@ START_RULES: dict[str, tuple[str, ...]] = {
 """The same, in the first event of an Anthropic stream."""
 
 
-def access_logs(policy: Policy) -> list[Json]:
+def access_logs() -> list[Json]:
     """The statistics logger and the ledger's, both once a request, at its end."""
-    del policy
     ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
-    statistics = typed(
-        "envoy.access_loggers.stats",
-        "extensions.access_loggers.stats.v3.Config",
-        stats_scope={
-            "prefix": SCOPE,
-            "max_counters": MAX_COUNTERS,
-            "max_histograms": MAX_HISTOGRAMS,
-        },
-        counters=_counters(),
-        histograms=_histograms(),
+    answered = typed(
+        "cel",
+        "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        expression="has(upstream.address)",
     )
+    upstream = {"and_filter": {"filters": [ended, {"extension_filter": answered}]}}
     ledger = typed(
         "envoy.access_loggers.http_grpc",
         "extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
@@ -97,7 +90,17 @@ def access_logs(policy: Policy) -> list[Json]:
             "grpc_service": grpc_service("ledger"),
         },
     )
-    return [{**statistics, "filter": ended}, {**ledger, "filter": ended}]
+    return [
+        {**_logger(counters=_counters()), "filter": ended},
+        {**_logger(histograms=_histograms()), "filter": upstream},
+        {**ledger, "filter": ended},
+    ]
+
+
+def _logger(**stats: list[Json]) -> Json:
+    scope = {"prefix": SCOPE, "max_counters": MAX_COUNTERS, "max_histograms": MAX_HISTOGRAMS}
+    kind = "extensions.access_loggers.stats.v3.Config"
+    return typed("envoy.access_loggers.stats", kind, stats_scope=scope, **stats)
 
 
 def _tags(**formats: str) -> list[Json]:

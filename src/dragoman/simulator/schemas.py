@@ -18,7 +18,7 @@ _FORMATS = {
 }
 
 
-def make_instance(schema: JsonObject, name: str = "value") -> Any:  # noqa: ANN401 - any JSON value
+def make_instance(schema: JsonObject, name: str = "value") -> Any:
     """A value that the schema accepts; `name` (of the property) appears in free strings."""
     return _instance(schema, name, schema, 0)
 

@@ -164,7 +164,7 @@ async def serve_until_signalled(ports: Mapping[str, int], options: Options | Non
 
     def announce(bound: dict[str, int]) -> None:
         urls = (f"{name}=http://{options.host}:{port}" for name, port in bound.items())
-        print("ready", *urls, flush=True)  # noqa: T201 - the line that who started it waits for
+        print("ready", *urls, flush=True)
 
     await serve(ports, options, on_ready=announce, stop=stop)
 

@@ -40,6 +40,10 @@ class Fields:
         """The JSON path of the field `name`."""
         return f"{self.path}.{name}"
 
+    def peek(self, name: str) -> Any:
+        """What stands in `name`, left where it is; None if nothing does."""
+        return self._left.get(name)
+
     def take(self, name: str, kind: type[T]) -> T:
         """A field that must be there."""
         found = self.take_optional(name, kind)

@@ -1,0 +1,134 @@
+"""The command line. Each command imports what it needs, so that a worker starts lean."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from dragoman import __version__
+from dragoman.config.load import load
+from dragoman.config.policy import Policy
+from dragoman.errors import ConfigError, DragomanError
+
+_CONFIG = click.option("-c", "--config", metavar="FILE", help="policy file; none: the defaults")
+_USAGE_EXIT = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Dragoman: an LLM gateway beside Envoy."""
+
+
+def _load(config: str | None) -> Policy:
+    try:
+        return load(config)
+    except ConfigError as error:
+        click.echo(f"dragoman: {error}", err=True)
+        sys.exit(_USAGE_EXIT)
+
+
+@main.command()
+@_CONFIG
+@click.option("--port", type=click.IntRange(1, 65535), help="of the listener")
+@click.option("--admin-port", type=click.IntRange(1, 65535), help="of Envoy's admin")
+@click.option("--workers", type=click.IntRange(1, 256))
+@click.option("--run-dir", metavar="DIR", help="folder of the sockets; none: a fresh one")
+def up(
+    config: str | None,
+    port: int | None,
+    admin_port: int | None,
+    workers: int | None,
+    run_dir: str | None,
+) -> None:
+    """Start store, workers, Envoy and, where the policy has one, the simulator."""
+    from dragoman.supervisor import run  # noqa: PLC0415 - only this command supervises
+
+    policy = _load(config)
+    changes: dict[str, object] = {}
+    if port:
+        changes["listener"] = msgspec.structs.replace(policy.listener, port=port)
+    if admin_port:
+        changes["admin"] = msgspec.structs.replace(policy.admin, port=admin_port)
+    if workers:
+        changes["workers"] = workers
+    policy = msgspec.structs.replace(policy, **changes)
+    try:
+        run(policy, config, run_dir)
+    except DragomanError as error:
+        click.echo(f"dragoman: {error.message}", err=True)
+        sys.exit(1)
+
+
+@main.command()
+@_CONFIG
+@click.option("--run-dir", metavar="DIR", help="folder of the sockets")
+@click.option("--workers", type=click.IntRange(1, 256))
+@click.option("--worker", type=click.IntRange(0, 255), help="serve as this one alone")
+def serve(
+    config: str | None, run_dir: str | None, workers: int | None, worker: int | None
+) -> None:
+    """Run the workers without Envoy, for one that somebody else runs."""
+    policy = _load(config)
+    policy = msgspec.structs.replace(
+        policy, run_dir=run_dir or policy.run_dir, workers=workers or policy.workers
+    )
+    if worker is None:
+        from dragoman.supervisor import run_pool  # noqa: PLC0415 - one worker needs no supervisor
+
+        run_pool(policy, config)
+        return
+    from dragoman.extproc.server import announce_ready, run_worker  # noqa: PLC0415 - gRPC is heavy
+
+    run_worker(policy, worker, announce_ready)
+
+
+@main.command()
+@_CONFIG
+@click.option("--envoy", "envoy_file", metavar="FILE", help="an Envoy configuration to check")
+def check(config: str | None, envoy_file: str | None) -> None:
+    """Say what is wrong with a policy file, and where an Envoy file does not agree with it."""
+    from dragoman.envoyconf import check as checks  # noqa: PLC0415 - only this command needs it
+
+    policy = _load(config)
+    try:
+        findings = checks.check(policy, envoy_file) if envoy_file else []
+    except ConfigError as error:
+        click.echo(f"dragoman: {error}", err=True)
+        sys.exit(_USAGE_EXIT)
+    for finding in findings:
+        click.echo(str(finding))
+    if any(finding.severity == "error" for finding in findings):
+        sys.exit(1)
+    click.echo(f"{policy.source}: ok")
+
+
+@main.command()
+@_CONFIG
+def envoy(config: str | None) -> None:
+    """Print Envoy's configuration for a policy file."""
+    from dragoman.envoyconf.render import render, to_yaml  # noqa: PLC0415 - only this command
+
+    policy = _load(config)
+    source = Path(policy.source).name
+    click.echo(f"# Rendered from {source} by `dragoman envoy`; do not edit.")
+    click.echo(to_yaml(render(policy)), nl=False)
+
+
+@main.command()
+def digest() -> None:
+    """Read a key from standard input and print its SHA-256, as `callers` wants it."""
+    key = sys.stdin.readline().strip()
+    if not key:
+        click.echo("dragoman: no key on standard input", err=True)
+        sys.exit(_USAGE_EXIT)
+    click.echo(hashlib.sha256(key.encode()).hexdigest())
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(__version__)

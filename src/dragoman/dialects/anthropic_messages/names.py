@@ -1,0 +1,98 @@
+"""Words of the dialect, and how they map on the intermediate representation."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dragoman.ir import Effort, FinishReason, Json, Residue, Usage
+
+NAME = "anthropic_messages"
+
+
+class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a provider differs."""
+
+    default_max_tokens: int = 4096
+    """`max_tokens` is required here and nowhere else: what to ask for when the client did not."""
+
+
+FINISH: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_call",
+    "refusal": "content_filter",
+}
+FINISH_OUT: dict[FinishReason, str] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_call": "tool_use",
+    "content_filter": "refusal",
+    "error": "end_turn",
+}
+
+MIN_BUDGET = 1024
+"""The least thinking budget the API takes."""
+BUDGETS: dict[Effort, int] = {
+    "minimal": 1024,
+    "low": 2048,
+    "medium": 8192,
+    "high": 16384,
+    "xhigh": 24576,
+    "max": 32768,
+}
+"""Thinking budget for an effort asked for in another dialect."""
+
+_COUNTS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)
+
+
+def own(residue: Residue | None) -> Json:
+    """The residue's fields if they are this dialect's; else nothing, and nothing is reported."""
+    return residue.fields if residue is not None and residue.dialect == NAME else {}
+
+
+def has_form(residue: Residue | None, word: str) -> bool:
+    """Whether the object came in this dialect's spelling `word`."""
+    return residue is not None and residue.dialect == NAME and word in residue.form
+
+
+def finish_word(reason: FinishReason, stop_sequence: str | None, residue: Residue | None) -> str:
+    """The stop reason: the provider's own word where it was this dialect's."""
+    word: str | None = own(residue).get("stop_reason")
+    if word is not None:
+        return word
+    return "stop_sequence" if stop_sequence is not None else FINISH_OUT[reason]
+
+
+def decode_usage(wire: Json) -> Usage:
+    """Cached tokens stand beside `input_tokens` here and within them in `Usage`."""
+    read, written = (int(wire.get(name) or 0) for name in _COUNTS[2:])
+    details = wire.get("output_tokens_details") or {}
+    rest = {name: value for name, value in wire.items() if name not in _COUNTS}
+    return Usage(
+        input_tokens=int(wire.get("input_tokens") or 0) + read + written,
+        output_tokens=int(wire.get("output_tokens") or 0),
+        cache_read_input_tokens=read,
+        cache_creation_input_tokens=written,
+        reasoning_tokens=int(details.get("thinking_tokens") or 0),
+        residue=Residue(dialect=NAME, fields=rest) if rest else None,
+    )
+
+
+def encode_usage(usage: Usage) -> Json:
+    """The inverse: what was cached is taken out of `input_tokens`."""
+    cached = usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+    return {
+        "input_tokens": max(0, usage.input_tokens - cached),
+        "output_tokens": usage.output_tokens,
+        "cache_read_input_tokens": usage.cache_read_input_tokens,
+        "cache_creation_input_tokens": usage.cache_creation_input_tokens,
+        **own(usage.residue),
+    }

@@ -1,0 +1,307 @@
+"""Wire to meaning: requests, answers and their content blocks."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+
+from dragoman.dialects.anthropic_messages.carrying import decode_signature
+from dragoman.dialects.anthropic_messages.names import FINISH, NAME, decode_usage
+from dragoman.errors import InvalidRequest, UpstreamProtocolError
+from dragoman.ir import (
+    Blob,
+    Choice,
+    Effort,
+    File,
+    Json,
+    Message,
+    Modality,
+    Opaque,
+    OpaqueTool,
+    Part,
+    Reasoning,
+    ReasoningConfig,
+    Request,
+    Residue,
+    Response,
+    ResponseFormat,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolCallResponse,
+    ToolChoice,
+    Uri,
+)
+from dragoman.wire.fields import Fields
+
+_EFFORTS: dict[str, Effort] = {
+    word: word
+    for word in ("low", "medium", "high", "xhigh", "max")  # type: ignore[misc]
+}
+_MODES = {"auto": "auto", "any": "required", "tool": "tool", "none": "none"}
+_MEDIA: dict[str, Modality] = {"image": "image", "document": "document"}
+Inner = Text | Uri | Blob | File | Opaque
+
+
+def decode_request(body: Json) -> Request:
+    """A whole request. Raises `InvalidRequest` naming the JSON path."""
+    top = Fields(body, "$")
+    messages = [_message(value, path) for path, value in top.items("messages")]
+    if "system" in top:
+        messages.insert(0, _system(top))
+    choice, parallel = _tool_choice(top)
+    user, metadata = _user(top)
+    reasoning, response_format, config = _output_config(top)
+    fields = {
+        "model": top.take("model", str),
+        "max_tokens": top.take("max_tokens", int),
+        "temperature": top.take_optional("temperature", float),
+        "top_p": top.take_optional("top_p", float),
+        "top_k": top.take_optional("top_k", int),
+        "stop_sequences": top.strings("stop_sequences"),
+        "service_tier": top.take_optional("service_tier", str),
+        "stream": top.take_optional("stream", bool) or False,
+        "tools": tuple(_tool(value, path) for path, value in top.items("tools")),
+    }
+    rest = top.rest(NAME)
+    left = {**(rest.fields if rest else {}), **metadata, **config}
+    return Request(
+        **fields,
+        messages=tuple(messages),
+        tool_choice=choice,
+        parallel_tool_calls=parallel,
+        reasoning=reasoning,
+        response_format=response_format,
+        user=user,
+        paths={"user": "$.metadata.user_id", "parallel_tool_calls": _DISABLE_PARALLEL},
+        residue=Residue(dialect=NAME, fields=left) if left else None,
+    )
+
+
+_DISABLE_PARALLEL = "$.tool_choice.disable_parallel_tool_use"
+
+
+def _system(top: Fields) -> Message:
+    is_string = isinstance(top.peek("system"), str)
+    parts = _content(top, "system")
+    return Message(role="system", parts=parts, at="$.system", residue=_form(None, is_string))
+
+
+def _form(rest: Residue | None, is_string: bool) -> Residue | None:  # noqa: FBT001
+    if not is_string:
+        return rest
+    return Residue(dialect=NAME, fields=rest.fields if rest else {}, form=("string",))
+
+
+def _message(value: Any, path: str) -> Message:
+    fields = Fields(value, path)
+    role = fields.word("role", ("user", "assistant", "system"))
+    if role is None:
+        raise InvalidRequest(f"{path}.role", "user or assistant")
+    is_string = isinstance(fields.peek("content"), str)
+    parts = _content(fields, "content")
+    residue = _form(fields.rest(NAME), is_string)
+    return Message(role=cast("Role", role), parts=parts, at=path, residue=residue)
+
+
+def _content(owner: Fields, name: str) -> tuple[Part, ...]:
+    return tuple(
+        Text(content=item, at=path) if isinstance(item, str) else decode_block(item, path)
+        for path, item in owner.one_or_many(name)
+    )
+
+
+def decode_block(value: Any, path: str) -> Part:
+    """One content block. A type this code does not know is kept whole, as `Opaque`."""
+    fields = Fields(value, path)
+    kind = fields.take("type", str)
+    reader = _BLOCKS.get(kind)
+    if reader is not None:
+        return reader(fields, path)
+    if kind in _MEDIA:
+        return _media(value, fields, kind, path)
+    return Opaque(dialect=NAME, kind=kind, value=value, at=path)
+
+
+def _text(fields: Fields, path: str) -> Part:
+    return Text(
+        content=fields.take("text", str),
+        cache_control=fields.json("cache_control"),
+        at=path,
+        residue=fields.rest(NAME),
+    )
+
+
+def _thinking(fields: Fields, path: str) -> Part:
+    content = fields.take_optional("thinking", str) or ""
+    signature = fields.peek("signature")
+    carried = decode_signature(signature) if isinstance(signature, str) else None
+    return Reasoning(content=content, at=path, residue=carried or fields.rest(NAME))
+
+
+def _redacted(fields: Fields, path: str) -> Part:
+    fields_left = {"data": fields.take("data", str)}
+    return Reasoning(content="", at=path, residue=Residue(dialect=NAME, fields=fields_left))
+
+
+def _tool_use(fields: Fields, path: str) -> Part:
+    arguments = msgspec.json.encode(fields.json("input") or {}).decode()
+    return ToolCall(
+        id=fields.take("id", str),
+        name=fields.take("name", str),
+        arguments=arguments,
+        cache_control=fields.json("cache_control"),
+        at=path,
+        residue=fields.rest(NAME),
+    )
+
+
+def _tool_result(fields: Fields, path: str) -> Part:
+    is_string = isinstance(fields.peek("content"), str)
+    parts = _content(fields, "content")
+    return ToolCallResponse(
+        id=fields.take("tool_use_id", str),
+        parts=cast("tuple[Inner, ...]", parts),
+        is_error=fields.take_optional("is_error", bool),
+        cache_control=fields.json("cache_control"),
+        at=path,
+        residue=_form(fields.rest(NAME), is_string),
+    )
+
+
+_BLOCKS = {
+    "text": _text,
+    "thinking": _thinking,
+    "redacted_thinking": _redacted,
+    "tool_use": _tool_use,
+    "tool_result": _tool_result,
+}
+
+
+def _media(value: Json, fields: Fields, kind: str, path: str) -> Part:
+    source = fields.object("source")
+    shared: dict[str, Any] = {"cache_control": fields.json("cache_control"), "at": path}
+    modality = _MEDIA[kind]
+    match source.take("type", str):
+        case "url":
+            uri = source.take("url", str)
+            return Uri(modality=modality, uri=uri, residue=fields.rest(NAME), **shared)
+        case "base64":
+            return Blob(
+                modality=modality,
+                mime_type=source.take("media_type", str),
+                content=source.take("data", str),
+                residue=fields.rest(NAME),
+                **shared,
+            )
+        case "file":
+            file_id = source.take("file_id", str)
+            return File(modality=modality, file_id=file_id, residue=fields.rest(NAME), **shared)
+        case _:
+            return Opaque(dialect=NAME, kind=kind, value=value, at=path)
+
+
+def _tool(value: Any, path: str) -> Tool | OpaqueTool:
+    fields = Fields(value, path)
+    kind = fields.take_optional("type", str)
+    if kind not in (None, "custom"):
+        return OpaqueTool(dialect=NAME, kind=kind, value=value, at=path)
+    tool = {
+        "name": fields.take("name", str),
+        "description": fields.take_optional("description", str),
+        "parameters": fields.json("input_schema"),
+        "strict": fields.take_optional("strict", bool),
+        "cache_control": fields.json("cache_control"),
+    }
+    rest = fields.rest(NAME)
+    if kind is not None:
+        rest = Residue(dialect=NAME, fields=rest.fields if rest else {}, form=("typed",))
+    return Tool(**tool, at=path, residue=rest)
+
+
+def _tool_choice(top: Fields) -> tuple[ToolChoice | None, bool | None]:
+    fields = top.object_optional("tool_choice")
+    if fields is None:
+        return None, None
+    word = fields.word("type", tuple(_MODES))
+    if word is None:
+        raise InvalidRequest("$.tool_choice.type", "one of " + ", ".join(_MODES))
+    disabled = fields.take_optional("disable_parallel_tool_use", bool)
+    name = fields.take("name", str) if word == "tool" else None
+    mode = cast("Any", _MODES[word])
+    choice = ToolChoice(mode=mode, name=name, at="$.tool_choice", residue=fields.rest(NAME))
+    return choice, None if disabled is None else not disabled
+
+
+def _user(top: Fields) -> tuple[str | None, Json]:
+    metadata = top.json("metadata")
+    if metadata is None:
+        return None, {}
+    fields = Fields(metadata, "$.metadata")
+    user = fields.take_optional("user_id", str)
+    rest = fields.rest(NAME)
+    return user, {"metadata": rest.fields} if rest else {}
+
+
+def _output_config(top: Fields) -> tuple[ReasoningConfig | None, ResponseFormat | None, Json]:
+    """Thinking and output format, and what of `output_config` has no name here."""
+    config = top.object_optional("output_config")
+    effort = config.word("effort", tuple(_EFFORTS)) if config else None
+    response_format = _format(config) if config else None
+    rest = config.rest(NAME) if config else None
+    reasoning = _reasoning(top, _EFFORTS[effort] if effort else None)
+    return reasoning, response_format, {"output_config": rest.fields} if rest else {}
+
+
+def _format(config: Fields) -> ResponseFormat | None:
+    fields = config.object_optional("format")
+    if fields is None:
+        return None
+    fields.word("type", ("json_schema",))
+    schema = fields.json("schema")
+    path = "$.output_config.format"
+    return ResponseFormat(kind="json_schema", schema=schema, at=path, residue=fields.rest(NAME))
+
+
+def _reasoning(top: Fields, effort: Effort | None) -> ReasoningConfig | None:
+    fields = top.object_optional("thinking")
+    if fields is None:
+        if effort is None:
+            return None
+        form = Residue(dialect=NAME, fields={}, form=("output_config",))
+        return ReasoningConfig(effort=effort, at="$.output_config.effort", residue=form)
+    kind = fields.word("type", ("enabled", "disabled", "adaptive"))
+    return ReasoningConfig(
+        effort="none" if kind == "disabled" else effort,
+        budget_tokens=fields.take_optional("budget_tokens", int),
+        adaptive=kind == "adaptive",
+        at="$.thinking",
+        residue=fields.rest(NAME),
+    )
+
+
+def decode_response(body: Json) -> Response:
+    """A whole answer. Raises `UpstreamProtocolError` if it is not one."""
+    try:
+        fields = Fields(body, "$")
+        parts = tuple(decode_block(item, path) for path, item in fields.items("content"))
+        reason = fields.take_optional("stop_reason", str) or "end_turn"
+        head = {"id": fields.take("id", str), "model": fields.take("model", str)}
+        stop = fields.take_optional("stop_sequence", str)
+        usage = decode_usage(fields.json("usage") or {})
+    except InvalidRequest as error:
+        raise UpstreamProtocolError(f"the upstream's answer: {error}") from error
+    rest = fields.rest(NAME)
+    left = {k: v for k, v in (rest.fields if rest else {}).items() if k not in ("type", "role")}
+    end = Residue(dialect=NAME, fields={"stop_reason": reason})
+    choice = Choice(
+        parts=tuple(msgspec.structs.replace(part, at="") for part in parts),
+        finish_reason=FINISH.get(reason, "stop"),
+        stop_sequence=stop,
+        residue=end,
+    )
+    left.pop("stop_sequence", None)
+    residue = Residue(dialect=NAME, fields=left) if left else None
+    return Response(**head, choices=(choice,), usage=usage, residue=residue)

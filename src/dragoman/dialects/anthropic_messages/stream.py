@@ -1,0 +1,280 @@
+"""Streams: `message_start block* message_delta message_stop`, a block being start, deltas, stop.
+
+Blocks are numbered in order. `ping` may stand anywhere; an `error` event ends the stream.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from dragoman.dialects.anthropic_messages.carrying import decode_signature, encode_signature
+from dragoman.dialects.anthropic_messages.errors import error_body, stream_error
+from dragoman.dialects.anthropic_messages.names import (
+    FINISH,
+    NAME,
+    decode_usage,
+    encode_usage,
+    finish_word,
+    own,
+)
+from dragoman.errors import DragomanError, UpstreamProtocolError
+from dragoman.ir import Json, Residue, Usage
+from dragoman.ir.events import (
+    ChoiceEnd,
+    Delta,
+    Event,
+    Finish,
+    Kind,
+    PartEnd,
+    PartStart,
+    Start,
+    UsageUpdate,
+)
+from dragoman.wire.sse import SseDecoder, encode_sse
+
+_KINDS: dict[str, Kind] = {
+    "text": "text",
+    "thinking": "reasoning",
+    "redacted_thinking": "reasoning",
+    "tool_use": "tool_call",
+}
+_KNOWN_MESSAGE = frozenset(
+    ("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage")
+)
+
+
+class _Delta(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    partial_json: str | None = None
+    signature: str | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+
+
+class _Frame(msgspec.Struct):
+    """All stream events at once: each `type` fills some of these fields."""
+
+    type: str
+    message: Json | None = None
+    content_block: Json | None = None
+    delta: msgspec.Raw | None = None
+    usage: Json | None = None
+    error: Json | None = None
+
+
+_decode_frame = msgspec.json.Decoder(_Frame).decode
+_decode_delta = msgspec.json.Decoder(_Delta).decode
+
+
+class MessagesDecoder:
+    """A provider's stream to events."""
+
+    def __init__(self) -> None:
+        self._frames = SseDecoder()
+        self._usage: Json = {}
+        self._block: Json = {}
+        self._residue: Json = {}
+        self._ended = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        for frame in self._frames.feed(data):
+            try:
+                self._take(_decode_frame(frame.data), events)
+            except (msgspec.DecodeError, RecursionError, ValueError) as error:
+                raise UpstreamProtocolError("a stream event is not what the API sends") from error
+        return events
+
+    def close(self) -> list[Event]:
+        if not self._ended:
+            raise UpstreamProtocolError("the stream ended without message_stop")
+        return []
+
+    def _take(self, frame: _Frame, events: list[Event]) -> None:
+        match frame.type:
+            case "content_block_delta" if frame.delta is not None:
+                self._delta(frame.delta, events)
+            case "content_block_start" if frame.content_block is not None:
+                self._start_block(frame.content_block, events)
+            case "content_block_stop":
+                residue = self._residue or None
+                events.append(PartEnd(residue=self._end_residue(residue)))
+                self._block, self._residue = {}, {}
+            case "message_start" if frame.message is not None:
+                self._start(frame.message, events)
+            case "message_delta" if frame.delta is not None:
+                self._end(_decode_delta(frame.delta), frame.usage, events)
+            case "message_stop":
+                self._ended = True
+                events.append(Finish())
+            case "error":
+                raise stream_error(frame.error or {})
+            case _:
+                pass  # ping, and types added after this was written
+
+    def _start(self, message: Json, events: list[Event]) -> None:
+        rest = {k: v for k, v in message.items() if k not in _KNOWN_MESSAGE and v is not None}
+        residue = Residue(dialect=NAME, fields=rest) if rest else None
+        head = Start(id=str(message["id"]), model=str(message["model"]), residue=residue)
+        events.append(head)
+        self._count(message.get("usage") or {}, events)
+
+    def _count(self, usage: Json, events: list[Event]) -> None:
+        """Later figures replace earlier ones; what a later event leaves out stays."""
+        self._usage |= {name: value for name, value in usage.items() if value is not None}
+        events.append(UsageUpdate(usage=decode_usage(self._usage)))
+
+    def _start_block(self, block: Json, events: list[Event]) -> None:
+        kind = str(block.get("type"))
+        self._block = block
+        if kind not in _KINDS:
+            events.append(PartStart(kind="opaque", name=kind, value=block))
+            return
+        name, call = str(block.get("name", "")), str(block.get("id", ""))
+        hidden = block if kind == "redacted_thinking" else None
+        events.append(PartStart(kind=_KINDS[kind], id=call, name=name, value=hidden))
+        if hidden is not None:
+            self._residue["data"] = block.get("data", "")
+        if first := block.get("text") or block.get("thinking"):
+            events.append(Delta(content=str(first)))
+
+    def _delta(self, raw: msgspec.Raw, events: list[Event]) -> None:
+        delta = _decode_delta(raw)
+        if self._block.get("type") not in _KINDS:
+            value = msgspec.json.decode(raw, type=Json)
+            events.append(Delta(content="", residue=Residue(dialect=NAME, fields=value)))
+            return
+        if delta.signature is not None:
+            self._residue["signature"] = self._residue.get("signature", "") + delta.signature
+        elif delta.type == "citations_delta":
+            citation = msgspec.json.decode(raw, type=Json).get("citation")
+            self._residue.setdefault("citations", []).append(citation)
+        elif piece := delta.text or delta.thinking or delta.partial_json:
+            events.append(Delta(content=piece))
+
+    def _end_residue(self, fields: Json | None) -> Residue | None:
+        if fields is None:
+            return None
+        carried = decode_signature(str(fields.get("signature", "")))
+        return carried or Residue(dialect=NAME, fields=fields)
+
+    def _end(self, delta: _Delta, usage: Json | None, events: list[Event]) -> None:
+        self._count(usage or {}, events)
+        word = delta.stop_reason or "end_turn"
+        events.append(
+            ChoiceEnd(
+                reason=FINISH.get(word, "stop"),
+                stop_sequence=delta.stop_sequence,
+                residue=Residue(dialect=NAME, fields={"stop_reason": word}),
+            )
+        )
+
+
+class MessagesEncoder:
+    """Events to the stream a client of this dialect reads."""
+
+    def __init__(self) -> None:
+        self._index = -1
+        self._opened = PartStart(kind="text")
+        self._delta_head = b""
+        self._usage = Usage()
+
+    def feed(self, event: Event) -> bytes:
+        match event:
+            case Delta():
+                return self._delta(event)
+            case PartStart():
+                return self._open(event)
+            case PartEnd():
+                return self._close_part(event)
+            case UsageUpdate():
+                self._usage = event.usage
+                return b""
+            case Start():
+                return self._start(event)
+            case ChoiceEnd():
+                return self._end(event)
+            case Finish():
+                return _frame("message_stop", {})
+
+    def close(self) -> bytes:
+        return b""
+
+    def fail(self, error: DragomanError) -> bytes:
+        return _frame("error", {"error": error_body(error)["error"]})
+
+    def _start(self, start: Start) -> bytes:
+        message = {
+            "id": start.id,
+            "type": "message",
+            "role": "assistant",
+            "model": start.model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": encode_usage(self._usage),
+            **own(start.residue),
+        }
+        return _frame("message_start", {"message": message})
+
+    def _open(self, part: PartStart) -> bytes:
+        self._opened = part
+        self._index += 1
+        self._delta_head = b'{"type":"content_block_delta","index":%d,"delta":' % self._index
+        block = _empty_block(part) if part.value is None else part.value
+        return self._at("content_block_start", content_block=block)
+
+    def _delta(self, event: Delta) -> bytes:
+        if event.residue is not None:
+            fields = own(event.residue)
+            return self._at("content_block_delta", delta=fields) if fields else b""
+        kind, name = _DELTAS[self._opened.kind]
+        piece = msgspec.json.encode(event.content)
+        body = b'%s{"type":"%s","%s":%s}}' % (self._delta_head, kind, name, piece)
+        return encode_sse(body, "content_block_delta")
+
+    def _close_part(self, end: PartEnd) -> bytes:
+        out = b""
+        fields = own(end.residue)
+        if self._opened.kind == "reasoning" and end.residue is not None:
+            signature = fields.get("signature") or encode_signature(None if fields else end.residue)
+            if signature:
+                delta = {"type": "signature_delta", "signature": signature}
+                out = self._at("content_block_delta", delta=delta)
+        for citation in fields.get("citations", []):
+            delta = {"type": "citations_delta", "citation": citation}
+            out += self._at("content_block_delta", delta=delta)
+        return out + self._at("content_block_stop")
+
+    def _end(self, end: ChoiceEnd) -> bytes:
+        word = finish_word(end.reason, end.stop_sequence, end.residue)
+        delta = {"stop_reason": word, "stop_sequence": end.stop_sequence}
+        return _frame("message_delta", {"delta": delta, "usage": encode_usage(self._usage)})
+
+    def _at(self, kind: str, **body: object) -> bytes:
+        return _frame(kind, {"index": self._index, **body})
+
+
+_DELTAS: dict[Kind, tuple[bytes, bytes]] = {
+    "text": (b"text_delta", b"text"),
+    "refusal": (b"text_delta", b"text"),
+    "reasoning": (b"thinking_delta", b"thinking"),
+    "tool_call": (b"input_json_delta", b"partial_json"),
+    "opaque": (b"text_delta", b"text"),
+}
+
+
+def _empty_block(part: PartStart) -> Json:
+    match part.kind:
+        case "reasoning":
+            return {"type": "thinking", "thinking": "", "signature": ""}
+        case "tool_call":
+            return {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
+        case _:
+            return {"type": "text", "text": ""}
+
+
+def _frame(kind: str, body: Json) -> bytes:
+    return encode_sse(msgspec.json.encode({"type": kind, **body}), kind)

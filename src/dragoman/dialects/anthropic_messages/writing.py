@@ -1,0 +1,340 @@
+"""Meaning to wire: requests, answers and their content blocks.
+
+What the API has no word for goes to `Losses`, which knows what that weighs. System messages in the
+middle of a conversation have no place of their own: their text joins `system`, and the move is
+reported as a loss of their position.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from dragoman.dialects.anthropic_messages.carrying import encode_signature
+from dragoman.dialects.anthropic_messages.names import (
+    BUDGETS,
+    MIN_BUDGET,
+    NAME,
+    Quirks,
+    encode_usage,
+    finish_word,
+    has_form,
+    own,
+)
+from dragoman.errors import InvalidRequest, Unrepresentable, UpstreamProtocolError
+from dragoman.ir import (
+    Blob,
+    File,
+    Json,
+    Message,
+    Opaque,
+    OpaqueTool,
+    Part,
+    Reasoning,
+    ReasoningConfig,
+    Refusal,
+    Request,
+    Response,
+    Text,
+    Tool,
+    ToolCall,
+    ToolCallResponse,
+    Uri,
+    Usage,
+)
+from dragoman.ir.losses import Losses
+
+_MODES = {"auto": "auto", "required": "any", "tool": "tool", "none": "none"}
+_UNSAID = ("seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs")
+"""Request fields this dialect has no word for at all."""
+
+
+def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
+    """The request as `/v1/messages` takes it."""
+    _omit_unsaid(request, losses)
+    body: Json = losses.residue(request.residue, "$") | {"model": request.model}
+    system, messages = _conversation(request, losses)
+    if system is not None:
+        body["system"] = system
+    body["messages"] = messages
+    body["max_tokens"] = request.max_tokens or quirks.default_max_tokens
+    _sampling(request, losses, body)
+    if request.tools:
+        body["tools"] = [encode_tool(tool, losses) for tool in request.tools]
+    _tool_choice(request, losses, body)
+    _reasoning(request, losses, body)
+    _format(request, losses, body)
+    if request.user is not None:
+        body["metadata"] = {**body.get("metadata", {}), "user_id": request.user}
+    if request.stream:
+        body["stream"] = True
+    return body
+
+
+def _omit_unsaid(request: Request, losses: Losses) -> None:
+    for name in _UNSAID:
+        value = getattr(request, name)
+        if value is not None and value is not False:
+            losses.omit(name, request.path(name))
+    if request.choice_count not in (None, 1):
+        losses.omit("choice_count", request.path("choice_count"), "it gives one answer")
+
+
+def _sampling(request: Request, losses: Losses, body: Json) -> None:
+    if request.temperature is not None:
+        path = request.path("temperature")
+        body["temperature"] = losses.bound("temperature", path, request.temperature, 0, 1)
+    for name in ("top_p", "top_k"):
+        if getattr(request, name) is not None:
+            body[name] = getattr(request, name)
+    if request.stop_sequences:
+        for word in request.stop_sequences:
+            if not word.strip():
+                why = "it must hold more than white space"
+                losses.omit("stop_sequences", request.path("stop_sequences"), why)
+        body["stop_sequences"] = list(request.stop_sequences)
+    if request.service_tier is not None:
+        if request.service_tier in ("auto", "standard_only"):
+            body["service_tier"] = request.service_tier
+        else:
+            losses.omit("service_tier", request.path("service_tier"))
+
+
+def _tool_choice(request: Request, losses: Losses, body: Json) -> None:
+    choice, parallel = request.tool_choice, request.parallel_tool_calls
+    if choice is None and (parallel is not False or not request.tools):
+        if parallel is True and request.tools:
+            return  # what it does unasked
+        if parallel is not None:
+            losses.omit("parallel_tool_calls", request.path("parallel_tool_calls"))
+        return
+    wire: Json = {"type": _MODES[choice.mode if choice else "auto"]}
+    if choice is not None:
+        wire |= losses.residue(choice.residue, choice.at)
+        if choice.name is not None:
+            wire["name"] = choice.name
+    if parallel is not None and wire["type"] != "none":
+        wire["disable_parallel_tool_use"] = not parallel
+    body["tool_choice"] = wire
+
+
+def _reasoning(request: Request, losses: Losses, body: Json) -> None:
+    config = request.reasoning
+    if config is None:
+        return
+    extra = losses.residue(config.residue, config.at)
+    if config.effort is not None and (config.adaptive or has_form(config.residue, "output_config")):
+        output: Json = body.setdefault("output_config", {})
+        body["output_config"] = {**output, "effort": config.effort}
+    if config.adaptive:
+        body["thinking"] = {"type": "adaptive", **extra}
+    elif config.effort == "none":
+        body["thinking"] = {"type": "disabled", **extra}
+    elif config.budget_tokens is not None:
+        budget = config.budget_tokens
+        body["thinking"] = {"type": "enabled", "budget_tokens": budget, **extra}
+    elif not has_form(config.residue, "output_config"):
+        _budget_for(request, config, losses, body)
+
+
+def _budget_for(request: Request, config: ReasoningConfig, losses: Losses, body: Json) -> None:
+    """A budget for another dialect's effort. It must lie below `max_tokens`."""
+    budget = BUDGETS.get(config.effort or "medium", BUDGETS["medium"])
+    if request.max_tokens is None:
+        body["max_tokens"] += budget
+    budget = min(budget, body["max_tokens"] - 1)
+    if budget < MIN_BUDGET:
+        losses.omit("reasoning_config", request.path("reasoning"))
+    else:
+        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+
+def _format(request: Request, losses: Losses, body: Json) -> None:
+    wanted = request.response_format
+    if wanted is None or wanted.kind == "text":
+        return
+    if wanted.kind == "json_object":
+        losses.omit("response_format", wanted.at, "ask for a json_schema instead")
+    for name in ("name", "strict"):
+        if getattr(wanted, name) is not None:
+            losses.omit(name, f"{wanted.at}.json_schema.{name}")
+    if wanted.description is not None:
+        losses.omit("name", f"{wanted.at}.json_schema.description")
+    found: Json = {"type": "json_schema", "schema": wanted.schema or {}}
+    found |= losses.residue(wanted.residue, wanted.at)
+    body["output_config"] = {**body.get("output_config", {}), "format": found}
+
+
+def _conversation(request: Request, losses: Losses) -> tuple[str | list[Json] | None, list[Json]]:
+    """`system` and `messages`. Results of tools stand together in one user turn."""
+    system: list[Json] = []
+    messages: list[Json] = []
+    string: str | None = None
+    answers_tools = False
+    for message in request.messages:
+        content = _content(message, losses)
+        if message.name is not None:
+            losses.omit("name", f"{message.at}.name")
+        if message.role in ("system", "developer"):
+            if messages:
+                losses.omit("position", message.at)
+            losses.residue(message.residue, message.at)
+            string = _as_string(message) if not system else None
+            system += content
+            continue
+        extra = losses.residue(message.residue, message.at)
+        role = "assistant" if message.role == "assistant" else "user"
+        if answers_tools and role == "user":
+            messages[-1]["content"] += content
+        elif content or own(message.residue) or has_form(message.residue, "string"):
+            text = _as_string(message)
+            messages.append({"role": role, "content": content if text is None else text, **extra})
+        answers_tools = message.role == "tool"
+    if not messages:
+        raise InvalidRequest("$.messages", "at least one message that is not the system's")
+    return (string if string is not None else system) if system else None, messages
+
+
+def _as_string(message: Message) -> str | None:
+    """The content as the plain string it came as."""
+    if not has_form(message.residue, "string") or len(message.parts) != 1:
+        return None
+    part = message.parts[0]
+    return part.content if isinstance(part, Text) else None
+
+
+def _content(message: Message, losses: Losses) -> list[Json]:
+    blocks = (encode_part(part, losses) for part in message.parts)
+    return [block for block in blocks if block is not None]
+
+
+def encode_part(part: Part, losses: Losses) -> Json | None:
+    """One content block; None for what says nothing (an empty text) or was reported as lost."""
+    if isinstance(part, Reasoning):
+        return _encode_reasoning(part, losses)
+    if isinstance(part, Opaque):
+        if part.dialect != NAME:
+            losses.omit("parts", part.at, f"it has no {part.kind} part")
+        return part.value
+    block = _encode_known(part, losses)
+    if block is None:
+        return None
+    mark = getattr(part, "cache_control", None)
+    if mark is not None:
+        block["cache_control"] = mark
+    return block
+
+
+def _encode_known(
+    part: Text | Refusal | ToolCall | ToolCallResponse | Uri | Blob | File, losses: Losses
+) -> Json | None:
+    extra = losses.residue(part.residue, part.at)
+    match part:
+        case Text() | Refusal():
+            return {**extra, "type": "text", "text": part.content} if part.content else None
+        case ToolCall():
+            given = _arguments(part)
+            return {**extra, "type": "tool_use", "id": part.id, "name": part.name, "input": given}
+        case ToolCallResponse():
+            return {**extra, **_tool_result(part, losses)}
+        case _:
+            return {**extra, **_media(part, losses)}
+
+
+def _encode_reasoning(part: Reasoning, losses: Losses) -> Json | None:
+    """Thinking needs the signature its author gave it; what has none is refused by the API."""
+    fields = own(part.residue)
+    if "data" in fields and not part.content:
+        return {"type": "redacted_thinking", **fields}
+    if not fields:
+        losses.omit("reasoning", part.at)
+        return None
+    return {"type": "thinking", "thinking": part.content, **fields}
+
+
+def _arguments(call: ToolCall) -> Json:
+    try:
+        return msgspec.json.decode(call.arguments or "{}", type=Json)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"{call.at}.function.arguments", "a JSON object as text") from error
+
+
+def _tool_result(part: ToolCallResponse, losses: Losses) -> Json:
+    wire: Json = {"type": "tool_result", "tool_use_id": part.id}
+    inner = [block for p in part.parts if (block := encode_part(p, losses)) is not None]
+    first = part.parts[0] if part.parts else None
+    if has_form(part.residue, "string") and isinstance(first, Text):
+        wire["content"] = first.content
+    elif inner:
+        wire["content"] = inner
+    if part.is_error is not None:
+        wire["is_error"] = part.is_error
+    return wire
+
+
+def _media(part: Uri | Blob | File, losses: Losses) -> Json:
+    kind = {"image": "image", "document": "document"}.get(part.modality)
+    if kind is None:
+        raise Unrepresentable(part.at, NAME, f"it takes no {part.modality}")
+    match part:
+        case Uri():
+            source: Json = {"type": "url", "url": part.uri}
+        case Blob():
+            source = {"type": "base64", "media_type": part.mime_type, "data": part.content}
+            if part.filename is not None:
+                losses.omit("filename", f"{part.at}.file.filename")
+        case File():
+            source = {"type": "file", "file_id": part.file_id}
+    return {"type": kind, "source": source}
+
+
+def encode_tool(tool: Tool | OpaqueTool, losses: Losses) -> Json:
+    """A tool; one that another provider runs itself is refused."""
+    if isinstance(tool, OpaqueTool):
+        if tool.dialect != NAME:
+            losses.omit("tools", tool.at, f"it has no tool of type {tool.kind}")
+        return tool.value
+    wire: Json = {**losses.residue(tool.residue, tool.at), "name": tool.name}
+    if has_form(tool.residue, "typed"):
+        wire["type"] = "custom"
+    if tool.description is not None:
+        wire["description"] = tool.description
+    wire["input_schema"] = tool.parameters or {"type": "object", "properties": {}}
+    if tool.strict is not None:
+        wire["strict"] = tool.strict
+    if tool.cache_control is not None:
+        wire["cache_control"] = tool.cache_control
+    return wire
+
+
+def encode_response(response: Response, losses: Losses) -> Json:
+    """A whole answer for a client of this dialect."""
+    choice = response.choices[0]
+    content = [block for part in choice.parts if (block := _answer_block(part, losses)) is not None]
+    return {
+        "id": response.id,
+        "type": "message",
+        "role": "assistant",
+        "model": response.model,
+        "content": content,
+        "stop_reason": finish_word(choice.finish_reason, choice.stop_sequence, choice.residue),
+        "stop_sequence": choice.stop_sequence,
+        "usage": encode_usage(response.usage or Usage()),
+        **losses.residue(response.residue, "$"),
+    }
+
+
+def _answer_block(part: Part, losses: Losses) -> Json | None:
+    """A part the model produced: its thinking may be unsigned or another provider's."""
+    if isinstance(part, Reasoning):
+        fields = own(part.residue)
+        if "data" in fields and not part.content:
+            return {"type": "redacted_thinking", **fields}
+        signed = fields or {"signature": encode_signature(part.residue)}
+        return {"type": "thinking", "thinking": part.content, **signed}
+    if isinstance(part, Opaque) and part.dialect != NAME:
+        losses.paths.append(f"$.content.{part.kind}")
+        return None
+    try:
+        return encode_part(part, losses)
+    except InvalidRequest as error:
+        raise UpstreamProtocolError("the upstream's tool call is not a JSON object") from error

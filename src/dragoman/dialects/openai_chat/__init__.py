@@ -1,0 +1,130 @@
+"""OpenAI Chat Completions, `POST /v1/chat/completions`.
+
+Source: https://platform.openai.com/docs/api-reference/chat, November 2026.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+
+from dragoman.actions import Respond
+from dragoman.dialects import StreamOptions
+from dragoman.dialects.openai_chat import errors, response
+from dragoman.dialects.openai_chat import request as requests
+from dragoman.dialects.openai_chat.quirks import Quirks
+from dragoman.dialects.openai_chat.spelling import NAME, Encoding, is_own
+from dragoman.dialects.openai_chat.stream_decoder import ChatStreamDecoder
+from dragoman.dialects.openai_chat.stream_encoder import ChatStreamEncoder
+from dragoman.errors import DragomanError, UpstreamError
+from dragoman.ir import Json, Request, Response
+from dragoman.ir.losses import Losses
+
+__all__ = ["OpenAIChat", "Quirks"]
+
+_LIMITS = ("max_completion_tokens", "max_tokens")
+
+
+class _UsageFrame(msgspec.Struct):
+    choices: list[msgspec.Raw] | None = None
+    usage: msgspec.Raw | None = None
+
+
+_decode_usage_frame = msgspec.json.Decoder(_UsageFrame).decode
+
+
+class OpenAIChat:
+    """The dialect, as a provider with `quirks` speaks it."""
+
+    name = NAME
+
+    def __init__(self, quirks: Quirks | None = None) -> None:
+        self._quirks = quirks or Quirks()
+
+    def decode_request(self, body: Json) -> Request:
+        return requests.decode_request(body)
+
+    def encode_request(self, request: Request, losses: Losses) -> Json:
+        own = is_own(request.residue)
+        return requests.encode_request(
+            request, Encoding(losses=losses, quirks=self._quirks, own=own)
+        )
+
+    def decode_response(self, body: Json) -> Response:
+        return response.decode_response(body)
+
+    def encode_response(self, response_: Response, losses: Losses) -> Json:
+        return response.encode_response(response_, losses)
+
+    def stream_decoder(self) -> ChatStreamDecoder:
+        return ChatStreamDecoder()
+
+    def stream_encoder(self, options: StreamOptions) -> ChatStreamEncoder:
+        return ChatStreamEncoder(options)
+
+    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+        return errors.decode_error(status, body)
+
+    def encode_error(self, error: DragomanError) -> Respond:
+        return errors.encode_error(error)
+
+    def encode_models(self, models: list[str]) -> Json:
+        data = [
+            {"id": model, "object": "model", "created": 0, "owned_by": "dragoman"}
+            for model in models
+        ]
+        return {"object": "list", "data": data}
+
+    def edits(self, body: Json) -> dict[str, Any]:
+        """See `Dialect.edits`."""
+        edits = self._stream_edits(body)
+        limit = self._quirks.max_tokens_field
+        for name in _LIMITS:
+            if limit is not None and name != limit and body.get(name) is not None:
+                edits[name] = None
+                edits.setdefault(limit, body.get(limit) or body[name])
+        if not self._quirks.developer_role:
+            edits |= _without_developer(body)
+        return edits
+
+    def _stream_edits(self, body: Json) -> dict[str, Any]:
+        if body.get("stream") is not True:
+            return {}
+        given = body.get("stream_options")
+        options = cast("Json", given) if isinstance(given, dict) else {}
+        if self._quirks.include_usage:
+            if options.get("include_usage") is True:
+                return {}
+            return {"stream_options": {**options, "include_usage": True}}
+        if "include_usage" not in options:
+            return {}
+        left = {name: value for name, value in options.items() if name != "include_usage"}
+        return {"stream_options": left or None}
+
+    def wants_usage(self, body: Json) -> bool | None:
+        given = body.get("stream_options")
+        return isinstance(given, dict) and cast("Json", given).get("include_usage") is True
+
+    def is_usage_frame(self, data: str) -> bool:
+        if '"usage"' not in data:
+            return False
+        try:
+            frame = _decode_usage_frame(data)
+        except msgspec.DecodeError:
+            return False
+        return frame.choices == [] and frame.usage is not None
+
+
+def _without_developer(body: Json) -> dict[str, Any]:
+    """The messages with `system` for `developer`, if any has that role."""
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return {}
+    edited = [
+        {**message, "role": "system"}
+        if isinstance(message, dict) and cast("Json", message).get("role") == "developer"
+        else message
+        for message in cast("list[Any]", messages)
+    ]
+    return {"messages": edited} if edited != messages else {}

@@ -1,0 +1,123 @@
+"""Errors in this dialect, and in what providers of it answer instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from dragoman.actions import Respond
+from dragoman.errors import DragomanError, MethodNotAllowed, UpstreamError
+from dragoman.ir import Json
+from dragoman.wire.sse import encode_sse
+
+_KINDS: Mapping[int, str] = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+_SERVER = 500
+_BAD_GATEWAY = 502
+_MAX_TEXT = 500
+_TITLE = re.compile(r"<title>([^<]*)</title>", re.IGNORECASE)
+_STATUSES = {
+    "authentication_error": 401,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "invalid_request_error": 400,
+    "overloaded_error": 529,
+}
+"""What an error inside a stream, which has no status of its own, would have been."""
+
+
+def encode_error(error: DragomanError) -> Respond:
+    """The answer to a request that failed before its first byte."""
+    headers = {"content-type": "application/json"}
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = error.allow
+    body = msgspec.json.encode({"error": _fields(error)})
+    return Respond(status=error.status, headers=headers, body=body)
+
+
+def encode_stream_error(error: DragomanError) -> bytes:
+    """The frame that ends a stream which had begun."""
+    return encode_sse(msgspec.json.encode({"error": _fields(error)}))
+
+
+def _fields(error: DragomanError) -> Json:
+    kind = "server_error" if error.status >= _SERVER else "invalid_request_error"
+    kind = _KINDS.get(error.status, kind)
+    param = error.path.removeprefix("$.") if error.path else None
+    code: str | None = error.code
+    if isinstance(error, UpstreamError):
+        kind, param = error.kind or kind, error.param
+        code = error.upstream_code or error.code
+    return {"message": error.message, "type": kind, "param": param, "code": code}
+
+
+def decode_error(status: int, body: bytes) -> UpstreamError:
+    """What a provider, or a proxy before it, said. Never fails."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return UpstreamError(_words(body) or _nothing(status), status=status)
+    if isinstance(value, list) and value:
+        value = cast("list[Any]", value)[0]
+    return _read(status, value)
+
+
+def stream_error(value: Any) -> UpstreamError:
+    """An error inside a stream or a body of status 200: its status is what `value` suggests."""
+    status = _BAD_GATEWAY
+    if isinstance(value, dict):
+        fields = cast("Json", value)
+        code, kind = fields.get("code"), fields.get("type")
+        status = _STATUSES.get(str(kind), _STATUSES.get(str(code), status))
+        number = int(code) if str(code).isdecimal() else 0
+        status = number if 400 <= number < 600 else status  # noqa: PLR2004 - the range of errors
+    return _read(status, {"error": value})
+
+
+def _read(status: int, value: Any) -> UpstreamError:
+    """OpenAI's `{"error": {…}}`, and `error`, `message` or `detail` as others write them."""
+    outer = cast("Json", value) if isinstance(value, dict) else {}
+    error = outer.get("error")
+    fields = cast("Json", error) if isinstance(error, dict) else outer
+    message = next(
+        (text for key in ("message", "detail", "error") if (text := _text(fields.get(key)))), ""
+    )
+    return UpstreamError(
+        message or _nothing(status),
+        status=status,
+        kind=_text(fields.get("type")) or None,
+        code=_text(fields.get("code")) or None,
+        param=_text(fields.get("param")) or None,
+    )
+
+
+def _text(value: Any) -> str:
+    """A string as it is, a number in digits, FastAPI's list of problems as one line."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, list | dict) and value:
+        return msgspec.json.encode(value).decode()[:_MAX_TEXT]
+    return ""
+
+
+def _words(body: bytes) -> str:
+    """The title of a page, else the text as it is, within reason."""
+    text = body[: 4 * _MAX_TEXT].decode("utf-8", "replace").strip()
+    title = _TITLE.search(text)
+    if title:
+        return title[1].strip()
+    return "" if text.startswith("<") else text[:_MAX_TEXT]
+
+
+def _nothing(status: int) -> str:
+    return f"The provider answered with status {status} and no message."

@@ -1,0 +1,44 @@
+"""Why a choice ended."""
+
+from __future__ import annotations
+
+from dragoman.dialects.openai_chat.spelling import NAME
+from dragoman.ir import FinishReason, Residue
+
+_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_call",
+    "content_filter": "content_filter",
+    "error": "error",
+    "function_call": "tool_call",
+    "model_length": "length",
+}
+_WORDS = {
+    "stop": "stop",
+    "length": "length",
+    "tool_call": "tool_calls",
+    "content_filter": "content_filter",
+    "error": "error",
+}
+_FIELD = "finish_reason"
+
+
+def decode_finish(word: str | None, *, has_calls: bool) -> tuple[FinishReason, Residue | None]:
+    """The reason, and the provider's own word where that says it otherwise.
+
+    A word unknown here means "stop". So does a forced tool call to OpenAI, although the answer is
+    nothing but a call that waits for its result.
+    """
+    reason = _REASONS.get(word or "stop", "stop")
+    if reason == "stop" and has_calls:
+        reason = "tool_call"
+    if _WORDS[reason] == word:
+        return reason, None
+    return reason, Residue(dialect=NAME, fields={_FIELD: word})
+
+
+def encode_finish(reason: FinishReason, residue: Residue | None) -> str | None:
+    if residue is not None and residue.dialect == NAME and _FIELD in residue.fields:
+        return residue.fields[_FIELD]
+    return _WORDS[reason]

@@ -1,0 +1,220 @@
+"""Messages of a request, and the message of an answer: the two have one shape."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from dragoman.dialects.openai_chat import reasoning
+from dragoman.dialects.openai_chat.parts import (
+    THINKING,
+    decode_content,
+    encode_content,
+    is_refusal_part,
+)
+from dragoman.dialects.openai_chat.spelling import (
+    NAME,
+    Encoding,
+    merge,
+    nest,
+    rest,
+    says,
+)
+from dragoman.errors import InvalidRequest
+from dragoman.ir import (
+    Blob,
+    File,
+    Json,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Residue,
+    Role,
+    Text,
+    ToolCall,
+    ToolCallResponse,
+    Uri,
+)
+from dragoman.wire.fields import Fields
+
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "developer",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+_LEGACY_ROLE = "function"
+_MESSAGE_FIELDS = ("audio", "function_call")
+"""Objects of an assistant message that no other dialect has."""
+_AS_FIELD = "field"
+_AS_CALL = "call"
+
+
+def decode_message(value: object, path: str) -> Message:
+    """One message. Raises `InvalidRequest` with the place of what is wrong."""
+    fields = Fields(value, path)
+    message = cast("Json", value)
+    role = fields.take("role", str)
+    if role == _LEGACY_ROLE:
+        legacy = Opaque(dialect=NAME, kind=role, value=message, at=path)
+        return Message(role="tool", parts=(legacy,), at=path)
+    if role not in _ROLES:
+        raise InvalidRequest(fields.at("role"), "one of " + ", ".join(_ROLES))
+    name = fields.take_optional("name", str)
+    form: tuple[str, ...] = ()
+    if role == "assistant":
+        parts, form = _decode_answer(fields, message)
+    elif role == "tool":
+        parts = [_decode_result(fields)]
+    else:
+        parts = decode_content(fields)
+    return Message(
+        role=_ROLES[role], parts=tuple(parts), name=name, at=path, residue=rest(fields, *form)
+    )
+
+
+def _decode_answer(fields: Fields, message: Json) -> tuple[list[Part], tuple[str, ...]]:
+    thoughts, form = reasoning.decode_reasoning(fields, message)
+    parts: list[Part] = [*thoughts, *decode_content(fields)]
+    refusal = fields.take_optional("refusal", str)
+    if refusal is not None:
+        parts.append(Refusal(content=refusal, at=fields.at("refusal")))
+    parts += [_decode_call(call, path) for path, call in fields.items("tool_calls")]
+    for kind in _MESSAGE_FIELDS:
+        own = fields.json(kind)
+        if own is not None:
+            parts.append(_opaque(kind, own, fields.at(kind), _AS_FIELD))
+    return parts, form
+
+
+def _decode_call(value: object, path: str) -> Part:
+    fields = Fields(value, path)
+    kind = fields.take_optional("type", str) or "function"
+    if kind != "function":
+        return _opaque(kind, cast("Json", value), path, _AS_CALL)
+    function = fields.object("function")
+    call_id, name = fields.take("id", str), function.take("name", str)
+    arguments = function.take("arguments", str)
+    residue = nest(rest(fields), "function", function.rest(NAME))
+    return ToolCall(id=call_id, name=name, arguments=arguments, at=path, residue=residue)
+
+
+def _opaque(kind: str, value: Json, path: str, place: str) -> Opaque:
+    residue = Residue(dialect=NAME, fields={}, form=(place,))
+    return Opaque(dialect=NAME, kind=kind, value=value, at=path, residue=residue)
+
+
+def _decode_result(fields: Fields) -> ToolCallResponse:
+    parts = [_result_part(part) for part in decode_content(fields)]
+    return ToolCallResponse(
+        id=fields.take("tool_call_id", str), parts=tuple(parts), at=fields.path
+    )
+
+
+def _result_part(part: Part) -> Text | Uri | Blob | File | Opaque:
+    """`part`, if a tool may answer with it."""
+    if isinstance(part, Text | Uri | Blob | File | Opaque):
+        return part
+    raise InvalidRequest(f"{part.at}.type", "text or media in a tool's answer")
+
+
+def encode_message(message: Message, encoding: Encoding) -> list[Json]:
+    """The message; tool results that share it with other parts become messages before it."""
+    common = _common(message, encoding)
+    out: list[Json] = []
+    turn: list[Part] = []
+    for part in message.parts:
+        if isinstance(part, ToolCallResponse):
+            out.append(_encode_result(part, common if message.role == "tool" else {}, encoding))
+        elif isinstance(part, Opaque) and part.dialect == NAME and part.kind == _LEGACY_ROLE:
+            out.append(part.value)
+        else:
+            turn.append(part)
+    if turn or not out:
+        role = message.role
+        if role == "developer" and not encoding.quirks.developer_role:
+            role = "system"
+        fields = encode_turn(message, turn, encoding)
+        out.append(merge(common, {"role": role, **fields}))
+    return out
+
+
+def _common(message: Message, encoding: Encoding) -> Json:
+    extra = encoding.losses.residue(message.residue, message.at)
+    return extra if message.name is None else {**extra, "name": message.name}
+
+
+def _encode_result(part: ToolCallResponse, common: Json, encoding: Encoding) -> Json:
+    losses = encoding.losses
+    extra = losses.residue(part.residue, part.at)
+    if part.is_error is not None:
+        losses.omit("is_error", f"{part.at}.is_error")
+    if part.cache_control is not None:
+        losses.omit("cache_control", f"{part.at}.cache_control")
+    for item in part.parts:
+        if not isinstance(item, Text) and not encoding.own:
+            losses.omit("parts", item.at, "only text in a tool's answer")
+    known: Json = {"role": "tool", "tool_call_id": part.id}
+    if part.parts or not encoding.own:
+        known["content"] = encode_content(list(part.parts), encoding)
+    return merge({**common, **extra}, known)
+
+
+def encode_turn(message: Message, parts: list[Part], encoding: Encoding) -> Json:
+    """The fields of `message` that hold `parts`."""
+    content: list[Part] = []
+    thoughts: list[Reasoning] = []
+    refusals: list[str] = []
+    calls: list[Json] = []
+    out: Json = {}
+    for part in parts:
+        match part:
+            case ToolCall():
+                calls.append(_encode_call(part, encoding))
+            case Reasoning() if not says(part.residue, THINKING):
+                thoughts.append(part)
+            case Refusal() if not is_refusal_part(part):
+                refusals.append(part.content)
+            case Opaque() if says(part.residue, _AS_CALL):
+                calls.append(part.value)
+            case Opaque() if says(part.residue, _AS_FIELD):
+                out[part.kind] = part.value
+            case _:
+                _check_place(part, message, encoding)
+                content.append(part)
+    out |= _content_field(content, bool(calls or refusals), encoding)
+    if thoughts or encoding.own:
+        out |= _encode_thoughts(thoughts, message, encoding)
+    if refusals:
+        out["refusal"] = "".join(refusals)
+    return {**out, "tool_calls": calls} if calls else out
+
+
+def _check_place(part: Part, message: Message, encoding: Encoding) -> None:
+    """Media of another dialect stand in user messages only."""
+    if message.role != "user" and isinstance(part, Uri | Blob | File) and not encoding.own:
+        encoding.losses.omit("parts", part.at, f"media in a {message.role} message")
+
+
+def _content_field(content: list[Part], has_others: bool, encoding: Encoding) -> Json:  # noqa: FBT001
+    if content:
+        return {"content": encode_content(content, encoding)}
+    if encoding.own:
+        return {}
+    return {"content": None if has_others else ""}
+
+
+def _encode_thoughts(thoughts: list[Reasoning], message: Message, encoding: Encoding) -> Json:
+    own = reasoning.encode_own(thoughts, message.residue, encoding.losses)
+    return own or (reasoning.encode_history(thoughts, encoding) if thoughts else {})
+
+
+def _encode_call(call: ToolCall, encoding: Encoding) -> Json:
+    extra = encoding.losses.residue(call.residue, call.at)
+    if call.cache_control is not None:
+        encoding.losses.omit("cache_control", f"{call.at}.cache_control")
+    arguments = call.arguments if encoding.own else call.arguments or "{}"
+    function: dict[str, Any] = {"name": call.name, "arguments": arguments}
+    return merge(extra, {"id": call.id, "type": "function", "function": function})

@@ -1,0 +1,285 @@
+"""Content parts: text, refusals, and media by address, inline or by file id.
+
+Beside OpenAI's own `image_url`, `input_audio` and `file` it reads what others added: `video_url`
+and `audio_url` (vLLM, OpenRouter), `document_url`, addresses as bare strings and `thinking`
+(Mistral). Parts of a type unknown here are kept whole for this dialect alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from dragoman.dialects.openai_chat.spelling import (
+    NAME,
+    Encoding,
+    cache_mark,
+    is_own,
+    merge,
+    nest,
+    rest,
+    says,
+)
+from dragoman.ir import (
+    Blob,
+    File,
+    Json,
+    Modality,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Residue,
+    Text,
+    Uri,
+)
+from dragoman.wire.fields import Fields
+
+_PART = "part"
+"""Spelling of a text or refusal that came as a content part and not as a plain string."""
+_BARE = "bare"
+"""Spelling of media whose address stood where an object usually does."""
+THINKING = "thinking"
+_URL_KINDS: dict[str, Modality] = {
+    "image_url": "image",
+    "video_url": "video",
+    "audio_url": "audio",
+    "document_url": "document",
+}
+_KINDS = (*_URL_KINDS, "input_audio", "file")
+_MEDIA: dict[str, Modality] = {"image": "image", "audio": "audio", "video": "video"}
+_AUDIO_MIME = {"mp3": "audio/mpeg"}
+_AUDIO_FORMAT = {
+    "audio/mpeg": "mp3",
+    "audio/mp3": "mp3",
+    "audio/wav": "wav",
+    "audio/x-wav": "wav",
+    "audio/wave": "wav",
+}
+
+
+def decode_content(fields: Fields, name: str = "content") -> list[Part]:
+    """The parts of a field that is a string, an array of parts, or absent."""
+    return [
+        Text(content=item, at=path)
+        if isinstance(item, str) and path == fields.at(name)
+        else decode_part(item, path)
+        for path, item in fields.one_or_many(name)
+    ]
+
+
+def decode_part(value: object, path: str) -> Part:
+    """One item of an array of parts."""
+    fields = Fields(value, path)
+    kind = fields.take("type", str)
+    whole = cast("Json", value)
+    if kind in _URL_KINDS:
+        return _decode_url(fields, whole, kind)
+    decoder = _DECODERS.get(kind)
+    part = decoder(fields) if decoder else None
+    return part or Opaque(dialect=NAME, kind=kind, value=whole, at=path)
+
+
+def _decode_text(fields: Fields) -> Part:
+    return Text(
+        content=fields.take("text", str),
+        cache_control=fields.json("cache_control"),
+        at=fields.path,
+        residue=rest(fields, _PART),
+    )
+
+
+def _decode_refusal(fields: Fields) -> Part:
+    content = fields.take("refusal", str)
+    return Refusal(content=content, at=fields.path, residue=rest(fields, _PART))
+
+
+def _decode_thinking(fields: Fields) -> Part | None:
+    """Mistral's reasoning: one text within. None for any other shape, which is kept whole."""
+    match fields.items(THINKING):
+        case [(_, {"type": "text", "text": str(text), **others})] if not others:
+            return Reasoning(content=text, at=fields.path, residue=rest(fields, THINKING))
+    return None
+
+
+def _decode_url(fields: Fields, whole: Json, kind: str) -> Part:
+    inner = None
+    if isinstance(whole.get(kind), str):
+        url, form = fields.take(kind, str), (kind, _BARE)
+    else:
+        inner = fields.object(kind)
+        url, form = inner.take("url", str), (kind,)
+    mark = fields.json("cache_control")
+    residue = nest(rest(fields, *form), kind, inner.rest(NAME) if inner else None)
+    modality = _URL_KINDS[kind]
+    if data := _read_data_url(url):
+        mime, content = data
+        return Blob(
+            modality=modality,
+            mime_type=mime,
+            content=content,
+            cache_control=mark,
+            at=fields.path,
+            residue=residue,
+        )
+    return Uri(modality=modality, uri=url, cache_control=mark, at=fields.path, residue=residue)
+
+
+def _decode_audio(fields: Fields) -> Part:
+    audio = fields.object("input_audio")
+    form = audio.take("format", str)
+    return Blob(
+        modality="audio",
+        mime_type=_AUDIO_MIME.get(form, f"audio/{form}"),
+        content=audio.take("data", str),
+        cache_control=fields.json("cache_control"),
+        at=fields.path,
+        residue=nest(rest(fields, "input_audio"), "input_audio", audio.rest(NAME)),
+    )
+
+
+def _decode_file(fields: Fields) -> Part | None:
+    """A file inline, by address (OpenRouter) or by id. None for any other shape."""
+    file = fields.object("file")
+    data = file.take_optional("file_data", str)
+    address = _read_data_url(data) if data else None
+    if address:
+        mime, content = address
+        return Blob(
+            modality=_MEDIA.get(mime.partition("/")[0], "document"),
+            mime_type=mime,
+            content=content,
+            filename=file.take_optional("filename", str),
+            cache_control=fields.json("cache_control"),
+            at=fields.path,
+            residue=_file_residue(fields, file),
+        )
+    if data and data.startswith(("http://", "https://")):
+        mark = fields.json("cache_control")
+        residue = _file_residue(fields, file)
+        return Uri(
+            modality="document", uri=data, cache_control=mark, at=fields.path, residue=residue
+        )
+    if data is None and "file_id" in file:
+        file_id, mark = file.take("file_id", str), fields.json("cache_control")
+        residue = _file_residue(fields, file)
+        return File(
+            modality="document",
+            file_id=file_id,
+            cache_control=mark,
+            at=fields.path,
+            residue=residue,
+        )
+    return None
+
+
+def _file_residue(fields: Fields, file: Fields) -> Residue | None:
+    return nest(rest(fields, "file"), "file", file.rest(NAME))
+
+
+_DECODERS: dict[str, Callable[[Fields], Part | None]] = {
+    "text": _decode_text,
+    "refusal": _decode_refusal,
+    "thinking": _decode_thinking,
+    "input_audio": _decode_audio,
+    "file": _decode_file,
+}
+
+
+def _read_data_url(url: str) -> tuple[str, str] | None:
+    """Media type and base64 text of a `data:` URL, such that putting them together restores it."""
+    if not url.startswith("data:"):
+        return None
+    head, comma, content = url.partition(",")
+    mime = head.removeprefix("data:").removesuffix(";base64")
+    if not comma or not mime or not head.endswith(";base64"):
+        return None
+    return mime, content
+
+
+def encode_content(parts: list[Part], encoding: Encoding) -> str | list[Json]:
+    """A string where one plain text is all there is, else an array of parts."""
+    items = [encode_part(part, encoding) for part in parts]
+    texts = [cast("str", item["text"]) for item in items if item.keys() == {"type", "text"}]
+    if len(texts) != len(items) or encoding.own:
+        is_string = len(texts) == len(items) == 1 and not says(parts[0].residue, _PART)
+        return texts[0] if is_string else items
+    if len(texts) > 1 and encoding.quirks.text_array:
+        return items
+    return "\n\n".join(texts)
+
+
+def encode_part(part: Part, encoding: Encoding) -> Json:
+    """One item of an array of parts. Raises `Unrepresentable` for what none can say."""
+    extra = {} if isinstance(part, Opaque) else encoding.losses.residue(part.residue, part.at)
+    match part:
+        case Text():
+            known: Json = {"type": "text", "text": part.content, **cache_mark(part, encoding)}
+        case Refusal():
+            known = {"type": "refusal", "refusal": part.content}
+        case Reasoning():
+            inner = [{"type": "text", "text": part.content}]
+            known = {"type": THINKING, THINKING: inner}
+        case Opaque() if part.dialect == NAME:
+            known = part.value
+        case Uri() | Blob() | File():
+            known = {**_encode_media(part, encoding), **cache_mark(part, encoding)}
+        case _:
+            kind = part.kind if isinstance(part, Opaque) else type(part).__name__
+            encoding.losses.omit("parts", part.at, f"{kind} in a message's content")
+            known = {}
+    return merge(extra, known)
+
+
+def is_refusal_part(part: Refusal) -> bool:
+    """Whether a refusal came as a content part rather than as the message's `refusal`."""
+    return says(part.residue, _PART)
+
+
+def _encode_media(part: Uri | Blob | File, encoding: Encoding) -> Json:
+    kind = _media_kind(part)
+    if kind == "input_audio" and isinstance(part, Blob):
+        form = _AUDIO_FORMAT.get(part.mime_type)
+        if form is None and is_own(part.residue):
+            form = part.mime_type.removeprefix("audio/")
+        if form is not None:
+            return {"type": kind, kind: {"data": part.content, "format": form}}
+    elif kind == "file":
+        return {"type": kind, kind: _file_fields(part)}
+    elif kind is not None and not isinstance(part, File):
+        url: Any = part.uri if isinstance(part, Uri) else _data_url(part)
+        return {"type": kind, kind: url if says(part.residue, _BARE) else {"url": url}}
+    how = {Uri: "by address", Blob: "inline", File: "by another provider's file id"}[type(part)]
+    encoding.losses.omit("parts", part.at, f"{part.modality} {how}")
+    return {}
+
+
+def _media_kind(part: Uri | Blob | File) -> str | None:
+    """The part's type on the wire: as it came, or the one that can say it, if any."""
+    if part.residue is not None and is_own(part.residue):
+        return next((word for word in part.residue.form if word in _KINDS), None)
+    match part:
+        case Uri() | Blob() if part.modality == "image":
+            return "image_url"
+        case Blob(modality="audio"):
+            return "input_audio"
+        case Blob(modality="document"):
+            return "file"
+    return None
+
+
+def _data_url(part: Blob) -> str:
+    return f"data:{part.mime_type};base64,{part.content}"
+
+
+def _file_fields(part: Uri | Blob | File) -> Json:
+    match part:
+        case File():
+            return {"file_id": part.file_id}
+        case Uri():
+            return {"file_data": part.uri}
+    data = {"file_data": _data_url(part)}
+    if part.filename is not None:
+        return {**data, "filename": part.filename}
+    # OpenAI refuses inline data without a name; one that came without has none to give back.
+    return data if is_own(part.residue) else {**data, "filename": "document.pdf"}

@@ -1,0 +1,28 @@
+"""How providers of this dialect differ from its reference, as data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One provider's differences. The defaults are OpenAI itself."""
+
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The only name it takes for the limit; None: both, and the newer one is written."""
+    include_usage: bool = True
+    """Whether it takes `stream_options.include_usage`; those that do not report it always."""
+    reasoning_field: Literal["reasoning_content", "reasoning"] | None = None
+    """Where an assistant message of the history carries its reasoning; None: nowhere."""
+    reasoning_details: bool = False
+    """Whether it takes `reasoning_details`, signatures included, in the history."""
+    developer_role: bool = True
+    """Whether it knows the role `developer`; `system` is written where it does not."""
+    cache_control: bool = False
+    """Whether it takes prompt-cache marks on content parts and tools."""
+    top_k: bool = False
+    """Whether it takes `top_k`."""
+    text_array: bool = True
+    """Whether it takes an array of nothing but texts; they are joined by a blank line if not."""

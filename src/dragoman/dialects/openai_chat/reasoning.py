@@ -1,0 +1,137 @@
+"""Reasoning of an assistant message: plain text, and details that only their author can read.
+
+Neither is OpenAI's. `reasoning_content` comes from DeepSeek (vLLM, Fireworks, xAI and others took
+it over), `reasoning` and `reasoning_details` from OpenRouter.
+Source: https://openrouter.ai/docs/use-cases/reasoning-tokens, November 2026.
+
+A signature of Anthropic's travels to the client and back as a detail of the format
+`anthropic-claude-v1`, a redacted thought as `reasoning.encrypted` of the same format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dragoman.dialects.openai_chat.spelling import NAME, Encoding, says
+from dragoman.ir import Json, Reasoning, Residue
+from dragoman.ir.losses import Losses
+from dragoman.wire.fields import Fields
+
+DETAILS = "reasoning_details"
+PLAIN_FIELDS = ("reasoning_content", "reasoning")
+_ANTHROPIC = "anthropic_messages"
+_FORMAT = "anthropic-claude-v1"
+_UNINDEXED = "unindexed"
+_TEXT_NAMES = {"reasoning.text": "text", "reasoning.summary": "summary"}
+
+
+def decode_reasoning(fields: Fields, message: Json) -> tuple[list[Reasoning], tuple[str, ...]]:
+    """The message's reasoning, and the fields it stood in.
+
+    A plain field that only repeats what another one says is taken with it; one that says
+    something else stays in `fields`.
+    """
+    parts = [
+        decode_detail(Fields(item, path), item, index)
+        for index, (path, item) in enumerate(fields.items(DETAILS))
+    ]
+    form = [DETAILS] if parts else []
+    text = "".join(part.content for part in parts) if parts else None
+    for name in PLAIN_FIELDS:
+        value = message.get(name)
+        if isinstance(value, str) and text in (None, value):
+            text = fields.take(name, str)
+            form.append(name)
+            if text and not parts:
+                parts = [Reasoning(content=text, at=fields.at(name))]
+    return parts, tuple(form)
+
+
+def text_name(item: Json) -> str | None:
+    """The field of a detail that holds its words; None where it has none."""
+    kind = item.get("type")
+    return _TEXT_NAMES.get(kind) if isinstance(kind, str) else None
+
+
+def decode_detail(fields: Fields, item: Json, index: int) -> Reasoning:
+    """One detail; `index` is its place in the list."""
+    form = () if "index" in item else (_UNINDEXED,)
+    name = text_name(item)
+    text = item.get(name) if name else None
+    content = text if isinstance(text, str) else ""
+    left = {key: value for key, value in item.items() if key != name or content != value}
+    residue = Residue(dialect=NAME, fields=left, form=form)
+    match left:
+        case {"type": "reasoning.text"} if _is_only(left, index):
+            residue = Residue(dialect=NAME, fields={}, form=form)
+        case {"type": "reasoning.text", "format": "anthropic-claude-v1", "signature": str(value)}:
+            if _is_only(left, index, "format", "signature") and isinstance(text, str):
+                fields_out = {"signature": value}
+                residue = Residue(dialect=_ANTHROPIC, fields=fields_out, form=form)
+        case {"type": "reasoning.encrypted", "format": "anthropic-claude-v1", "data": str(value)}:
+            if _is_only(left, index, "format", "data"):
+                residue = Residue(dialect=_ANTHROPIC, fields={"data": value}, form=form)
+        case _:
+            pass
+    return Reasoning(content=content, at=fields.path, residue=residue)
+
+
+def _is_only(item: Json, index: int, *names: str) -> bool:
+    """Whether nothing but `names` and what can be told anew stands in `item`."""
+    return item.keys() <= {"type", "index", *names} and item.get("index", index) == index
+
+
+def encode_detail(part: Reasoning, index: int, losses: Losses) -> Json:
+    """One detail at its place in the list."""
+    known: Json = {"type": "reasoning.text", "text": part.content}
+    residue = part.residue
+    if residue is not None and residue.dialect == _ANTHROPIC:
+        if "data" in residue.fields:
+            known = {"type": "reasoning.encrypted", "data": residue.fields["data"]}
+        else:
+            known["signature"] = residue.fields.get("signature")
+        known["format"] = _FORMAT
+    elif residue is not None and residue.dialect == NAME and residue.fields:
+        name = text_name(residue.fields)
+        has_text = name is not None and name not in residue.fields
+        return {name: part.content, **residue.fields} if has_text else residue.fields
+    else:
+        losses.residue(residue, part.at)
+    is_unindexed = residue is not None and _UNINDEXED in residue.form
+    return known if is_unindexed else {**known, "index": index}
+
+
+def encode_details(parts: Sequence[Reasoning], losses: Losses) -> list[Json]:
+    return [encode_detail(part, index, losses) for index, part in enumerate(parts)]
+
+
+def encode_own(parts: Sequence[Reasoning], residue: Residue | None, losses: Losses) -> Json:
+    """In the very fields it came in; empty where the message came from another dialect."""
+    text = "".join(part.content for part in parts)
+    out: Json = {name: text for name in PLAIN_FIELDS if says(residue, name)}
+    return {**out, DETAILS: encode_details(parts, losses)} if says(residue, DETAILS) else out
+
+
+def encode_answer(parts: Sequence[Reasoning], losses: Losses) -> Json:
+    """For a client: the text, and the details it must send back for them to be of use."""
+    text = "".join(part.content for part in parts)
+    out: Json = {"reasoning_content": text} if text else {}
+    if any(part.residue is not None for part in parts):
+        out[DETAILS] = encode_details(parts, losses)
+    return out
+
+
+def encode_history(parts: Sequence[Reasoning], encoding: Encoding) -> Json:
+    """For a provider: in the fields it takes; what it does not take is lost, as a hint."""
+    quirks, losses = encoding.quirks, encoding.losses
+    out: Json = {}
+    if quirks.reasoning_field is not None:
+        out[quirks.reasoning_field] = "".join(part.content for part in parts)
+    if quirks.reasoning_details:
+        return {**out, DETAILS: encode_details(parts, losses)}
+    for part in parts:
+        if quirks.reasoning_field is None:
+            losses.omit("reasoning", part.at)
+        else:
+            losses.residue(part.residue, part.at)
+    return out

@@ -1,0 +1,319 @@
+"""A provider's chunks in, events out.
+
+Chunks carry no part boundaries, so they are inferred: a part ends where another begins. The end of
+a choice is held back until the stream's: some providers send usage, reasoning details or an empty
+delta after the finish reason.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+
+from dragoman.dialects.openai_chat import reasoning
+from dragoman.dialects.openai_chat.errors import stream_error
+from dragoman.dialects.openai_chat.finish import decode_finish
+from dragoman.dialects.openai_chat.response import call_id
+from dragoman.dialects.openai_chat.spelling import NAME
+from dragoman.dialects.openai_chat.usage import decode_usage
+from dragoman.errors import InvalidRequest, UpstreamProtocolError
+from dragoman.ir import Json, Residue
+from dragoman.ir.events import (
+    ChoiceEnd,
+    Delta,
+    Event,
+    Finish,
+    Kind,
+    PartEnd,
+    PartStart,
+    Start,
+    UsageUpdate,
+)
+from dragoman.wire.fields import Fields
+from dragoman.wire.sse import SseDecoder
+
+_DONE = "[DONE]"
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class _Call(msgspec.Struct):
+    function: _Function | None = None
+    id: str | None = None
+    index: int | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | list[Any] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+    logprobs: dict[str, Any] | None = None
+
+
+class _Groq(msgspec.Struct):
+    usage: dict[str, Any] | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    created: int | None = None
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
+    choices: list[_Choice] | None = None
+    usage: dict[str, Any] | None = None
+    x_groq: _Groq | None = None
+    error: Any = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+class ChatStreamDecoder:
+    """`feed` a provider's bytes; `close` tells whether its stream was whole."""
+
+    def __init__(self) -> None:
+        self._frames = SseDecoder()
+        self._started = False
+        self._done = False
+        self._id = ""
+        self._choices: dict[int, _Candidate] = {}
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events that are now complete; see `StreamDecoder.feed`."""
+        events: list[Event] = []
+        for frame in self._frames.feed(data):
+            self._frame(frame.data, events)
+        return events
+
+    def close(self) -> list[Event]:
+        """The last events. A stream that gave every choice its reason is whole without `[DONE]`."""
+        events: list[Event] = []
+        for frame in self._frames.close():
+            self._frame(frame.data, events)
+        if not self._done:
+            self._finish(events)
+        return events
+
+    def _frame(self, data: str, events: list[Event]) -> None:
+        if self._done or not data:
+            return
+        if data == _DONE:
+            self._finish(events)
+            return
+        try:
+            chunk = _decode_chunk(data)
+        except msgspec.DecodeError as error:
+            raise UpstreamProtocolError(f"The upstream sent a chunk it should not: {error}") from error
+        if chunk.error:
+            raise stream_error(chunk.error)
+        if not self._started:
+            self._start(chunk, events)
+        for choice in chunk.choices or ():
+            self._choice(choice, events)
+        usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
+        if usage:
+            events.append(UsageUpdate(usage=decode_usage(usage)))
+
+    def _start(self, chunk: _Chunk, events: list[Event]) -> None:
+        """The head of the stream. Azure's first chunk, of filter results alone, has none."""
+        if not chunk.choices and not chunk.id and not chunk.model:
+            return
+        self._started = True
+        self._id = chunk.id or ""
+        said = {"system_fingerprint": chunk.system_fingerprint, "service_tier": chunk.service_tier}
+        fields = {name: value for name, value in said.items() if value is not None}
+        residue = Residue(dialect=NAME, fields=fields) if fields else None
+        events.append(
+            Start(id=self._id, model=chunk.model or "", created=chunk.created, residue=residue)
+        )
+
+    def _choice(self, choice: _Choice, events: list[Event]) -> None:
+        candidate = self._choices.get(choice.index)
+        if candidate is None:
+            candidate = self._choices[choice.index] = _Candidate(choice.index, self._id)
+        if choice.delta is not None:
+            candidate.take(choice.delta, choice.logprobs, events)
+        if choice.finish_reason:
+            candidate.reason = choice.finish_reason
+        if isinstance(choice.stop_reason, str):
+            candidate.stop = choice.stop_reason
+
+    def _finish(self, events: list[Event]) -> None:
+        if not self._choices or any(c.reason is None for c in self._choices.values()):
+            raise UpstreamProtocolError("The upstream's stream ended before its answer did.")
+        for index in sorted(self._choices):
+            self._choices[index].finish(events)
+        events.append(Finish())
+        self._done = True
+
+
+class _Candidate:
+    """One choice: which of its parts is open, and what is known of that one."""
+
+    def __init__(self, choice: int, response_id: str) -> None:
+        self.reason: str | None = None
+        self.stop: str | None = None
+        self._choice = choice
+        self._response_id = response_id
+        self._kind: Kind | None = None
+        self._calls = 0
+        self._call: _Call | None = None
+        self._thought: list[str] = []
+        self._detail: Json | None = None
+        self._details = 0
+
+    def take(self, delta: _Delta, logprobs: Json | None, events: list[Event]) -> None:
+        """Events of one delta: reasoning first, as it is what a model does first."""
+        if delta.reasoning_details:
+            for item in delta.reasoning_details:
+                self._take_detail(item, delta, events)
+        else:
+            self._think(delta.reasoning_content or delta.reasoning or "", events)
+        content = delta.content
+        if isinstance(content, list):
+            self._take_items(content, events)
+        elif content or (logprobs and logprobs.get("content")):
+            self._open_plain("text", events)
+            self._piece(content or "", events, logprobs)
+        if delta.refusal:
+            self._open_plain("refusal", events)
+            self._piece(delta.refusal, events, logprobs if not content else None)
+        for call in delta.tool_calls or ():
+            self._take_call(call, events)
+
+    def finish(self, events: list[Event]) -> None:
+        """The end of the part that is open, and of the choice."""
+        self._end(events)
+        reason, residue = decode_finish(self.reason, has_calls=self._calls > 0)
+        events.append(
+            ChoiceEnd(reason=reason, choice=self._choice, stop_sequence=self.stop, residue=residue)
+        )
+
+    def _piece(self, content: str, events: list[Event], logprobs: Json | None = None) -> None:
+        events.append(Delta(content=content, choice=self._choice, logprobs=logprobs))
+
+    def _open_plain(self, kind: Kind, events: list[Event]) -> None:
+        if self._kind != kind:
+            self._open(PartStart(kind=kind, choice=self._choice), events)
+
+    def _open(self, start: PartStart, events: list[Event]) -> None:
+        self._end(events)
+        self._kind = start.kind
+        events.append(start)
+
+    def _end(self, events: list[Event]) -> None:
+        if self._kind is None:
+            return
+        residue = None
+        if self._detail is not None:
+            residue = self._read_detail(self._detail)
+        events.append(PartEnd(choice=self._choice, residue=residue))
+        self._kind, self._detail, self._thought = None, None, []
+
+    def _think(self, text: str, events: list[Event]) -> None:
+        if not text:
+            return
+        self._open_plain("reasoning", events)
+        self._thought.append(text)
+        self._piece(text, events)
+
+    def _take_items(self, items: list[Any], events: list[Event]) -> None:
+        """Mistral's content as an array: texts, and `thinking` that holds texts."""
+        for item in items:
+            match item:
+                case {"type": "text", "text": str(text)}:
+                    self._open_plain("text", events)
+                    self._piece(text, events)
+                case {"type": "thinking", "thinking": [*inner]}:
+                    for piece in inner:
+                        text = cast("Json", piece).get("text") if isinstance(piece, dict) else None
+                        self._think(text if isinstance(text, str) else "", events)
+                case _:
+                    raise UpstreamProtocolError("The upstream sent content of an unknown shape.")
+
+    def _take_detail(self, item: Json, delta: _Delta, events: list[Event]) -> None:
+        """One detail, or a piece of the open one: a piece has the same type and index.
+
+        A detail that follows plain text and repeats it, or has none, completes that text's part.
+        """
+        name = reasoning.text_name(item)
+        found = item.get(name) if name else None
+        text = found if isinstance(found, str) else ""
+        if self._kind == "reasoning" and self._detail is None:
+            if text in ("", "".join(self._thought)) and name:
+                self._detail = {**item, name: ""} if name in item else dict(item)
+                return
+        elif self._detail is not None and _is_same(self._detail, item):
+            self._detail |= {k: v for k, v in item.items() if v is not None and k != name}
+            if text or name is None:
+                self._piece_of_detail(text, events)
+            return
+        del delta
+        self._open(PartStart(kind="reasoning", choice=self._choice), events)
+        self._detail = {**item, name: ""} if name and name in item else dict(item)
+        self._piece_of_detail(text, events)
+
+    def _piece_of_detail(self, text: str, events: list[Event]) -> None:
+        if text:
+            self._thought.append(text)
+            self._piece(text, events)
+
+    def _read_detail(self, detail: Json) -> Residue | None:
+        index, self._details = self._details, self._details + 1
+        name = reasoning.text_name(detail)
+        whole = {**detail, name: "".join(self._thought)} if name and name in detail else detail
+        try:
+            return reasoning.decode_detail(Fields(whole, "$"), whole, index).residue
+        except InvalidRequest as error:  # pragma: no cover - `Fields` was given an object
+            raise UpstreamProtocolError(str(error)) from error
+
+    def _take_call(self, call: _Call, events: list[Event]) -> None:
+        function = call.function or _Function()
+        if not self._continues(call, function):
+            if not function.name and not call.id:
+                raise UpstreamProtocolError("The upstream went on with a tool call it had ended.")
+            made = call_id(self._response_id, self._calls)
+            start = PartStart(
+                kind="tool_call",
+                choice=self._choice,
+                id=call.id or made,
+                name=function.name or "",
+            )
+            self._open(start, events)
+            self._calls += 1
+            self._call = call
+        arguments = function.arguments
+        if isinstance(arguments, dict):
+            arguments = msgspec.json.encode(arguments).decode()
+        if arguments:
+            self._piece(arguments, events)
+
+    def _continues(self, call: _Call, function: _Function) -> bool:
+        """Whether `call` is a piece of the open one. Providers leave out its index or its id."""
+        opened = self._call
+        if self._kind != "tool_call" or opened is None:
+            return False
+        if call.index is not None and call.index != opened.index:
+            return False
+        if call.id:
+            return call.id == opened.id
+        return call.index is not None or not function.name
+
+
+def _is_same(opened: Json, item: Json) -> bool:
+    return opened.get("type") == item.get("type") and opened.get("index") == item.get("index")

@@ -1,0 +1,184 @@
+"""Events in, chunks for a client out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from dragoman.dialects import StreamOptions
+from dragoman.dialects.openai_chat import reasoning
+from dragoman.dialects.openai_chat.errors import encode_stream_error
+from dragoman.dialects.openai_chat.finish import encode_finish
+from dragoman.dialects.openai_chat.spelling import NAME
+from dragoman.dialects.openai_chat.usage import encode_usage
+from dragoman.errors import DragomanError
+from dragoman.ir import Json, Reasoning, Residue, Usage
+from dragoman.ir.events import (
+    ChoiceEnd,
+    Delta,
+    Event,
+    Finish,
+    Kind,
+    PartEnd,
+    PartStart,
+    Start,
+    UsageUpdate,
+)
+from dragoman.ir.losses import Losses
+from dragoman.wire.sse import encode_sse
+
+_FIELDS: dict[Kind, str] = {
+    "text": "content",
+    "refusal": "refusal",
+    "reasoning": "reasoning_content",
+}
+_encode = msgspec.json.Encoder().encode
+
+
+class _ChoiceOut(msgspec.Struct):
+    index: int
+    delta: Json
+    logprobs: Json | None = None
+    finish_reason: str | None = None
+    stop_reason: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class _ChunkOut(msgspec.Struct):
+    """One for the whole stream; its choices are replaced for every chunk."""
+
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str | msgspec.UnsetType
+    service_tier: str | msgspec.UnsetType
+    usage: Json | None | msgspec.UnsetType
+    choices: tuple[_ChoiceOut, ...] = ()
+    object: str = "chat.completion.chunk"
+
+
+class _Candidate:
+    """One choice: its open part, and how many calls and details it has had."""
+
+    def __init__(self) -> None:
+        self.kind: Kind = "text"
+        self.calls = 0
+        self.details = 0
+        self.thought: list[str] = []
+
+
+class ChatStreamEncoder:
+    """`feed` events, get frames. A usage chunk is written only for a client that asked for it."""
+
+    def __init__(self, options: StreamOptions) -> None:
+        self._include_usage = options.include_usage
+        self._usage: Usage | None = None
+        self._choices: dict[int, _Candidate] = {}
+        self._chunk = self._new_chunk(Start(id="", model=""))
+
+    def feed(self, event: Event) -> bytes:
+        """The frames `event` makes, often none."""
+        match event:
+            case Delta():
+                return self._delta(event)
+            case PartStart():
+                return self._open(event)
+            case PartEnd():
+                return self._end(event)
+            case Start():
+                self._chunk = self._new_chunk(event)
+                return self._candidate(0)[1]
+            case UsageUpdate():
+                self._usage = event.usage
+                return b""
+            case ChoiceEnd():
+                return self._end_choice(event)
+            case Finish():
+                return self._usage_chunk()
+
+    def close(self) -> bytes:
+        return encode_sse(b"[DONE]")
+
+    def fail(self, error: DragomanError) -> bytes:
+        """The error as the last frame: clients of this dialect raise on it."""
+        return encode_stream_error(error)
+
+    def _new_chunk(self, start: Start) -> _ChunkOut:
+        residue = start.residue
+        own: dict[str, Any] = (
+            residue.fields if residue is not None and residue.dialect == NAME else {}
+        )
+        return _ChunkOut(
+            id=start.id,
+            created=start.created or 0,
+            model=start.model,
+            system_fingerprint=own.get("system_fingerprint", msgspec.UNSET),
+            service_tier=own.get("service_tier", msgspec.UNSET),
+            usage=None if self._include_usage else msgspec.UNSET,
+        )
+
+    def _candidate(self, index: int) -> tuple[_Candidate, bytes]:
+        """The choice, and the frame that opens it if it is new."""
+        found = self._choices.get(index)
+        if found is not None:
+            return found, b""
+        found = self._choices[index] = _Candidate()
+        return found, self._frame(_ChoiceOut(index, {"role": "assistant", "content": ""}))
+
+    def _frame(self, choice: _ChoiceOut) -> bytes:
+        self._chunk.choices = (choice,)
+        return encode_sse(_encode(self._chunk))
+
+    def _open(self, event: PartStart) -> bytes:
+        candidate, opening = self._candidate(event.choice)
+        candidate.kind, candidate.thought = event.kind, []
+        if event.kind != "tool_call":
+            return opening
+        function = {"name": event.name, "arguments": ""}
+        call = {
+            "index": candidate.calls,
+            "id": event.id,
+            "type": "function",
+            "function": function,
+        }
+        candidate.calls += 1
+        return opening + self._frame(_ChoiceOut(event.choice, {"tool_calls": [call]}))
+
+    def _delta(self, event: Delta) -> bytes:
+        candidate = self._choices[event.choice]
+        kind = candidate.kind
+        if kind == "tool_call":
+            call = {"index": candidate.calls - 1, "function": {"arguments": event.content}}
+            return self._frame(_ChoiceOut(event.choice, {"tool_calls": [call]}, event.logprobs))
+        if kind == "opaque":
+            return b""
+        if kind == "reasoning":
+            candidate.thought.append(event.content)
+        delta = {_FIELDS[kind]: event.content}
+        return self._frame(_ChoiceOut(event.choice, delta, event.logprobs))
+
+    def _end(self, event: PartEnd) -> bytes:
+        """Reasoning whose author must see it again goes out once more, whole, with its signature."""
+        candidate = self._choices[event.choice]
+        if candidate.kind != "reasoning" or event.residue is None:
+            return b""
+        detail = self._detail(candidate, event.residue)
+        candidate.details += 1
+        return self._frame(_ChoiceOut(event.choice, {reasoning.DETAILS: [detail]}))
+
+    def _detail(self, candidate: _Candidate, residue: Residue) -> Json:
+        part = Reasoning(content="".join(candidate.thought), residue=residue)
+        return reasoning.encode_detail(part, candidate.details, Losses(NAME))
+
+    def _end_choice(self, event: ChoiceEnd) -> bytes:
+        _, opening = self._candidate(event.choice)
+        word = encode_finish(event.reason, event.residue)
+        stop = msgspec.UNSET if event.stop_sequence is None else event.stop_sequence
+        return opening + self._frame(_ChoiceOut(event.choice, {}, None, word, stop))
+
+    def _usage_chunk(self) -> bytes:
+        if not self._include_usage or self._usage is None:
+            return b""
+        self._chunk.choices = ()
+        self._chunk.usage = encode_usage(self._usage)
+        return encode_sse(_encode(self._chunk))

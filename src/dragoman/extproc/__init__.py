@@ -1,0 +1,1 @@
+"""The stages as Envoy meets them: gRPC streams of protobuf messages, and nothing of it beyond."""

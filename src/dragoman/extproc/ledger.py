@@ -1,0 +1,129 @@
+"""Envoy's gRPC access log in, ledger entries out. Never answers; never refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct, Value
+
+from dragoman.config.policy import Policy
+from dragoman.extproc.pb.access_log_pb2 import (
+    AccessLogCommon,
+    AccessLogType,
+    HTTPAccessLogEntry,
+    ResponseFlags,
+    StreamAccessLogsMessage,
+    StreamAccessLogsResponse,
+)
+from dragoman.telemetry.ledger import AccessRecord, Entry, make_entry
+
+METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
+DROPPED_HEADER = "x-dragoman-dropped"
+
+Sink = Callable[[Entry], None]
+
+_FLAGS = {
+    "failed_local_healthcheck": "LH",
+    "no_healthy_upstream": "UH",
+    "upstream_request_timeout": "UT",
+    "local_reset": "LR",
+    "upstream_remote_reset": "UR",
+    "upstream_connection_failure": "UF",
+    "upstream_connection_termination": "UC",
+    "upstream_overflow": "UO",
+    "no_route_found": "NR",
+    "downstream_connection_termination": "DC",
+    "upstream_retry_limit_exceeded": "URX",
+    "stream_idle_timeout": "SI",
+    "downstream_protocol_error": "DPE",
+    "upstream_max_stream_duration_reached": "UMSDR",
+    "duration_timeout": "DT",
+    "upstream_protocol_error": "UPE",
+    "no_cluster_found": "NC",
+    "overload_manager": "OM",
+    "dns_resolution_failure": "DF",
+    "downstream_remote_reset": "DR",
+}
+"""Envoy's own short names, as its text logs write them."""
+
+
+class LedgerStream:
+    """One stream of access log messages from one Envoy thread; it lasts as long as Envoy does."""
+
+    def __init__(self, policy: Policy, sink: Sink) -> None:
+        self._dialects = {p.name: p.dialect.name for p in policy.providers.values()}
+        self._sink = sink
+        self.finished = False
+
+    def feed(self, message: bytes) -> list[bytes]:
+        for logged in StreamAccessLogsMessage.FromString(message).http_logs.log_entry:
+            if logged.common_properties.access_log_type == AccessLogType.DownstreamEnd:
+                self._sink(make_entry(read_record(logged), self._dialects))
+        return []
+
+    def close(self) -> list[bytes]:
+        return [StreamAccessLogsResponse().SerializeToString()]
+
+    def fail(self) -> list[bytes]:
+        return []
+
+
+def read_record(logged: HTTPAccessLogEntry) -> AccessRecord:
+    """One access log entry as plain values."""
+    common = logged.common_properties
+    return AccessRecord(
+        metadata={name: _plain(s) for name, s in common.metadata.filter_metadata.items()},
+        cluster=common.upstream_cluster,
+        upstream_reached=common.HasField("upstream_remote_address"),
+        attempts=common.upstream_request_attempt_count,
+        status=logged.response.response_code.value,
+        details=logged.response.response_code_details,
+        flags=_flags(common.response_flags),
+        request_id=logged.request.request_id or common.stream_id,
+        request_body_bytes=logged.request.request_body_bytes,
+        response_body_bytes=logged.response.response_body_bytes,
+        duration_ms=_duration_ms(common),
+        time_to_first_byte_ms=_first_byte_ms(common),
+        dropped=logged.response.response_headers.get(DROPPED_HEADER, ""),
+    )
+
+
+def _flags(flags: ResponseFlags) -> tuple[str, ...]:
+    return tuple(_FLAGS[field.name] for field, _ in flags.ListFields() if field.name in _FLAGS)
+
+
+def _duration_ms(common: AccessLogCommon) -> float | None:
+    if common.HasField("duration"):
+        return _milliseconds(common.duration)
+    if common.HasField("time_to_last_downstream_tx_byte"):
+        return _milliseconds(common.time_to_last_downstream_tx_byte)
+    return None
+
+
+def _first_byte_ms(common: AccessLogCommon) -> float | None:
+    if not common.HasField("time_to_first_downstream_tx_byte"):
+        return None
+    return _milliseconds(common.time_to_first_downstream_tx_byte)
+
+
+def _milliseconds(duration: Duration) -> float:
+    return round(duration.seconds * 1000 + duration.nanos / 1e6, 3)
+
+
+def _plain(fields: Struct) -> Mapping[str, object]:
+    """The scalars of a metadata namespace; lists and structures are of no use to the ledger."""
+    values = {name: _scalar(value) for name, value in fields.fields.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _scalar(value: Value) -> object:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "number_value":
+            return value.number_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return None

@@ -1,0 +1,92 @@
+"""A worker: one socket a stage, all on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import uvloop
+
+from dragoman.config.policy import Policy
+from dragoman.exchange.decide import Decide
+from dragoman.extproc import health, ledger
+from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream
+from dragoman.extproc.transports import Server, StreamMachine, Streams, Transport
+from dragoman.extproc.transports.grpc_aio import GrpcAioTransport
+from dragoman.telemetry.ledger import Entry, log_fields
+from dragoman.telemetry.logging import Logger, make_logger
+
+PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+_MESSAGE_OVERHEAD_BYTES = 1 << 20
+"""Room for attributes and framing around the largest body."""
+
+
+def stage_streams(policy: Policy, sink: ledger.Sink) -> Mapping[str, Streams]:
+    """What each socket of a worker serves, by stage."""
+    decide = Decide(policy)
+    factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
+        "decide": (PROCESS, lambda: DecideStream(decide)),
+        "translate": (PROCESS, lambda: TranslateStream(policy)),
+        "respond": (PROCESS, lambda: RespondStream(policy)),
+        "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(policy, sink)),
+    }
+    return {
+        stage: {method: factory, health.METHOD: health.HealthStream}
+        for stage, (method, factory) in factories.items()
+    }
+
+
+async def listen(transport: Transport, policy: Policy, worker: int, sink: ledger.Sink) -> list[Server]:
+    """Serve all stages of worker number `worker` (from 0) in the policy's `run_dir`."""
+    servers: list[Server] = []
+    for stage, streams in stage_streams(policy, sink).items():
+        path = socket_path(policy, stage, worker)
+        path.unlink(missing_ok=True)
+        servers.append(await transport.serve(str(path), streams))
+    return servers
+
+
+def socket_path(policy: Policy, stage: str, worker: int) -> Path:
+    """Where worker number `worker` serves `stage`; Envoy's clusters name the same paths."""
+    return Path(policy.run_dir) / f"{stage}-{worker}.sock"
+
+
+def run_worker(policy: Policy, worker: int, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT. `ready` is called once all sockets accept."""
+    uvloop.run(_serve(policy, worker, ready))
+
+
+async def _serve(policy: Policy, worker: int, ready: Callable[[], None]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    log = make_logger(worker=worker)
+    limit = max(policy.limits.request_body_bytes, policy.limits.response_body_bytes)
+    transport = GrpcAioTransport(log, limit + _MESSAGE_OVERHEAD_BYTES)
+    servers = await listen(transport, policy, worker, _sink(policy))
+    ready()
+    await stop.wait()
+    grace = policy.timeouts.drain_seconds
+    *stages, ledger_server = servers
+    await asyncio.gather(*(server.close(grace) for server in stages))
+    await ledger_server.close(0)
+
+
+def _sink(policy: Policy) -> ledger.Sink:
+    log: Logger = make_logger(policy.ledger.path)
+
+    def write(entry: Entry) -> None:
+        log.info("request", **log_fields(entry))
+
+    return write
+
+
+def announce_ready() -> None:
+    """Tell whoever started this process, if it listens, that the sockets accept."""
+    with suppress(BrokenPipeError):
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()

@@ -1,0 +1,166 @@
+"""The three stages as stream machines: which message comes, which action goes back.
+
+Each is a `transports.StreamMachine`. Grammar of what Envoy sends:
+
+    decide     request_body | request_headers
+    translate  request_headers request_body* request_trailers? answer?
+    respond    answer
+    answer     response_headers response_body* response_trailers?
+"""
+
+from __future__ import annotations
+
+from dragoman.config.policy import Policy
+from dragoman.dialects import Dialect
+from dragoman.dialects.registry import client_dialect, client_dialect_for_path
+from dragoman.errors import DragomanError
+from dragoman.exchange.decide import Decide, refuse
+from dragoman.exchange.heads import RequestHead, ResponseEditor
+from dragoman.exchange.respond import RespondStage
+from dragoman.exchange.translate import Translate
+from dragoman.extproc import messages
+from dragoman.extproc.pb.ext_proc_pb2 import ProcessingRequest
+from dragoman.metadata import CLIENT_DIALECT
+
+
+class UnexpectedMessage(DragomanError):
+    """Envoy sent what the stage's processing mode does not allow: its configuration is wrong."""
+
+    code = "unexpected_message"
+
+
+class DecideStream:
+    """One request: one message in, one out, and the stream ends."""
+
+    def __init__(self, decide: Decide) -> None:
+        self._decide = decide
+        self._dialect = client_dialect("")
+        self.finished = False
+
+    def feed(self, message: bytes) -> list[bytes]:
+        request = messages.read_message(message)
+        kind = messages.kind_of(request)
+        head = messages.request_head(messages.read_attributes(request))
+        self._dialect = _dialect_of(head)
+        if kind == "request_body":
+            action = self._decide.on_request(head, request.request_body.body)
+        elif kind == "request_headers":
+            action = self._decide.on_request(head, None)
+        else:
+            raise UnexpectedMessage(f"the decide stage got {kind}")
+        self.finished = True
+        return [messages.decide_reply(action, kind)]
+
+    def close(self) -> list[bytes]:
+        return []
+
+    def fail(self) -> list[bytes]:
+        return _internal_error(self._dialect)
+
+
+class _Answer:
+    """The answer phase that translate and respond share."""
+
+    def __init__(self) -> None:
+        self.released = False
+        """Something of the answer has gone to the client."""
+
+    def feed(self, editor: ResponseEditor, request: ProcessingRequest) -> list[bytes]:
+        match messages.kind_of(request):
+            case "response_headers":
+                headers = messages.read_headers(request.response_headers.headers)
+                ended = request.response_headers.end_of_stream
+                actions = editor.on_headers(headers, end_of_stream=ended)
+            case "response_body":
+                body = request.response_body
+                actions = editor.on_body(body.body, end_of_stream=body.end_of_stream)
+            case "response_trailers":
+                replies = messages.answer_replies(editor.on_trailers())
+                return [*replies, messages.trailers_reply()]
+            case kind:
+                raise UnexpectedMessage(f"the answer phase got {kind}")
+        self.released = self.released or bool(actions)
+        return messages.answer_replies(actions)
+
+
+class TranslateStream:
+    """One attempt. Holds the request until its body is whole, then edits the answer."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._attributes: messages.Attributes = {}
+        self._body = bytearray()
+        self._attempt: Translate | None = None
+        self._answer = _Answer()
+        self.finished = False
+
+    def feed(self, message: bytes) -> list[bytes]:
+        request = messages.read_message(message)
+        if self._attempt is not None:
+            return self._answer.feed(self._attempt, request)
+        match messages.kind_of(request):
+            case "request_headers":
+                self._attributes = messages.read_attributes(request)
+                ended = request.request_headers.end_of_stream
+            case "request_body":
+                self._body += request.request_body.body
+                ended = request.request_body.end_of_stream
+            case "request_trailers":
+                ended = True
+            case kind:
+                raise UnexpectedMessage(f"the translate stage got {kind} before the request")
+        return self._start() if ended else []
+
+    def close(self) -> list[bytes]:
+        return []
+
+    def fail(self) -> list[bytes]:
+        if self._answer.released:
+            return []
+        name = messages.stage_metadata(self._attributes).get(CLIENT_DIALECT, "")
+        return _internal_error(client_dialect(name))
+
+    def _start(self) -> list[bytes]:
+        body = bytes(self._body)
+        self._body.clear()
+        attempt = Translate(self._policy, messages.attempt_head(self._attributes))
+        action = attempt.on_request(body)
+        self._attempt = attempt
+        self.finished = attempt.passes_response
+        return [messages.attempt_reply(action, body)]
+
+
+class RespondStream:
+    """One answer in the client's dialect."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._metadata: dict[str, str] = {}
+        self._stage: RespondStage | None = None
+        self._answer = _Answer()
+        self.finished = False
+
+    def feed(self, message: bytes) -> list[bytes]:
+        request = messages.read_message(message)
+        if self._stage is None:
+            self._metadata = messages.stage_metadata(messages.read_attributes(request))
+            self._stage = RespondStage(self._policy, self._metadata)
+        return self._answer.feed(self._stage, request)
+
+    def close(self) -> list[bytes]:
+        return []
+
+    def fail(self) -> list[bytes]:
+        if self._answer.released:
+            return []
+        return _internal_error(client_dialect(self._metadata.get(CLIENT_DIALECT, "")))
+
+
+def _dialect_of(head: RequestHead) -> Dialect:
+    return client_dialect_for_path(head.path.partition("?")[0], head.headers).dialect
+
+
+def _internal_error(dialect: Dialect) -> list[bytes]:
+    """What the client sees of a bug of ours: that it is ours, and nothing of it."""
+    error = DragomanError("The gateway failed on this request. The failure was logged.")
+    return [messages.decide_reply(refuse(error, dialect), "request_headers")]

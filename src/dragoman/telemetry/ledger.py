@@ -1,0 +1,217 @@
+"""The ledger: one entry a request, made from what Envoy says of it when it is over.
+
+Metering, in the entry's `metering`:
+
+- `exact`: the provider's own count of a whole answer.
+- `estimated`: an upstream answered, but the count is missing or stops short, because the client
+  hung up, the upstream was cut, or the provider counts nothing. What is missing is set by rule:
+  input, a token for each 4 bytes of the request's body; output, a token for each 4 bytes of a JSON
+  answer, or for each 160 bytes of a stream, about what one event of one token weighs. A partial
+  count is kept where it is larger.
+- `none`: no upstream answered with success, so nothing was consumed that a provider would bill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from dragoman import metadata as keys
+from dragoman.telemetry import names
+
+Metering = Literal["exact", "estimated", "none"]
+
+_BYTES_PER_TOKEN = 4
+_BYTES_PER_STREAMED_TOKEN = 160
+_ERROR_STATUS = 400
+_CUT_FLAGS = frozenset({"DC", "DR", "UC", "UR", "LR", "UT", "SI", "DT", "UMSDR", "UPE", "DPE"})
+"""Envoy's response flags of an answer that did not come to its own end."""
+
+
+class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as Envoy's access log tells it, out of protobuf."""
+
+    metadata: Mapping[str, Mapping[str, object]] = {}
+    """Dynamic metadata by namespace."""
+    cluster: str = ""
+    upstream_reached: bool = False
+    """A host of the cluster was connected to."""
+    attempts: int = 0
+    status: int = 0
+    details: str = ""
+    flags: tuple[str, ...] = ()
+    """Envoy's short names, such as `DC`."""
+    request_id: str = ""
+    request_body_bytes: int = 0
+    response_body_bytes: int = 0
+    duration_ms: float | None = None
+    time_to_first_byte_ms: float | None = None
+    dropped: str = ""
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Token counts of one request. Cached input is part of `input`, reasoning part of `output`."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_creation: int = 0
+    reasoning: int = 0
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledger keeps of one request."""
+
+    request_id: str
+    caller: str | None
+    operation: str | None
+    model: str | None
+    provider: str | None
+    """None: no upstream answered."""
+    upstream_model: str | None
+    client_dialect: str | None
+    upstream_dialect: str | None
+    stream: bool
+    attempts: int
+    status: int
+    details: str
+    flags: tuple[str, ...]
+    duration_ms: float | None
+    time_to_first_byte_ms: float | None
+    tokens: Tokens
+    metering: Metering
+    dropped: str | None
+
+
+def make_entry(record: AccessRecord, upstream_dialects: Mapping[str, str]) -> Entry:
+    """The entry for `record`. `upstream_dialects` names each cluster's dialect."""
+    facts = record.metadata.get(keys.NAMESPACE, {})
+    provider = record.cluster if record.upstream_reached else None
+    tokens, metering = measure(record)
+    models = record.metadata.get(keys.MODELS_NAMESPACE, {})
+    return Entry(
+        request_id=_text(facts, keys.REQUEST_ID) or record.request_id,
+        caller=_text(facts, keys.CALLER),
+        operation=_text(facts, keys.OPERATION),
+        model=_text(facts, keys.MODEL),
+        provider=provider,
+        upstream_model=_text(models, provider) if provider else None,
+        client_dialect=_text(facts, keys.CLIENT_DIALECT),
+        upstream_dialect=upstream_dialects.get(provider) if provider else None,
+        stream=facts.get(keys.STREAM) == keys.FLAG,
+        attempts=record.attempts,
+        status=record.status,
+        details=record.details,
+        flags=record.flags,
+        duration_ms=record.duration_ms,
+        time_to_first_byte_ms=record.time_to_first_byte_ms,
+        tokens=tokens,
+        metering=metering,
+        dropped=record.dropped or None,
+    )
+
+
+def measure(record: AccessRecord) -> tuple[Tokens, Metering]:
+    """The tokens of `record`, and how far they can be trusted."""
+    if not record.upstream_reached or not 0 < record.status < _ERROR_STATUS:
+        return Tokens(), "none"
+    usage = record.metadata.get(keys.USAGE_NAMESPACE, {})
+    counted = read_tokens(usage)
+    if counted is not None and _is_whole(record, usage):
+        return counted, "exact"
+    return _estimate(record, counted or Tokens()), "estimated"
+
+
+def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
+    """The counts in `dragoman.usage`: a stage's final ones, else the native filters' raw ones."""
+    if "input_tokens" in usage:
+        return Tokens(
+            input=_number(usage, "input_tokens"),
+            output=_number(usage, "output_tokens"),
+            cache_read=_number(usage, "cache_read_input_tokens"),
+            cache_creation=_number(usage, "cache_creation_input_tokens"),
+            reasoning=_number(usage, "reasoning_tokens"),
+        )
+    if "prompt_tokens" in usage:
+        return Tokens(
+            input=_number(usage, "prompt_tokens"),
+            output=_number(usage, "completion_tokens"),
+            cache_read=_number(usage, "cached_tokens"),
+            reasoning=_number(usage, "openai_reasoning_tokens"),
+        )
+    if "uncached_input_tokens" in usage:
+        cache_read = _number(usage, "anthropic_cache_read")
+        cache_creation = _number(usage, "anthropic_cache_creation")
+        return Tokens(
+            input=_number(usage, "uncached_input_tokens") + cache_read + cache_creation,
+            output=_number(usage, "anthropic_output_tokens"),
+            cache_read=cache_read,
+            cache_creation=cache_creation,
+        )
+    return None
+
+
+def log_fields(entry: Entry) -> dict[str, object]:
+    """`entry` under the names logs use; what is not known is left out."""
+    tokens = entry.tokens
+    fields: dict[str, object] = {
+        names.REQUEST_ID: entry.request_id or None,
+        names.CALLER: entry.caller,
+        names.OPERATION_NAME: entry.operation,
+        names.REQUEST_MODEL: entry.model,
+        names.PROVIDER_NAME: entry.provider,
+        names.UPSTREAM_MODEL: entry.upstream_model,
+        names.CLIENT_DIALECT: entry.client_dialect,
+        names.UPSTREAM_DIALECT: entry.upstream_dialect,
+        names.STREAM: entry.stream,
+        names.ATTEMPTS: entry.attempts,
+        names.RESPONSE_STATUS_CODE: entry.status,
+        names.RESPONSE_DETAILS: entry.details or None,
+        names.RESPONSE_FLAGS: ",".join(entry.flags) or None,
+        names.DURATION_MS: entry.duration_ms,
+        names.TIME_TO_FIRST_BYTE_MS: entry.time_to_first_byte_ms,
+        names.INPUT_TOKENS: tokens.input,
+        names.OUTPUT_TOKENS: tokens.output,
+        names.CACHE_READ_INPUT_TOKENS: tokens.cache_read,
+        names.CACHE_CREATION_INPUT_TOKENS: tokens.cache_creation,
+        names.REASONING_OUTPUT_TOKENS: tokens.reasoning,
+        names.METERING: entry.metering,
+        names.DROPPED: entry.dropped,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _is_whole(record: AccessRecord, usage: Mapping[str, object]) -> bool:
+    """Whether the count covers the whole answer.
+
+    A stage says so itself. Natively, OpenAI's count comes at the end or not at all; Anthropic's
+    begins with the stream and grows, so a cut leaves a part of it.
+    """
+    if "exact" in usage:
+        return usage["exact"] == "1"
+    return "prompt_tokens" in usage or not _CUT_FLAGS.intersection(record.flags)
+
+
+def _estimate(record: AccessRecord, counted: Tokens) -> Tokens:
+    facts = record.metadata.get(keys.NAMESPACE, {})
+    streamed = facts.get(keys.STREAM) == keys.FLAG
+    size = _BYTES_PER_STREAMED_TOKEN if streamed else _BYTES_PER_TOKEN
+    guess = _number(facts, keys.ESTIMATED_INPUT_TOKENS)
+    asked = guess or record.request_body_bytes // _BYTES_PER_TOKEN
+    return msgspec.structs.replace(
+        counted,
+        input=counted.input or asked,
+        output=max(counted.output, record.response_body_bytes // size),
+    )
+
+
+def _text(values: Mapping[str, object], key: str) -> str | None:
+    value = values.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def _number(values: Mapping[str, object], key: str) -> int:
+    value = values.get(key)
+    return int(value) if isinstance(value, int | float) else 0

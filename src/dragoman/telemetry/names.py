@@ -1,0 +1,32 @@
+"""Names of what is recorded: OpenTelemetry's for GenAI and HTTP where it has one, else ours.
+
+Source: https://opentelemetry.io/docs/specs/semconv/gen-ai/
+"""
+
+from __future__ import annotations
+
+OPERATION_NAME = "gen_ai.operation.name"
+PROVIDER_NAME = "gen_ai.provider.name"
+REQUEST_MODEL = "gen_ai.request.model"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+"""Cached ones included."""
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+CACHE_READ_INPUT_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+CACHE_CREATION_INPUT_TOKENS = "gen_ai.usage.cache_creation.input_tokens"
+REASONING_OUTPUT_TOKENS = "gen_ai.usage.reasoning.output_tokens"
+"""Part of the output tokens."""
+RESPONSE_STATUS_CODE = "http.response.status_code"
+
+REQUEST_ID = "dragoman.request_id"
+CALLER = "dragoman.caller"
+UPSTREAM_MODEL = "dragoman.upstream.model"
+UPSTREAM_DIALECT = "dragoman.upstream.dialect"
+CLIENT_DIALECT = "dragoman.client.dialect"
+STREAM = "dragoman.stream"
+ATTEMPTS = "dragoman.attempts"
+DURATION_MS = "dragoman.duration_ms"
+TIME_TO_FIRST_BYTE_MS = "dragoman.time_to_first_byte_ms"
+RESPONSE_DETAILS = "dragoman.response.details"
+RESPONSE_FLAGS = "dragoman.response.flags"
+METERING = "dragoman.metering"
+DROPPED = "dragoman.dropped"
