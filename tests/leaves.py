@@ -1,0 +1,105 @@
+"""Every leaf of a JSON body, and whether a translation accounts for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+Json = dict[str, Any]
+Keys = tuple[str | int, ...]
+"""The way down to a leaf."""
+
+DISCRIMINATORS = frozenset({"type", "role", "object", "media_type"})
+"""Words that say what an object is: a translation says it by another object."""
+
+
+def leaves(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Scalars with the way to them; an empty container and a null say nothing."""
+    match value:
+        case dict():
+            for name, inner in value.items():
+                yield from leaves(inner, (*keys, name))
+        case list():
+            for i, inner in enumerate(value):
+                yield from leaves(inner, (*keys, i))
+        case None:
+            return
+        case _:
+            yield keys, value
+
+
+def path(keys: Keys) -> str:
+    return "$" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+
+
+def is_reported(keys: Keys, reported: Iterable[str]) -> bool:
+    """Whether the leaf's own path, or that of something around it, was reported as dropped."""
+    own = path(keys)
+    return any(own == one or own.startswith((f"{one}.", f"{one}[")) for one in reported)
+
+
+def without(body: Json, keys: Keys) -> Json:
+    """`body` with the one leaf taken out; shares what lies beside the way."""
+    return _replace(body, keys, None)
+
+
+def replaced(body: Json, keys: Keys, value: Any) -> Json:
+    return _replace(body, keys, lambda _old: value)
+
+
+def _replace(node: Any, keys: Keys, change: Callable[[Any], Any] | None) -> Any:
+    first, rest = keys[0], keys[1:]
+    copy = node.copy()
+    if rest:
+        copy[first] = _replace(copy[first], rest, change)
+    elif change is None:
+        del copy[first]
+    else:
+        copy[first] = change(copy[first])
+    return copy
+
+
+def said(body: Json) -> str:
+    """All strings of `body`, and those inside strings that are JSON themselves, as one text."""
+    return "\n".join(_strings(body))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    for _keys, leaf in leaves(value):
+        if isinstance(leaf, str):
+            yield leaf
+            if leaf.lstrip().startswith(("{", "[")):
+                yield from _strings_in_json(leaf)
+
+
+def _strings_in_json(text: str) -> Iterator[str]:
+    try:
+        yield from _strings(json.loads(text))
+    except json.JSONDecodeError:
+        return
+
+
+def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
+    """Paths of strings of `body` that are neither in `output` nor reported.
+
+    An address with data in it counts as said when its data is; JSON text when its strings are.
+    """
+    text = said(output)
+    return [
+        path(keys)
+        for keys, leaf in leaves(body)
+        if isinstance(leaf, str)
+        and keys[-1] not in DISCRIMINATORS
+        and not _is_said(leaf, text)
+        and not is_reported(keys, reported)
+    ]
+
+
+def _is_said(leaf: str, text: str) -> bool:
+    if leaf in text:
+        return True
+    if leaf.startswith("data:"):
+        return leaf.partition(",")[2] in text
+    inner = list(_strings_in_json(leaf)) if leaf.lstrip().startswith("{") else []
+    return bool(inner) and all(one in text for one in inner) or leaf.strip() in ("{}", "")

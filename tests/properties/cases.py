@@ -1,0 +1,79 @@
+"""What the seven properties run over: every dialect, every ordered pair, every golden request."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+from dragoman.dialects import Dialect, StreamOptions, StreamTranslator
+from dragoman.dialects.registry import NAMES, client_dialect
+from dragoman.errors import Unrepresentable
+from dragoman.ir.events import Event
+from dragoman.ir.losses import Losses
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+DIALECTS: dict[str, Dialect] = {name: client_dialect(name) for name in NAMES}
+PAIRS = {
+    f"{source}->{target}": (DIALECTS[source], DIALECTS[target])
+    for source, target in product(NAMES, NAMES)
+}
+CROSSINGS = {name: (a, b) for name, (a, b) in PAIRS.items() if a is not b}
+ALL_USAGE = StreamOptions(include_usage=True)
+"""So that no stream says less than the body."""
+
+
+def golden_requests(dialect: str) -> dict[str, dict[str, Any]]:
+    """Request bodies by name; `name.to_<dialect>.json` beside one is its translation."""
+    found = sorted((FIXTURES / dialect / "requests").glob("*.json"))
+    return {path.stem: json.loads(path.read_text()) for path in found if "." not in path.stem}
+
+
+GOLDENS = {
+    f"{dialect}/{name}": (dialect, name, body)
+    for dialect in NAMES
+    for name, body in golden_requests(dialect).items()
+}
+TRANSLATIONS = {
+    f"{name}->{target}": (DIALECTS[golden[0]], DIALECTS[target], golden[1], golden[2])
+    for name, golden in GOLDENS.items()
+    for target in NAMES
+    if target != golden[0]
+}
+
+
+def translate(source: Dialect, target: Dialect, body: dict[str, Any]) -> dict[str, Any]:
+    """The translation, or the refusal, as a golden file says it."""
+    losses = Losses(target.name)
+    try:
+        output = target.encode_request(source.decode_request(body), losses)
+    except Unrepresentable as refusal:
+        return {"refused": refusal.path, "why": refusal.message}
+    return {"dropped": losses.paths, "body": output}
+
+
+def encode_stream(dialect: Dialect, events: list[Event]) -> bytes:
+    encoder = dialect.stream_encoder(ALL_USAGE)
+    return b"".join(map(encoder.feed, events)) + encoder.close()
+
+
+def decode_stream(dialect: Dialect, pieces: list[bytes]) -> list[Event]:
+    decoder = dialect.stream_decoder()
+    events = [event for piece in pieces for event in decoder.feed(piece)]
+    return events + decoder.close()
+
+
+def translate_stream(source: Dialect, target: Dialect, pieces: list[bytes]) -> bytes:
+    translator = StreamTranslator(source, target, ALL_USAGE)
+    return b"".join(map(translator.feed, pieces)) + translator.close()
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    """`data` in pieces; each cut is taken modulo its length."""
+    edges = sorted({at % (len(data) + 1) for at in cuts} | {0, len(data)})
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+def each_byte(data: bytes) -> list[bytes]:
+    return [data[i : i + 1] for i in range(len(data))]

@@ -1,0 +1,166 @@
+"""Requests: they survive their own dialect, and lose nothing in silence in another."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from dragoman.dialects import Dialect
+from dragoman.errors import InvalidRequest, Unrepresentable
+from dragoman.ir import Request
+from dragoman.ir.losses import Losses
+from hypothesis import given
+
+from tests.leaves import DISCRIMINATORS, Keys, is_reported, leaves, path, replaced, unaccounted, without
+from tests.properties.cases import (
+    CROSSINGS,
+    DIALECTS,
+    FIXTURES,
+    GOLDENS,
+    TRANSLATIONS,
+    translate,
+)
+from tests.strategies import requests
+
+by_golden = pytest.mark.parametrize(("dialect", "name", "body"), GOLDENS.values(), ids=GOLDENS)
+by_translation = pytest.mark.parametrize(
+    ("source", "target", "name", "body"), TRANSLATIONS.values(), ids=TRANSLATIONS
+)
+
+SAME_AS_ABSENT = {False: ("strict", "stream", "is_error", "disable_parallel_tool_use")}
+"""Values that say what leaving the field out says, and may go without a word."""
+
+
+@by_golden
+def test_a_request_survives_its_own_dialect(dialect: str, name: str, body: dict[str, Any]) -> None:
+    """Equal to the key order, with fields newer than this code, and nothing reported."""
+    del name
+    losses = Losses(dialect)
+    output = DIALECTS[dialect].encode_request(DIALECTS[dialect].decode_request(body), losses)
+
+    assert output == body
+    assert losses.paths == []
+
+
+@by_translation
+def test_translations_are_as_reviewed(
+    source: Dialect, target: Dialect, name: str, body: dict[str, Any]
+) -> None:
+    """Beside each golden request lies its translation; `python -m tests.goldens` rewrites it."""
+    golden = FIXTURES / source.name / "requests" / f"{name}.to_{target.name}.json"
+
+    assert translate(source, target, body) == json.loads(golden.read_text())
+
+
+@by_translation
+def test_every_string_is_accounted_for(
+    source: Dialect, target: Dialect, name: str, body: dict[str, Any]
+) -> None:
+    """Each string, made unlike every other, is in the output, or its path in the report."""
+    del name
+    marked = _mark(body)
+    told = translate(source, target, marked)
+
+    assert "refused" in told or unaccounted(marked, told["body"], told["dropped"]) == []
+
+
+@by_translation
+def test_every_leaf_makes_a_difference(
+    source: Dialect, target: Dialect, name: str, body: dict[str, Any]
+) -> None:
+    """Numbers, booleans and words of a list too: without one, something else must come out."""
+    del name
+    told = translate(source, target, body)
+    if "refused" in told:
+        return
+    silent = [path(keys) for keys, leaf in leaves(body) if _is_silent(source, target, body, keys, leaf)]
+
+    assert silent == []
+
+
+def _is_silent(
+    source: Dialect, target: Dialect, body: dict[str, Any], keys: Keys, leaf: Any
+) -> bool:
+    if keys[-1] in SAME_AS_ABSENT.get(leaf if leaf is False else None, ()):
+        return False
+    told = translate(source, target, body)
+    if is_reported(keys, told["dropped"]):
+        return False
+    try:
+        return bool(translate(source, target, without(body, keys)) == told)
+    except InvalidRequest:
+        return False
+
+
+@by_golden
+def test_a_wrong_type_names_its_path(dialect: str, name: str, body: dict[str, Any]) -> None:
+    """In place of any value, another type: taken as it is, or refused with a path; never a crash."""
+    del name
+    for keys, _leaf in leaves(body):
+        for wrong in (17, True, "wrong", [], {}, [[]], [None], None):
+            changed = replaced(body, keys, wrong)
+            for target in DIALECTS.values():
+                try:
+                    request = DIALECTS[dialect].decode_request(changed)
+                    target.encode_request(request, Losses(target.name))
+                except (InvalidRequest, Unrepresentable) as error:
+                    assert error.path is not None
+                    assert error.path.startswith("$")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@given(requests())
+def test_what_was_written_is_read_the_same(dialect: Dialect, request_: Request) -> None:
+    losses = Losses(dialect.name)
+    try:
+        body = dialect.encode_request(request_, losses)
+    except Unrepresentable as refusal:
+        assert refusal.path
+        return
+    again = Losses(dialect.name)
+
+    assert dialect.encode_request(dialect.decode_request(body), again) == body
+    assert again.paths == []
+
+
+@pytest.mark.parametrize(("source", "target"), CROSSINGS.values(), ids=CROSSINGS)
+@given(requests())
+def test_no_request_loses_a_string_in_silence(
+    source: Dialect, target: Dialect, request_: Request
+) -> None:
+    try:
+        body = source.encode_request(request_, Losses(source.name))
+    except Unrepresentable:
+        return
+    told = translate(source, target, body)
+
+    assert "refused" in told or unaccounted(body, told["body"], told["dropped"]) == []
+
+
+WORDS = DISCRIMINATORS | {
+    "tool_choice", "effort", "reasoning_effort", "detail", "service_tier", "verbosity", "format",
+    "ttl", "modalities", "required", "enum", "$ref",
+}  # fmt: skip
+"""Fields whose values are words of a list, or names of other things in the body."""
+
+
+def _mark(body: dict[str, Any]) -> dict[str, Any]:
+    """Each different string made unique; those that refer to each other stay equal."""
+    marks: dict[str, str] = {}
+    for keys, leaf in leaves(body):
+        if isinstance(leaf, str) and not WORDS & set(keys):
+            body = replaced(body, keys, _marked(leaf, marks))
+    return body
+
+
+def _marked(leaf: str, marks: dict[str, str]) -> str:
+    mark = marks.setdefault(leaf, f"M{len(marks):03d}x")
+    if leaf.startswith("data:"):
+        return leaf.partition(",")[0] + f",{mark}000"
+    if leaf.startswith("http"):
+        return f"https://example.com/{mark}"
+    if leaf.startswith("{"):
+        inner = json.loads(leaf)
+        return json.dumps({key: _marked(value, marks) for key, value in inner.items()})
+    return mark

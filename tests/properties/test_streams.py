@@ -1,0 +1,116 @@
+"""Streams: any cut gives the same bytes, they say what the body says, and half a one is none."""
+
+from __future__ import annotations
+
+import pytest
+from dragoman.dialects import Dialect
+from dragoman.errors import UpstreamProtocolError
+from dragoman.ir import Response
+from dragoman.ir.events import Event, fold
+from dragoman.ir.losses import Losses
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import sdk
+from tests.properties.cases import (
+    DIALECTS,
+    PAIRS,
+    cut,
+    decode_stream,
+    each_byte,
+    encode_stream,
+    translate_stream,
+)
+from tests.properties.grammar import check
+from tests.strategies import responses, streams
+
+by_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+by_pair = pytest.mark.parametrize(("source", "target"), PAIRS.values(), ids=PAIRS)
+
+
+@by_pair
+@given(streams(), st.lists(st.integers(0, 10**6), max_size=12))
+def test_any_chunking_gives_the_same_bytes(
+    source: Dialect, target: Dialect, events: list[Event], cuts: list[int]
+) -> None:
+    """The network may cut anywhere: inside a frame, a JSON string, a UTF-8 character."""
+    wire = encode_stream(source, events)
+    whole = translate_stream(source, target, [wire])
+
+    assert translate_stream(source, target, cut(wire, cuts)) == whole
+    assert translate_stream(source, target, each_byte(wire)) == whole
+
+
+@by_pair
+@given(streams())
+def test_decoders_keep_the_grammar(source: Dialect, target: Dialect, events: list[Event]) -> None:
+    wire = translate_stream(source, target, [encode_stream(source, events)])
+
+    check(decode_stream(target, [wire]))
+
+
+@by_dialect
+@given(streams(), st.integers(0, 10**6))
+def test_a_truncated_stream_raises(dialect: Dialect, events: list[Event], cut_at: int) -> None:
+    """Cut at any byte, a stream raises, or nothing but the last line's end was missing."""
+    wire = encode_stream(dialect, events)
+    whole = decode_stream(dialect, [wire])
+
+    _assert_truncated(dialect, wire[: cut_at % len(wire)], whole)
+
+
+@by_dialect
+@given(streams())
+def test_a_stream_without_its_last_frames_raises(dialect: Dialect, events: list[Event]) -> None:
+    """Every cut between frames, where nothing but the meaning tells that more must follow."""
+    wire = encode_stream(dialect, events)
+    whole = decode_stream(dialect, [wire])
+
+    for end in range(len(wire)):
+        if wire.endswith(b"\n\n", 0, end):
+            _assert_truncated(dialect, wire[:end], whole)
+
+
+def _assert_truncated(dialect: Dialect, part: bytes, whole: list[Event]) -> None:
+    try:
+        events = decode_stream(dialect, [part])
+    except UpstreamProtocolError:
+        return
+    assert events == whole
+
+
+@by_dialect
+@given(streams())
+def test_a_stream_says_what_its_body_says(dialect: Dialect, events: list[Event]) -> None:
+    """Both read by the official SDK."""
+    body = dialect.encode_response(fold(events), Losses(dialect.name))
+    from_body = sdk.read(dialect.name, sdk.Wire(sdk.json.dumps(body).encode()))
+
+    assert sdk.read(dialect.name, sdk.stream(encode_stream(dialect, events))) == from_body
+
+
+@by_dialect
+@given(responses())
+def test_a_response_survives_its_own_dialect(dialect: Dialect, response: Response) -> None:
+    """What was written is read, and written again the same."""
+    body = dialect.encode_response(response, Losses(dialect.name))
+    losses = Losses(dialect.name)
+
+    assert dialect.encode_response(dialect.decode_response(body), losses) == body
+    assert losses.paths == []
+
+
+@by_pair
+@given(streams())
+def test_a_translated_answer_says_the_same(
+    source: Dialect, target: Dialect, events: list[Event]
+) -> None:
+    """Each side's SDK reads its own dialect: body against body, stream against stream."""
+    body = source.encode_response(fold(events), Losses(source.name))
+    other = target.encode_response(source.decode_response(body), Losses(target.name))
+    wire = encode_stream(source, events)
+
+    said = sdk.read(source.name, sdk.Wire(sdk.json.dumps(body).encode()))
+    assert sdk.read(target.name, sdk.Wire(sdk.json.dumps(other).encode())) == said
+    said = sdk.read(source.name, sdk.stream(wire))
+    assert sdk.read(target.name, sdk.stream(translate_stream(source, target, [wire]))) == said
