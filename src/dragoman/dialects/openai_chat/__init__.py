@@ -28,7 +28,7 @@ _LIMITS = ("max_completion_tokens", "max_tokens")
 
 class _UsageFrame(msgspec.Struct):
     choices: list[msgspec.Raw] | None = None
-    usage: msgspec.Raw | None = None
+    usage: dict[str, msgspec.Raw] | None = None
 
 
 _decode_usage_frame = msgspec.json.Decoder(_UsageFrame).decode

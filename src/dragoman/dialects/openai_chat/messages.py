@@ -13,11 +13,13 @@ from dragoman.dialects.openai_chat.parts import (
 )
 from dragoman.dialects.openai_chat.spelling import (
     NAME,
+    UNTYPED,
     Encoding,
     merge,
     nest,
     rest,
     says,
+    typed,
 )
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
@@ -91,13 +93,14 @@ def _decode_answer(fields: Fields, message: Json) -> tuple[list[Part], tuple[str
 
 def _decode_call(value: object, path: str) -> Part:
     fields = Fields(value, path)
-    kind = fields.take_optional("type", str) or "function"
-    if kind != "function":
+    kind = fields.take_optional("type", str)
+    if kind not in (None, "function"):
         return _opaque(kind, cast("Json", value), path, _AS_CALL)
     function = fields.object("function")
     call_id, name = fields.take("id", str), function.take("name", str)
     arguments = function.take("arguments", str)
-    residue = nest(rest(fields), "function", function.rest(NAME))
+    outer = rest(fields, UNTYPED) if kind is None else rest(fields)
+    residue = nest(outer, "function", function.rest(NAME))
     return ToolCall(id=call_id, name=name, arguments=arguments, at=path, residue=residue)
 
 
@@ -108,9 +111,7 @@ def _opaque(kind: str, value: Json, path: str, place: str) -> Opaque:
 
 def _decode_result(fields: Fields) -> ToolCallResponse:
     parts = [_result_part(part) for part in decode_content(fields)]
-    return ToolCallResponse(
-        id=fields.take("tool_call_id", str), parts=tuple(parts), at=fields.path
-    )
+    return ToolCallResponse(id=fields.take("tool_call_id", str), parts=tuple(parts), at=fields.path)
 
 
 def _result_part(part: Part) -> Text | Uri | Blob | File | Opaque:
@@ -217,4 +218,4 @@ def _encode_call(call: ToolCall, encoding: Encoding) -> Json:
         encoding.losses.omit("cache_control", f"{call.at}.cache_control")
     arguments = call.arguments if encoding.own else call.arguments or "{}"
     function: dict[str, Any] = {"name": call.name, "arguments": arguments}
-    return merge(extra, {"id": call.id, "type": "function", "function": function})
+    return merge(extra, {"id": call.id, **typed(call.residue), "function": function})

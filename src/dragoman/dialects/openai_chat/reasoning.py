@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, says
-from dragoman.ir import Json, Reasoning, Residue
+from dragoman.ir import Json, Part, Reasoning, Residue
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
 
@@ -112,21 +113,20 @@ def encode_own(parts: Sequence[Reasoning], residue: Residue | None, losses: Loss
     return {**out, DETAILS: encode_details(parts, losses)} if says(residue, DETAILS) else out
 
 
-def encode_answer(parts: Sequence[Reasoning], losses: Losses) -> Json:
-    """For a client: the text, and the details it must send back for them to be of use."""
-    text = "".join(part.content for part in parts)
-    out: Json = {"reasoning_content": text} if text else {}
-    if any(part.residue is not None for part in parts):
-        out[DETAILS] = encode_details(parts, losses)
-    return out
+def answer_quirks(parts: Sequence[Part]) -> Quirks:
+    """What a client takes: the text, and details where it must send them back to be of use."""
+    thoughts = [part for part in parts if isinstance(part, Reasoning)]
+    details = any(part.residue is not None for part in thoughts)
+    return Quirks(reasoning_field="reasoning_content", reasoning_details=details)
 
 
 def encode_history(parts: Sequence[Reasoning], encoding: Encoding) -> Json:
-    """For a provider: in the fields it takes; what it does not take is lost, as a hint."""
+    """In the fields the other side takes; what it does not take is lost, as a hint."""
     quirks, losses = encoding.quirks, encoding.losses
     out: Json = {}
-    if quirks.reasoning_field is not None:
-        out[quirks.reasoning_field] = "".join(part.content for part in parts)
+    text = "".join(part.content for part in parts)
+    if quirks.reasoning_field is not None and text:
+        out[quirks.reasoning_field] = text
     if quirks.reasoning_details:
         return {**out, DETAILS: encode_details(parts, losses)}
     for part in parts:

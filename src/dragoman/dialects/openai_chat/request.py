@@ -7,12 +7,14 @@ from typing import Any, cast, get_args
 from dragoman.dialects.openai_chat.messages import decode_message, encode_message
 from dragoman.dialects.openai_chat.spelling import (
     NAME,
+    UNTYPED,
     Encoding,
     cache_mark,
     merge,
     nest,
     rest,
     says,
+    typed,
 )
 from dragoman.ir import (
     Effort,
@@ -37,7 +39,6 @@ _NEW_LIMIT = "max_completion_tokens"
 _OLD_LIMIT = "max_tokens"
 _ONE_STOP = "stop"
 _NOT_STREAMED = "stream"
-_UNTYPED = "untyped"
 _EFFORTS = frozenset(get_args(Effort))
 _COMMON_EFFORTS = frozenset({"minimal", "low", "medium", "high", "xhigh"})
 """What another dialect's effort may become; `none` is refused by most models of this one."""
@@ -58,7 +59,7 @@ _PLAIN = {
     "parallel_tool_calls": "parallel_tool_calls",
     "user": "user",
 }
-"""Fields that both sides have and that need no thought, by their name here."""
+"""Fields that both sides have and that need no thought: their names here and on the wire."""
 
 
 _KINDS: dict[str, type] = {
@@ -78,9 +79,7 @@ def decode_request(body: Json) -> Request:
     limit = _NEW_LIMIT if _NEW_LIMIT in top else _OLD_LIMIT
     model = top.take("model", str)
     top.take("messages", list)
-    messages = [
-        decode_message(item, f"$.messages[{i}]") for i, item in enumerate(body["messages"])
-    ]
+    messages = [decode_message(item, f"$.messages[{i}]") for i, item in enumerate(body["messages"])]
     options = top.object_optional("stream_options")
     include_usage = options.take_optional("include_usage", bool) if options else None
     stream = top.take_optional("stream", bool)
@@ -137,8 +136,8 @@ def _decode_tools(top: Fields) -> list[Tool | OpaqueTool]:
 
 def _decode_tool(value: object, path: str) -> Tool | OpaqueTool:
     fields = Fields(value, path)
-    kind = fields.take("type", str)
-    if kind != "function":
+    kind = fields.take_optional("type", str)
+    if kind not in (None, "function"):
         return OpaqueTool(dialect=NAME, kind=kind, value=cast("Json", value), at=path)
     function = fields.object("function")
     mark = fields.json("cache_control")
@@ -149,8 +148,12 @@ def _decode_tool(value: object, path: str) -> Tool | OpaqueTool:
         strict=function.take_optional("strict", bool),
         cache_control=mark,
         at=path,
-        residue=nest(rest(fields), "function", function.rest(NAME)),
+        residue=nest(_rest_of_function(fields, kind), "function", function.rest(NAME)),
     )
+
+
+def _rest_of_function(fields: Fields, kind: str | None) -> Residue | None:
+    return rest(fields, UNTYPED) if kind is None else rest(fields)
 
 
 def _decode_tool_choice(top: Fields, body: Json) -> ToolChoice | OpaqueTool | None:
@@ -174,8 +177,7 @@ def _decode_named_choice(fields: Fields, choice: Json) -> ToolChoice | OpaqueToo
         return OpaqueTool(dialect=NAME, kind=_CHOICE, value=choice, at=fields.path)
     function = fields.object("function")
     name = function.take("name", str)
-    residue = rest(fields, _UNTYPED) if kind is None else rest(fields)
-    residue = nest(residue, "function", function.rest(NAME))
+    residue = nest(_rest_of_function(fields, kind), "function", function.rest(NAME))
     return ToolChoice(mode="tool", name=name, at=fields.path, residue=residue)
 
 
@@ -265,15 +267,14 @@ def _encode_tool(tool: Tool, encoding: Encoding) -> Json:
     function = {name: value for name, value in known.items() if value is not None}
     extra = encoding.losses.residue(tool.residue, tool.at)
     mark = cache_mark(tool, encoding)
-    return merge(extra, {"type": "function", "function": function, **mark})
+    return merge(extra, {**typed(tool.residue), "function": function, **mark})
 
 
 def _encode_tool_choice(choice: ToolChoice, encoding: Encoding) -> str | Json:
     extra = encoding.losses.residue(choice.residue, choice.at)
     if choice.mode != "tool":
         return "any" if says(choice.residue, "any") else choice.mode
-    kind = {} if says(choice.residue, _UNTYPED) else {"type": "function"}
-    return merge(extra, {**kind, "function": {"name": choice.name}})
+    return merge(extra, {**typed(choice.residue), "function": {"name": choice.name}})
 
 
 def _encode_response_format(shape: ResponseFormat, encoding: Encoding) -> Json:

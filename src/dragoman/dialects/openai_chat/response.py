@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects.openai_chat import reasoning
 from dragoman.dialects.openai_chat.errors import stream_error
 from dragoman.dialects.openai_chat.finish import decode_finish, encode_finish
 from dragoman.dialects.openai_chat.messages import decode_message, encode_turn
+from dragoman.dialects.openai_chat.reasoning import answer_quirks
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, is_own, merge, nest
 from dragoman.dialects.openai_chat.usage import decode_usage, encode_usage
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
@@ -22,6 +22,7 @@ from dragoman.ir import (
     Part,
     Reasoning,
     Refusal,
+    Residue,
     Response,
     Text,
     ToolCall,
@@ -44,7 +45,9 @@ def decode_response(body: Json) -> Response:
     try:
         return _decode(Fields(body, "$"), body)
     except InvalidRequest as error:
-        raise UpstreamProtocolError(f"The upstream's answer is not a completion: {error}") from error
+        raise UpstreamProtocolError(
+            f"The upstream's answer is not a completion: {error}"
+        ) from error
 
 
 def _decode(top: Fields, body: Json) -> Response:
@@ -61,7 +64,7 @@ def _decode(top: Fields, body: Json) -> Response:
         created=top.take_optional("created", int),
         choices=tuple(choice for _, choice in sorted(choices, key=lambda pair: pair[0])),
         usage=None if usage is None else decode_usage(usage),
-        residue=top.rest(NAME),
+        residue=top.rest(NAME) or Residue(dialect=NAME, fields={}),
     )
 
 
@@ -78,7 +81,7 @@ def _decode_choice(value: object, path: str, response_id: str) -> tuple[int, Cho
     logprobs = fields.json("logprobs")
     residue = nest(fields.rest(NAME), "message", message.residue)
     if said is not None:
-        residue = nest(said, "", None) if residue is None else _with(residue, said.fields)
+        residue = _join(residue, said)
     choice = Choice(
         parts=message.parts,
         finish_reason=reason,
@@ -89,8 +92,10 @@ def _decode_choice(value: object, path: str, response_id: str) -> tuple[int, Cho
     return index, choice
 
 
-def _with(residue: Any, fields: Json) -> Any:
-    return msgspec.structs.replace(residue, fields={**residue.fields, **fields})
+def _join(residue: Residue | None, said: Residue) -> Residue:
+    if residue is None:
+        return said
+    return msgspec.structs.replace(residue, fields={**residue.fields, **said.fields})
 
 
 def _complete(message: Json, response_id: str) -> Json:
@@ -126,25 +131,29 @@ def call_id(response_id: str, index: int) -> str:
 
 def encode_response(response: Response, losses: Losses) -> Json:
     """The answer for a client; what only another dialect has is lost, as a hint."""
+    own = is_own(response.residue)
     body: Json = {
         "id": response.id,
         "object": _OBJECT,
         "created": response.created or 0,
         "model": response.model,
-        "choices": [_encode_choice(c, i, losses) for i, c in enumerate(response.choices)],
+        "choices": [
+            _encode_choice(choice, index, Encoding(losses=losses, own=own))
+            for index, choice in enumerate(response.choices)
+        ],
     }
     if response.usage is not None:
         body["usage"] = encode_usage(response.usage)
-        if not is_own(response.usage.residue):
-            losses.residue(response.usage.residue, "$.usage")
+        losses.residue(response.usage.residue, "$.usage")
     return merge(losses.residue(response.residue, "$"), body)
 
 
-def _encode_choice(choice: Choice, index: int, losses: Losses) -> Json:
+def _encode_choice(choice: Choice, index: int, encoding: Encoding) -> Json:
     path = f"$.choices[{index}]"
-    extra = losses.residue(choice.residue, path)
-    message = merge({"role": "assistant"}, _encode_message(choice, path, losses))
-    known: Json = {"index": index, "message": message}
+    extra = encoding.losses.residue(choice.residue, path)
+    parts = [part for part in choice.parts if _is_sayable(part, path, encoding.losses)]
+    fields = _encode_own(choice, parts, encoding) if encoding.own else _encode(parts, encoding)
+    known: Json = {"index": index, "message": {"role": "assistant", **fields}}
     if choice.logprobs is not None:
         known["logprobs"] = choice.logprobs
     known["finish_reason"] = encode_finish(choice.finish_reason, choice.residue)
@@ -153,45 +162,35 @@ def _encode_choice(choice: Choice, index: int, losses: Losses) -> Json:
     return merge(extra, known)
 
 
-def _encode_message(choice: Choice, path: str, losses: Losses) -> Json:
-    parts: list[Part] = []
-    for part in choice.parts:
-        if isinstance(part, Text | Refusal | Reasoning | ToolCall) or (
-            isinstance(part, Opaque) and part.dialect == NAME
-        ):
-            parts.append(part)
-        else:
-            kind = part.kind if isinstance(part, Opaque) else type(part).__name__
-            losses.omit("residue", part.at or f"{path}.{kind}")
-    own = is_own(choice.residue) or any(is_own(part.residue) for part in parts)
-    return _encode_own(choice, parts, losses) if own else _encode_foreign(parts, losses)
+def _is_sayable(part: Part, path: str, losses: Losses) -> bool:
+    """Whether an answer of this dialect has a place for `part`; recorded as lost if not."""
+    if isinstance(part, Text | Refusal | Reasoning | ToolCall):
+        return True
+    if isinstance(part, Opaque) and part.dialect == NAME:
+        return True
+    kind = part.kind if isinstance(part, Opaque) else type(part).__name__
+    losses.omit("residue", part.at or f"{path}.{kind}")
+    return False
 
 
-def _encode_own(choice: Choice, parts: list[Part], losses: Losses) -> Json:
+def _encode_own(choice: Choice, parts: list[Part], encoding: Encoding) -> Json:
     message = Message(role="assistant", parts=choice.parts, residue=choice.residue)
-    fields = encode_turn(message, parts, Encoding(losses=losses, own=True))
-    thoughts = [part for part in parts if isinstance(part, Reasoning)]
-    said = any(name in fields for name in (*reasoning.PLAIN_FIELDS, reasoning.DETAILS))
-    return fields if said else {**fields, **reasoning.encode_answer(thoughts, losses)}
+    quirks = answer_quirks(parts)
+    return encode_turn(message, parts, Encoding(losses=encoding.losses, quirks=quirks, own=True))
 
 
-def _encode_foreign(parts: list[Part], losses: Losses) -> Json:
+def _encode(parts: list[Part], encoding: Encoding) -> Json:
     """One string of all texts: an answer has no array of them."""
-    out: Json = {}
+    losses = encoding.losses
     for part in parts:
-        if not isinstance(part, Reasoning | ToolCall):
+        if isinstance(part, Text | Refusal):
             losses.residue(part.residue, part.at)
     texts = [part.content for part in parts if isinstance(part, Text)]
     refusals = [part.content for part in parts if isinstance(part, Refusal)]
-    out["content"] = "".join(texts) if texts else None
-    out["refusal"] = "".join(refusals) if refusals else None
-    thoughts = [part for part in parts if isinstance(part, Reasoning)]
-    out |= reasoning.encode_answer(thoughts, losses)
-    calls = [_encode_call(part, losses) for part in parts if isinstance(part, ToolCall)]
-    return {**out, "tool_calls": calls} if calls else out
-
-
-def _encode_call(call: ToolCall, losses: Losses) -> Json:
-    losses.residue(call.residue, call.at)
-    function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": call.id, "type": "function", "function": function}
+    others: list[Part] = [part for part in parts if isinstance(part, Reasoning | ToolCall)]
+    turn = Encoding(losses=losses, quirks=answer_quirks(parts))
+    return {
+        **encode_turn(Message(role="assistant", parts=()), others, turn),
+        "content": "".join(texts) if texts else None,
+        "refusal": "".join(refusals) if refusals else None,
+    }

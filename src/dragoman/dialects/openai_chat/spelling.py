@@ -21,6 +21,15 @@ class Encoding(msgspec.Struct, frozen=True, kw_only=True):
     own: bool = False
 
 
+UNTYPED = "untyped"
+"""Spelling of a function, a call or a choice without its `type`, as Mistral has them."""
+
+
+def typed(residue: Residue | None) -> Json:
+    """The `type` of a function, unless the object came without one."""
+    return {} if says(residue, UNTYPED) else {"type": "function"}
+
+
 def rest(fields: Fields, *form: str) -> Residue | None:
     """What was not taken from `fields`, with the spelling the object came in."""
     left = fields.rest(NAME)

@@ -118,7 +118,9 @@ class ChatStreamDecoder:
         try:
             chunk = _decode_chunk(data)
         except msgspec.DecodeError as error:
-            raise UpstreamProtocolError(f"The upstream sent a chunk it should not: {error}") from error
+            raise UpstreamProtocolError(
+                f"The upstream sent a chunk it should not: {error}"
+            ) from error
         if chunk.error:
             raise stream_error(chunk.error)
         if not self._started:
@@ -137,7 +139,7 @@ class ChatStreamDecoder:
         self._id = chunk.id or ""
         said = {"system_fingerprint": chunk.system_fingerprint, "service_tier": chunk.service_tier}
         fields = {name: value for name, value in said.items() if value is not None}
-        residue = Residue(dialect=NAME, fields=fields) if fields else None
+        residue = Residue(dialect=NAME, fields=fields)
         events.append(
             Start(id=self._id, model=chunk.model or "", created=chunk.created, residue=residue)
         )
