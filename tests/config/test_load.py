@@ -10,7 +10,7 @@ from dragoman.catalog import provider_rows
 from dragoman.config.load import load, parse
 from dragoman.errors import ConfigError
 
-DIGEST = "0" * 64
+DIGEST = "a" * 64
 BASE = f"""
 callers: {{team: {{keys: [{DIGEST}]}}}}
 providers:
@@ -69,9 +69,9 @@ models: {{m: {{targets: [{{provider: p, model: x}}]}}}}
 @pytest.mark.parametrize(
     ("change", "path", "words"),
     [
-        (("fast:", "fast: 3 #"), "$.models", "Expected `object`"),
+        (("fast:\n    targets:", "fast: 3\nx:"), "$", "Expected `object`"),
         (("callers:", "colours: 1\ncallers:"), "$", "unknown field `colours`"),
-        (("model: llama", "modle: llama"), "$.models", "required field `model`"),
+        (("model: llama", "modle: llama"), "$.models", "unknown field `modle`"),
         (("provider: local", "provider: nowhere"), "$.models.fast.targets[1].provider", "nowhere"),
         (("kind: vllm", "kind: vlllm"), "$.providers.local.kind", "catalogue has"),
         (('url: "http://10.0.0.5:8000"', "optional: true"), "$.providers.local.url", "address"),

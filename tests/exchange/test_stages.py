@@ -21,7 +21,7 @@ POLICY_TEXT = """
 callers:
   demo: {keys: [f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974]}
   narrow:
-    keys: [0000000000000000000000000000000000000000000000000000000000000000]
+    keys: ["0000000000000000000000000000000000000000000000000000000000000000"]
     models: [none]
 providers:
   oa: {kind: openai}
@@ -294,7 +294,9 @@ def test_an_answer_cut_before_its_first_byte_becomes_a_status_to_retry() -> None
 def test_an_answer_cut_later_ends_in_an_error_of_the_clients_dialect() -> None:
     stage = attempt(chat("claude", stream=True))
     cut = STREAM[: STREAM.index(b"event: message_delta")]
-    headers, body, _ = parts(answer(stage, 200, cut, **{"content-type": "text/event-stream"}))
+    stage.on_headers({":status": "200", "content-type": "text/event-stream"}, end_of_stream=False)
+    actions = stage.on_body(cut, end_of_stream=False) + stage.on_body(b"", end_of_stream=True)
+    headers, body, _ = parts(actions)
     assert ":status" not in headers
     assert b'"error"' in body
 

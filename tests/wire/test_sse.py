@@ -12,7 +12,10 @@ CASES: dict[str, tuple[bytes, list[SseEvent]]] = {
     "one frame": (b'data: {"a":1}\n\n', [SseEvent("", '{"a":1}')]),
     "several frames": (b"data: a\n\ndata: b\n\n", [SseEvent("", "a"), SseEvent("", "b")]),
     "named": (b"event: ping\ndata: {}\n\n", [SseEvent("ping", "{}")]),
-    "named, then not": (b"event: x\ndata: a\n\ndata: b\n\n", [SseEvent("x", "a"), SseEvent("", "b")]),
+    "named, then not": (
+        b"event: x\ndata: a\n\ndata: b\n\n",
+        [SseEvent("x", "a"), SseEvent("", "b")],
+    ),
     "name without data": (b"event: x\n\ndata: b\n\n", [SseEvent("", "b")]),
     "many data lines": (b"data: a\ndata: b\n\n", [SseEvent("", "a\nb")]),
     "CRLF": (b"data: a\r\n\r\ndata: b\r\n\r\n", [SseEvent("", "a"), SseEvent("", "b")]),
@@ -48,7 +51,9 @@ def test_any_two_cuts_give_the_same_events(wire: bytes, expected: list[SseEvent]
 
 
 @given(
-    st.lists(st.sampled_from([b"data: ", b"data:", b"event: ", b"x", b"\r", b"\n", b"\r\n", b": "])),
+    st.lists(
+        st.sampled_from([b"data: ", b"data:", b"event: ", b"x", b"\r", b"\n", b"\r\n", b": "])
+    ),
     st.integers(1, 7),
 )
 def test_pieces_of_any_size_give_the_same_events(words: list[bytes], size: int) -> None:

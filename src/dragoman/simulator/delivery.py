@@ -150,7 +150,7 @@ def _with_body(reply: Reply, then: Then) -> Reply:
         return replace(reply, pieces=tuple(t.encode() for t in then.chunks), streamed=True)
     if then.raw_body is not None:
         return replace(reply, pieces=(then.raw_body.encode(),), streamed=False)
-    if bytes(then.body):
+    if then.body is not msgspec.UNSET:
         return replace(reply, pieces=(bytes(then.body),), streamed=False)
     return reply
 

@@ -59,7 +59,7 @@ class Then(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     retry_after: float | str | None = None
     """Value of a `retry-after` header."""
     content_type: str | None = None
-    body: msgspec.Raw = msgspec.Raw()
+    body: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """A JSON value sent as the body."""
     raw_body: str | None = None
     """Text sent as the body."""

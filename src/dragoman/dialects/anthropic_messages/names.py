@@ -71,6 +71,13 @@ def finish_word(reason: FinishReason, stop_sequence: str | None, residue: Residu
     return "stop_sequence" if stop_sequence is not None else FINISH_OUT[reason]
 
 
+def own_reason(word: str) -> Residue | None:
+    """Keeps a stop reason that its meaning alone would not give back."""
+    if word == "stop_sequence" or FINISH_OUT[FINISH.get(word, "stop")] == word:
+        return None
+    return Residue(dialect=NAME, fields={"stop_reason": word})
+
+
 def decode_usage(wire: Json) -> Usage:
     """Cached tokens stand beside `input_tokens` here and within them in `Usage`."""
     read, written = (int(wire.get(name) or 0) for name in _COUNTS[2:])

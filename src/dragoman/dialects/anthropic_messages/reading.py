@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.dialects.anthropic_messages.carrying import decode_signature
-from dragoman.dialects.anthropic_messages.names import FINISH, NAME, decode_usage
+from dragoman.dialects.anthropic_messages.names import FINISH, NAME, decode_usage, own_reason
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
 from dragoman.ir import (
     Blob,
@@ -295,12 +295,11 @@ def decode_response(body: Json) -> Response:
         raise UpstreamProtocolError(f"the upstream's answer: {error}") from error
     rest = fields.rest(NAME)
     left = {k: v for k, v in (rest.fields if rest else {}).items() if k not in ("type", "role")}
-    end = Residue(dialect=NAME, fields={"stop_reason": reason})
     choice = Choice(
         parts=tuple(msgspec.structs.replace(part, at="") for part in parts),
         finish_reason=FINISH.get(reason, "stop"),
         stop_sequence=stop,
-        residue=end,
+        residue=own_reason(reason),
     )
     left.pop("stop_sequence", None)
     residue = Residue(dialect=NAME, fields=left) if left else None

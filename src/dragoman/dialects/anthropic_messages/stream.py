@@ -16,6 +16,7 @@ from dragoman.dialects.anthropic_messages.names import (
     encode_usage,
     finish_word,
     own,
+    own_reason,
 )
 from dragoman.errors import DragomanError, UpstreamProtocolError
 from dragoman.ir import Json, Residue, Usage
@@ -59,7 +60,7 @@ class _Frame(msgspec.Struct):
     type: str
     message: Json | None = None
     content_block: Json | None = None
-    delta: msgspec.Raw | None = None
+    delta: msgspec.Raw = msgspec.Raw()
     usage: Json | None = None
     error: Json | None = None
 
@@ -94,7 +95,7 @@ class MessagesDecoder:
 
     def _take(self, frame: _Frame, events: list[Event]) -> None:
         match frame.type:
-            case "content_block_delta" if frame.delta is not None:
+            case "content_block_delta" if frame.delta:
                 self._delta(frame.delta, events)
             case "content_block_start" if frame.content_block is not None:
                 self._start_block(frame.content_block, events)
@@ -104,7 +105,7 @@ class MessagesDecoder:
                 self._block, self._residue = {}, {}
             case "message_start" if frame.message is not None:
                 self._start(frame.message, events)
-            case "message_delta" if frame.delta is not None:
+            case "message_delta" if frame.delta:
                 self._end(_decode_delta(frame.delta), frame.usage, events)
             case "message_stop":
                 self._ended = True
@@ -167,7 +168,7 @@ class MessagesDecoder:
             ChoiceEnd(
                 reason=FINISH.get(word, "stop"),
                 stop_sequence=delta.stop_sequence,
-                residue=Residue(dialect=NAME, fields={"stop_reason": word}),
+                residue=own_reason(word),
             )
         )
 
