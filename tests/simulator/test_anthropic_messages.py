@@ -34,19 +34,25 @@ def test_echo_and_usage(client):
     assert message.content[0].text == "You said: hello there"
     assert message.stop_reason == "end_turn"
     assert (message.usage.input_tokens, message.usage.output_tokens) == (4, 4)
-    assert client.messages.count_tokens(
-        model="m", messages=[{"role": "user", "content": "one two three"}]
-    ).input_tokens == 3
+    assert (
+        client.messages.count_tokens(
+            model="m", messages=[{"role": "user", "content": "one two three"}]
+        ).input_tokens
+        == 3
+    )
 
 
-@pytest.mark.parametrize("more", [
-    {},
-    {"thinking": THINK},
-    {"tools": [WEATHER, TIME]},
-    {"thinking": THINK, "tools": [WEATHER, TIME]},
-    {"stop_sequences": ["call"]},
-    {"max_tokens": 2},
-])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"thinking": THINK},
+        {"tools": [WEATHER, TIME]},
+        {"thinking": THINK, "tools": [WEATHER, TIME]},
+        {"stop_sequences": ["call"]},
+        {"max_tokens": 2},
+    ],
+)
 def test_a_stream_says_the_same(client, more):
     asked = request("call both tools, ünïcode", **more)
     whole = client.messages.create(**asked)
@@ -59,7 +65,8 @@ def test_a_stream_says_the_same(client, more):
 def test_tools(client):
     message = client.messages.create(**request("use all tools", tools=[WEATHER, TIME]))
     assert [(b.name, b.input) for b in message.content] == [
-        ("get_weather", {"city": "sample city"}), ("get_time", {}),
+        ("get_weather", {"city": "sample city"}),
+        ("get_time", {}),
     ]
     assert message.stop_reason == "tool_use"
     results = [
@@ -118,7 +125,8 @@ def test_media_refusal_stop(client):
     pixel = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
     pdf = {"type": "base64", "media_type": "application/pdf", "data": "AA=="}
     content = [
-        {"type": "image", "source": pixel}, {"type": "document", "source": pdf},
+        {"type": "image", "source": pixel},
+        {"type": "document", "source": pdf},
         {"type": "text", "text": "look"},
     ]
     message = client.messages.create(**request(content))
@@ -135,33 +143,49 @@ TOOL_TURNS = [
 RESULT = {"type": "tool_result", "tool_use_id": "t", "content": "y"}
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"max_tokens": None}, "max_tokens: Field required"),
-    ({"model": None}, "model: Field required"),
-    ({"messages": None}, "messages: Field required"),
-    ({"messages": []}, "at least one message"),
-    ({"max_tokens": "5"}, "max_tokens: Input should be a valid integer"),
-    ({"temperature": 1.5}, "temperature: range: 0..1"),
-    ({"response_format": {}}, "response_format: Extra inputs are not permitted"),
-    ({"messages": [{"role": "system", "content": "x"}]}, 'Unexpected role "system"'),
-    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: Input should be"),
-    ({"messages": [{"role": "assistant", "content": "x"}]}, 'must use the "user" role'),
-    ({"messages": [{"role": "user", "content": ""}]}, "must be non-empty"),
-    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "Input tag 'image_url'"),
-    ({"messages": [*TOOL_TURNS, {"role": "user", "content": "y"}]}, "without `tool_result` blocks"),
-    ({"messages": TOOL_TURNS}, "without `tool_result` blocks"),
-    ({"messages": [{"role": "user", "content": [RESULT]}]}, "unexpected `tool_use_id`"),
-    ({"messages": [*TOOL_TURNS, {"role": "user", "content": [RESULT]}], "thinking": THINK},
-     "Expected `thinking`"),
-    ({"thinking": {"type": "enabled", "budget_tokens": 5}}, "greater than or equal to 1024"),
-    ({"thinking": {"type": "enabled", "budget_tokens": 5000}}, "`max_tokens` must be greater"),
-    ({"tools": [{"name": "x", "input_schema": {}}]}, "tools.0.custom.input_schema.type"),
-    ({"tools": [WEATHER], "tool_choice": {"type": "tool", "name": "x"}}, "Tool 'x' not found"),
-    ({"tools": [WEATHER], "tool_choice": {"type": "any"}, "thinking": THINK}, "forces tool use"),
-    ({"stop_sequences": [" "]}, "non-whitespace"),
-    ({"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}] * 5},
-     "maximum of 4 blocks"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"max_tokens": None}, "max_tokens: Field required"),
+        ({"model": None}, "model: Field required"),
+        ({"messages": None}, "messages: Field required"),
+        ({"messages": []}, "at least one message"),
+        ({"max_tokens": "5"}, "max_tokens: Input should be a valid integer"),
+        ({"temperature": 1.5}, "temperature: range: 0..1"),
+        ({"response_format": {}}, "response_format: Extra inputs are not permitted"),
+        ({"messages": [{"role": "system", "content": "x"}]}, 'Unexpected role "system"'),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: Input should be"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, 'must use the "user" role'),
+        ({"messages": [{"role": "user", "content": ""}]}, "must be non-empty"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "Input tag 'image_url'",
+        ),
+        (
+            {"messages": [*TOOL_TURNS, {"role": "user", "content": "y"}]},
+            "without `tool_result` blocks",
+        ),
+        ({"messages": TOOL_TURNS}, "without `tool_result` blocks"),
+        ({"messages": [{"role": "user", "content": [RESULT]}]}, "unexpected `tool_use_id`"),
+        (
+            {"messages": [*TOOL_TURNS, {"role": "user", "content": [RESULT]}], "thinking": THINK},
+            "Expected `thinking`",
+        ),
+        ({"thinking": {"type": "enabled", "budget_tokens": 5}}, "greater than or equal to 1024"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 5000}}, "`max_tokens` must be greater"),
+        ({"tools": [{"name": "x", "input_schema": {}}]}, "tools.0.custom.input_schema.type"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "tool", "name": "x"}}, "Tool 'x' not found"),
+        (
+            {"tools": [WEATHER], "tool_choice": {"type": "any"}, "thinking": THINK},
+            "forces tool use",
+        ),
+        ({"stop_sequences": [" "]}, "non-whitespace"),
+        (
+            {"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}] * 5},
+            "maximum of 4 blocks",
+        ),
+    ],
+)
 def test_refusals(client, change, message):
     body = {key: value for key, value in request(**change).items() if value is not None}
     with pytest.raises(anthropic.BadRequestError, match=message) as raised:
@@ -170,11 +194,14 @@ def test_refusals(client, change, message):
     assert raised.value.body["error"]["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize("headers, status", [
-    ({"anthropic-version": "2023-06-01"}, 401),
-    ({"x-api-key": "k"}, 400),
-    ({"x-api-key": "k", "anthropic-version": "2023-06-01"}, 200),
-])
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        ({"anthropic-version": "2023-06-01"}, 401),
+        ({"x-api-key": "k"}, 400),
+        ({"x-api-key": "k", "anthropic-version": "2023-06-01"}, 200),
+    ],
+)
 def test_key_and_version_are_needed(simulator, headers, status):
     url = f"{simulator.url('anthropic')}/v1/messages"
     with httpx.Client(headers=headers) as client:

@@ -35,18 +35,25 @@ def test_rules_are_used_up_in_order(simulator):
     simulator.control.script({"status": 503}, {"listener": "openai"}, skip=1, times=1)
     answers = [post(simulator) for _ in range(4)]
     assert [a.status_code for a in answers] == [429, 200, 503, 200]
-    assert answers[0].headers["retry-after"] in ("7", "7.0")
+    assert answers[0].headers["retry-after"] == "7"
     assert answers[0].json()["error"]["code"] == "rate_limit_exceeded"
-    assert [count for _, count in simulator.control.rules()] == [1, 3]
+    assert [count for _, count in simulator.control.rules()] == [1, 2]
 
 
-@pytest.mark.parametrize("match, hit", [
-    ({"path": "/v1/*"}, True), ({"path": "/v2/*"}, False),
-    ({"model": "gpt-*"}, True), ({"listener": "anthropic"}, False),
-    ({"host": "127.*"}, True), ({"headers": {"authorization": "*k"}}, True),
-    ({"body_contains": "hello"}, True), ({"body_contains": "bye"}, False),
-    ({"method": "GET"}, False),
-])
+@pytest.mark.parametrize(
+    "match, hit",
+    [
+        ({"path": "/v1/*"}, True),
+        ({"path": "/v2/*"}, False),
+        ({"model": "gpt-*"}, True),
+        ({"listener": "anthropic"}, False),
+        ({"host": "127.*"}, True),
+        ({"headers": {"authorization": "*k"}}, True),
+        ({"body_contains": "hello"}, True),
+        ({"body_contains": "bye"}, False),
+        ({"method": "GET"}, False),
+    ],
+)
 def test_matching(simulator, match, hit):
     simulator.control.script({"status": 500}, match)
     assert post(simulator).status_code == (500 if hit else 200)
@@ -65,7 +72,8 @@ def test_replaced_bodies(simulator):
     assert (first.json(), first.headers["x-request-id"]) == ({"a": 1}, "mine")
     assert (second.status_code, second.text) == (418, "plain")
     assert (third.headers["content-type"], third.text) == (
-        "text/event-stream; charset=utf-8", "data: 1\n\ndata: 2\n\n",
+        "text/event-stream; charset=utf-8",
+        "data: 1\n\ndata: 2\n\n",
     )
     assert (fourth.headers["content-type"], fourth.text) == ("text/html", "ab")
 
@@ -77,9 +85,10 @@ def test_gzip(simulator, body):
     answer = post(simulator, body)
     assert answer.headers["content-encoding"] == "gzip"
     assert len(answer.content) == len(plain)
-    with httpx.Client(headers=HEADERS) as client, client.stream(
-        "POST", f"{simulator.url('openai')}/v1/chat/completions", json=body
-    ) as raw:
+    with (
+        httpx.Client(headers=HEADERS) as client,
+        client.stream("POST", f"{simulator.url('openai')}/v1/chat/completions", json=body) as raw,
+    ):
         data = b"".join(raw.iter_raw())
     assert len(zlib.decompress(data, wbits=31)) == len(plain)
 
@@ -98,10 +107,13 @@ def test_delays(simulator):
     assert time.monotonic() - started > 0.035
 
 
-@pytest.mark.parametrize("then, outcome", [
-    ({"reset_before_headers": True}, "reset"),
-    ({"cut_after_bytes": 10}, "cut"),
-])
+@pytest.mark.parametrize(
+    "then, outcome",
+    [
+        ({"reset_before_headers": True}, "reset"),
+        ({"cut_after_bytes": 10}, "cut"),
+    ],
+)
 def test_broken_connections(simulator, then, outcome):
     simulator.control.script(then, times=1)
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
@@ -129,10 +141,18 @@ def test_errors_in_the_middle_of_a_stream(simulator):
             list(client.messages.create(**stream_of(), max_tokens=9))
 
 
-@pytest.mark.parametrize("model, status", [
-    ("sim/fail-529", 529), ("sim/fail-429+retry-after-3", 429), ("sim/nonsense", 404),
-    ("sim/echo", 200), ("sim/think", 200), ("sim/chunks-5", 200), ("sim/bytes-100", 200),
-])
+@pytest.mark.parametrize(
+    "model, status",
+    [
+        ("sim/fail-529", 529),
+        ("sim/fail-429+retry-after-3", 429),
+        ("sim/nonsense", 404),
+        ("sim/echo", 200),
+        ("sim/think", 200),
+        ("sim/chunks-5", 200),
+        ("sim/bytes-100", 200),
+    ],
+)
 @pytest.mark.parametrize("stream", [False, True])
 def test_directives(simulator, model, status, stream):
     assert post(simulator, {**stream_of(model), "stream": stream}).status_code == status
@@ -224,10 +244,17 @@ def test_the_log_is_bounded():
 
     log = RequestLog(max_entries=4, max_body_bytes=250)
     for number in range(6):
-        log.append(ReceivedRequest(
-            method="POST", target="/", headers=[], body=b"%d" % number * 100,
-            listener="x", port=1, received_at=0,
-        ))
+        log.append(
+            ReceivedRequest(
+                method="POST",
+                target="/",
+                headers=[],
+                body=b"%d" % number * 100,
+                listener="x",
+                port=1,
+                received_at=0,
+            )
+        )
     entries = [list_entry(entry) for entry in log]
     assert [entry.number for entry in entries] == [3, 4, 5, 6]
     assert [entry.body_text is None for entry in entries] == [True, True, False, False]

@@ -37,10 +37,13 @@ def ask(client, text="hello there", **more):
 
 
 def test_echo_and_usage(client):
-    answer = ask(client, messages=[
-        {"role": "developer", "content": "be kind"},
-        {"role": "user", "content": "hello there"},
-    ])
+    answer = ask(
+        client,
+        messages=[
+            {"role": "developer", "content": "be kind"},
+            {"role": "user", "content": "hello there"},
+        ],
+    )
     assert answer.choices[0].message.content == "You said: hello there"
     assert answer.choices[0].finish_reason == "stop"
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (4, 4)
@@ -61,11 +64,14 @@ def test_usage_chunk_only_where_asked(client):
     assert chunks[-1].usage.total_tokens == 6
 
 
-@pytest.mark.parametrize("text, names", [
-    ("use a tool please", ["get_weather"]),
-    ("use both tools", ["get_weather", "get_time"]),
-    ("run get_time now", ["get_time"]),
-])
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        ("use a tool please", ["get_weather"]),
+        ("use both tools", ["get_weather", "get_time"]),
+        ("run get_time now", ["get_time"]),
+    ],
+)
 def test_tool_calls(client, text, names):
     calls = ask(client, text, tools=[WEATHER, TIME]).choices[0].message.tool_calls
     assert [call.function.name for call in calls] == names
@@ -121,7 +127,8 @@ def test_structured_output(client):
 def test_choices_logprobs_stop_and_length(client):
     answer = ask(client, n=2, logprobs=True, top_logprobs=2)
     assert [c.message.content for c in answer.choices] == [
-        "You said: hello there", "You said: hello there [1]",
+        "You said: hello there",
+        "You said: hello there [1]",
     ]
     tokens = answer.choices[0].logprobs.content
     assert "".join(t.token for t in tokens) == "You said: hello there"
@@ -137,7 +144,10 @@ def test_media_refusal_reasoning(client):
         {"type": "text", "text": "look"},
         {"type": "image_url", "image_url": {"url": PIXEL}},
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
-        {"type": "file", "file": {"file_data": "data:application/pdf;base64,AA==", "filename": "a"}},
+        {
+            "type": "file",
+            "file": {"file_data": "data:application/pdf;base64,AA==", "filename": "a"},
+        },
     ]
     answer = ask(client, messages=[{"role": "user", "content": content}])
     assert "I received 2 images. I received 1 file." in answer.choices[0].message.content
@@ -167,39 +177,77 @@ def test_long_prompts_are_cached(client):
     assert cached == [0, 2000]
 
 
-@pytest.mark.parametrize("change, param, code", [
-    ({"messages": None}, "messages", "missing_required_parameter"),
-    ({"messages": "hi"}, "messages", "invalid_type"),
-    ({"messages": []}, "messages", "empty_array"),
-    ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "invalid_value"),
-    ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
-    ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]},
-     "messages[0].content[0]", "invalid_value"),
-    ({"temperature": 3}, "temperature", "decimal_above_maximum_value"),
-    ({"max_tokens": 0}, "max_tokens", "integer_below_minimum_value"),
-    ({"max_tokens": "5"}, "max_tokens", "invalid_type"),
-    ({"n": True}, "n", "invalid_type"),
-    ({"stop": ["a"] * 5}, "stop", "array_above_max_length"),
-    ({"stream_options": {"include_usage": True}}, "stream_options", None),
-    ({"top_logprobs": 2}, "top_logprobs", None),
-    ({"tool_choice": "auto"}, "tool_choice", None),
-    ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "x"}}},
-     "tool_choice", None),
-    ({"tools": [{"name": "x", "input_schema": {}}]}, "tools[0].type", "missing_required_parameter"),
-    ({"response_format": {"type": "json_object"}}, "messages", None),
-    ({"response_format": {"type": "json_schema"}}, "response_format.json_schema",
-     "missing_required_parameter"),
-    ({"reasoning_effort": "huge"}, "reasoning_effort", "invalid_value"),
-    ({"stop_sequences": ["x"]}, None, None),
-    ({"messages": [{"role": "user", "content": "x"},
-                   {"role": "tool", "tool_call_id": "c", "content": "y"}]},
-     "messages.[1].role", None),
-    ({"messages": [{"role": "user", "content": "x"},
-                   {"role": "assistant", "tool_calls": [
-                       {"id": "c", "type": "function",
-                        "function": {"name": "f", "arguments": "{}"}}]},
-                   {"role": "user", "content": "y"}]}, "messages.[2].role", None),
-])
+@pytest.mark.parametrize(
+    "change, param, code",
+    [
+        ({"messages": None}, "messages", "missing_required_parameter"),
+        ({"messages": "hi"}, "messages", "invalid_type"),
+        ({"messages": []}, "messages", "empty_array"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]},
+            "messages[0].content[0]",
+            "invalid_value",
+        ),
+        ({"temperature": 3}, "temperature", "decimal_above_maximum_value"),
+        ({"max_tokens": 0}, "max_tokens", "integer_below_minimum_value"),
+        ({"max_tokens": "5"}, "max_tokens", "invalid_type"),
+        ({"n": True}, "n", "invalid_type"),
+        ({"stop": ["a"] * 5}, "stop", "array_above_max_length"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", None),
+        ({"top_logprobs": 2}, "top_logprobs", None),
+        ({"tool_choice": "auto"}, "tool_choice", None),
+        (
+            {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "x"}}},
+            "tool_choice",
+            None,
+        ),
+        (
+            {"tools": [{"name": "x", "input_schema": {}}]},
+            "tools[0].type",
+            "missing_required_parameter",
+        ),
+        ({"response_format": {"type": "json_object"}}, "messages", None),
+        (
+            {"response_format": {"type": "json_schema"}},
+            "response_format.json_schema",
+            "missing_required_parameter",
+        ),
+        ({"reasoning_effort": "huge"}, "reasoning_effort", "invalid_value"),
+        ({"stop_sequences": ["x"]}, None, None),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "x"},
+                    {"role": "tool", "tool_call_id": "c", "content": "y"},
+                ]
+            },
+            "messages.[1].role",
+            None,
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "x"},
+                    {
+                        "role": "assistant",
+                        "tool_calls": [
+                            {
+                                "id": "c",
+                                "type": "function",
+                                "function": {"name": "f", "arguments": "{}"},
+                            }
+                        ],
+                    },
+                    {"role": "user", "content": "y"},
+                ]
+            },
+            "messages.[2].role",
+            None,
+        ),
+    ],
+)
 def test_refusals(client, change, param, code):
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], **change}
     body = {key: value for key, value in body.items() if value is not None}

@@ -56,7 +56,7 @@ class Then(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Of that error."""
     headers: dict[str, str] = {}
     """Added, or put in the place of those of the same name."""
-    retry_after: float | str | None = None
+    retry_after: int | float | str | None = None
     """Value of a `retry-after` header."""
     content_type: str | None = None
     body: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
