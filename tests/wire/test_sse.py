@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from dragoman.errors import UpstreamProtocolError
-from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dragoman.errors import UpstreamProtocolError
+from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 
 CASES: dict[str, tuple[bytes, list[SseEvent]]] = {
     "one frame": (b'data: {"a":1}\n\n', [SseEvent("", '{"a":1}')]),

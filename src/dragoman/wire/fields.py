@@ -23,7 +23,8 @@ class Fields:
     """Reads each field at most once; what was never read is the residue.
 
     Absent and `null` are the same to every `take`: both mean "not given". A `null` and an empty
-    list stay in the residue, so that a round trip gives them back. Raises `InvalidRequest` with the JSON path on another type.
+    list stay in the residue, so that a round trip gives them back. Raises `InvalidRequest` with
+    the JSON path on another type.
     """
 
     def __init__(self, value: Any, path: str) -> None:

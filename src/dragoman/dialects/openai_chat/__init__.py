@@ -116,15 +116,19 @@ class OpenAIChat:
         return frame.choices == [] and frame.usage is not None
 
 
+def _as_system(message: Any) -> Any:
+    match message:
+        case {"role": "developer", **others}:
+            return {**others, "role": "system"}
+        case _:
+            return message
+
+
 def _without_developer(body: Json) -> dict[str, Any]:
     """The messages with `system` for `developer`, if any has that role."""
-    messages = body.get("messages")
+    messages: Any = body.get("messages")
     if not isinstance(messages, list):
         return {}
-    edited = [
-        {**message, "role": "system"}
-        if isinstance(message, dict) and cast("Json", message).get("role") == "developer"
-        else message
-        for message in cast("list[Any]", messages)
-    ]
+    messages = cast("list[Any]", messages)
+    edited = [_as_system(message) for message in messages]
     return {"messages": edited} if edited != messages else {}

@@ -62,12 +62,14 @@ def _fields(error: DragomanError) -> Json:
 def decode_error(status: int, body: bytes) -> UpstreamError:
     """What a provider, or a proxy before it, said. Never fails."""
     try:
-        value = msgspec.json.decode(body)
+        value: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return UpstreamError(_words(body) or _nothing(status), status=status)
-    if isinstance(value, list) and value:
-        value = cast("list[Any]", value)[0]
-    return _read(status, value)
+    match value:
+        case [first, *_]:  # Gemini
+            return _read(status, first)
+        case _:
+            return _read(status, value)
 
 
 def stream_error(value: Any) -> UpstreamError:
@@ -75,9 +77,9 @@ def stream_error(value: Any) -> UpstreamError:
     status = _BAD_GATEWAY
     if isinstance(value, dict):
         fields = cast("Json", value)
-        code, kind = fields.get("code"), fields.get("type")
-        status = _STATUSES.get(str(kind), _STATUSES.get(str(code), status))
-        number = int(code) if str(code).isdecimal() else 0
+        code, kind = str(fields.get("code")), fields.get("type")
+        status = _STATUSES.get(str(kind), _STATUSES.get(code, status))
+        number = int(code) if code.isdecimal() else 0
         status = number if 400 <= number < 600 else status  # noqa: PLR2004 - the range of errors
     return _read(status, {"error": value})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from dragoman.dialects.openai_chat.spelling import NAME
 from dragoman.ir import FinishReason, Residue
 
@@ -39,6 +41,7 @@ def decode_finish(word: str | None, *, has_calls: bool) -> tuple[FinishReason, R
 
 
 def encode_finish(reason: FinishReason, residue: Residue | None) -> str | None:
+    """The provider's own word where it said another, else this dialect's."""
     if residue is not None and residue.dialect == NAME and _FIELD in residue.fields:
-        return residue.fields[_FIELD]
+        return cast("str | None", residue.fields[_FIELD])
     return _WORDS[reason]

@@ -99,16 +99,18 @@ def _decode_thinking(fields: Fields) -> Part | None:
     match fields.items(THINKING):
         case [(_, {"type": "text", "text": str(text), **others})] if not others:
             return Reasoning(content=text, at=fields.path, residue=rest(fields, THINKING))
-    return None
+        case _:
+            return None
 
 
 def _decode_url(fields: Fields, whole: Json, kind: str) -> Part:
     inner = None
+    form: tuple[str, ...] = (kind,)
     if isinstance(whole.get(kind), str):
         url, form = fields.take(kind, str), (kind, _BARE)
     else:
         inner = fields.object(kind)
-        url, form = inner.take("url", str), (kind,)
+        url = inner.take("url", str)
     mark = fields.json("cache_control")
     residue = nest(rest(fields, *form), kind, inner.rest(NAME) if inner else None)
     modality = _URL_KINDS[kind]
@@ -265,7 +267,8 @@ def _media_kind(part: Uri | Blob | File) -> str | None:
             return "input_audio"
         case Blob(modality="document"):
             return "file"
-    return None
+        case _:
+            return None
 
 
 def _data_url(part: Blob) -> str:
@@ -273,11 +276,10 @@ def _data_url(part: Blob) -> str:
 
 
 def _file_fields(part: Uri | Blob | File) -> Json:
-    match part:
-        case File():
-            return {"file_id": part.file_id}
-        case Uri():
-            return {"file_data": part.uri}
+    if isinstance(part, File):
+        return {"file_id": part.file_id}
+    if isinstance(part, Uri):
+        return {"file_data": part.uri}
     data = {"file_data": _data_url(part)}
     if part.filename is not None:
         return {**data, "filename": part.filename}

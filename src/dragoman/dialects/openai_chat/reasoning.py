@@ -11,9 +11,11 @@ A signature of Anthropic's travels to the client and back as a detail of the for
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, says
+from dragoman.errors import InvalidRequest
 from dragoman.ir import Json, Part, Reasoning, Residue
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
@@ -33,7 +35,7 @@ def decode_reasoning(fields: Fields, message: Json) -> tuple[list[Reasoning], tu
     something else stays in `fields`.
     """
     parts = [
-        decode_detail(Fields(item, path), item, index)
+        decode_detail(path, _object(item, path), index)
         for index, (path, item) in enumerate(fields.items(DETAILS))
     ]
     form = [DETAILS] if parts else []
@@ -48,13 +50,19 @@ def decode_reasoning(fields: Fields, message: Json) -> tuple[list[Reasoning], tu
     return parts, tuple(form)
 
 
+def _object(item: Any, path: str) -> Json:
+    if not isinstance(item, dict):
+        raise InvalidRequest(path, "an object")
+    return cast("Json", item)
+
+
 def text_name(item: Json) -> str | None:
     """The field of a detail that holds its words; None where it has none."""
     kind = item.get("type")
     return _TEXT_NAMES.get(kind) if isinstance(kind, str) else None
 
 
-def decode_detail(fields: Fields, item: Json, index: int) -> Reasoning:
+def decode_detail(path: str, item: Json, index: int) -> Reasoning:
     """One detail; `index` is its place in the list."""
     form = () if "index" in item else (_UNINDEXED,)
     name = text_name(item)
@@ -74,7 +82,7 @@ def decode_detail(fields: Fields, item: Json, index: int) -> Reasoning:
                 residue = Residue(dialect=_ANTHROPIC, fields={"data": value}, form=form)
         case _:
             pass
-    return Reasoning(content=content, at=fields.path, residue=residue)
+    return Reasoning(content=content, at=path, residue=residue)
 
 
 def _is_only(item: Json, index: int, *names: str) -> bool:
@@ -94,8 +102,9 @@ def encode_detail(part: Reasoning, index: int, losses: Losses) -> Json:
         known["format"] = _FORMAT
     elif residue is not None and residue.dialect == NAME and residue.fields:
         name = text_name(residue.fields)
-        has_text = name is not None and name not in residue.fields
-        return {name: part.content, **residue.fields} if has_text else residue.fields
+        if name is None or name in residue.fields:
+            return residue.fields
+        return {name: part.content, **residue.fields}
     else:
         losses.residue(residue, part.at)
     is_unindexed = residue is not None and _UNINDEXED in residue.form
@@ -103,6 +112,7 @@ def encode_detail(part: Reasoning, index: int, losses: Losses) -> Json:
 
 
 def encode_details(parts: Sequence[Reasoning], losses: Losses) -> list[Json]:
+    """The whole list of details."""
     return [encode_detail(part, index, losses) for index, part in enumerate(parts)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
@@ -71,7 +71,7 @@ def _decode(top: Fields, body: Json) -> Response:
 def _decode_choice(value: object, path: str, response_id: str) -> tuple[int, Choice]:
     fields = Fields(value, path)
     index = fields.take_optional("index", int) or 0
-    whole = _complete(fields.take("message", dict), response_id)
+    whole = _complete(fields.json("message"), fields.at("message"), response_id)
     message = decode_message(whole, fields.at("message"))
     word = fields.take_optional("finish_reason", str)
     has_calls = any(isinstance(part, ToolCall) for part in message.parts)
@@ -98,30 +98,28 @@ def _join(residue: Residue | None, said: Residue) -> Residue:
     return msgspec.structs.replace(residue, fields={**residue.fields, **said.fields})
 
 
-def _complete(message: Json, response_id: str) -> Json:
+def _complete(message: Json | None, path: str, response_id: str) -> Json:
     """`message` with what some providers leave out: its role, and ids and arguments of calls."""
+    if message is None:
+        raise InvalidRequest(path, "an object")
     whole = {"role": "assistant", **message}
-    calls = message.get("tool_calls")
-    if isinstance(calls, list):
+    calls = Fields(message, path).items("tool_calls")
+    if calls:
         whole["tool_calls"] = [
-            _complete_call(call, call_id(response_id, i)) if isinstance(call, dict) else call
-            for i, call in enumerate(cast("list[Any]", calls))
+            _complete_call(Fields(call, at), cast("Json", call), call_id(response_id, i))
+            for i, (at, call) in enumerate(calls)
         ]
     return whole
 
 
-def _complete_call(call: Json, new_id: str) -> Json:
-    function = call.get("function")
+def _complete_call(fields: Fields, call: Json, new_id: str) -> Json:
     whole = call if call.get("id") else {**call, "id": new_id}
-    if not isinstance(function, dict):
-        return whole
-    known = cast("Json", function)
-    arguments = known.get("arguments")
-    if isinstance(arguments, str):
+    function = fields.json("function")
+    if function is None or isinstance(arguments := function.get("arguments"), str):
         return whole
     # TGI and Ollama have sent an object, others nothing for a call without arguments.
     text = "" if arguments is None else msgspec.json.encode(arguments).decode()
-    return {**whole, "function": {**known, "arguments": text}}
+    return {**whole, "function": {**function, "arguments": text}}
 
 
 def call_id(response_id: str, index: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
 from dragoman.dialects.openai_chat.quirks import Quirks
@@ -47,6 +49,7 @@ def nest(outer: Residue | None, name: str, inner: Residue | None) -> Residue | N
 
 
 def is_own(residue: Residue | None) -> bool:
+    """Whether the object came from this dialect."""
     return residue is not None and residue.dialect == NAME
 
 
@@ -60,8 +63,10 @@ def merge(extra: Json, known: Json) -> Json:
     out = dict(extra)
     for name, value in known.items():
         before = out.get(name)
-        both = isinstance(before, dict) and isinstance(value, dict)
-        out[name] = merge(before, value) if both else value
+        if isinstance(before, dict) and isinstance(value, dict):
+            out[name] = merge(cast("Json", before), cast("Json", value))
+        else:
+            out[name] = value
     return out
 
 

@@ -7,7 +7,7 @@ delta after the finish reason.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -17,7 +17,7 @@ from dragoman.dialects.openai_chat.finish import decode_finish
 from dragoman.dialects.openai_chat.response import call_id
 from dragoman.dialects.openai_chat.spelling import NAME
 from dragoman.dialects.openai_chat.usage import decode_usage
-from dragoman.errors import InvalidRequest, UpstreamProtocolError
+from dragoman.errors import UpstreamProtocolError
 from dragoman.ir import Json, Residue
 from dragoman.ir.events import (
     ChoiceEnd,
@@ -30,7 +30,6 @@ from dragoman.ir.events import (
     Start,
     UsageUpdate,
 )
-from dragoman.wire.fields import Fields
 from dragoman.wire.sse import SseDecoder
 
 _DONE = "[DONE]"
@@ -183,7 +182,7 @@ class _Candidate:
         """Events of one delta: reasoning first, as it is what a model does first."""
         if delta.reasoning_details:
             for item in delta.reasoning_details:
-                self._take_detail(item, delta, events)
+                self._take_detail(item, events)
         else:
             self._think(delta.reasoning_content or delta.reasoning or "", events)
         content = delta.content
@@ -243,12 +242,11 @@ class _Candidate:
                     self._piece(text, events)
                 case {"type": "thinking", "thinking": [*inner]}:
                     for piece in inner:
-                        text = cast("Json", piece).get("text") if isinstance(piece, dict) else None
-                        self._think(text if isinstance(text, str) else "", events)
+                        self._think(_text_of(piece), events)
                 case _:
                     raise UpstreamProtocolError("The upstream sent content of an unknown shape.")
 
-    def _take_detail(self, item: Json, delta: _Delta, events: list[Event]) -> None:
+    def _take_detail(self, item: Json, events: list[Event]) -> None:
         """One detail, or a piece of the open one: a piece has the same type and index.
 
         A detail that follows plain text and repeats it, or has none, completes that text's part.
@@ -265,7 +263,6 @@ class _Candidate:
             if text or name is None:
                 self._piece_of_detail(text, events)
             return
-        del delta
         self._open(PartStart(kind="reasoning", choice=self._choice), events)
         self._detail = {**item, name: ""} if name and name in item else dict(item)
         self._piece_of_detail(text, events)
@@ -279,10 +276,7 @@ class _Candidate:
         index, self._details = self._details, self._details + 1
         name = reasoning.text_name(detail)
         whole = {**detail, name: "".join(self._thought)} if name and name in detail else detail
-        try:
-            return reasoning.decode_detail(Fields(whole, "$"), whole, index).residue
-        except InvalidRequest as error:  # pragma: no cover - `Fields` was given an object
-            raise UpstreamProtocolError(str(error)) from error
+        return reasoning.decode_detail("", whole, index).residue
 
     def _take_call(self, call: _Call, events: list[Event]) -> None:
         function = call.function or _Function()
@@ -315,6 +309,14 @@ class _Candidate:
         if call.id:
             return call.id == opened.id
         return call.index is not None or not function.name
+
+
+def _text_of(piece: Any) -> str:
+    match piece:
+        case {"text": str(text)}:
+            return text
+        case _:
+            return ""
 
 
 def _is_same(opened: Json, item: Json) -> bool:

@@ -52,7 +52,7 @@ class _ChunkOut(msgspec.Struct):
     model: str
     system_fingerprint: str | msgspec.UnsetType
     service_tier: str | msgspec.UnsetType
-    usage: Json | None | msgspec.UnsetType
+    usage: Json | msgspec.UnsetType | None
     choices: tuple[_ChoiceOut, ...] = ()
     object: str = "chat.completion.chunk"
 
@@ -158,7 +158,7 @@ class ChatStreamEncoder:
         return self._frame(_ChoiceOut(event.choice, delta, event.logprobs))
 
     def _end(self, event: PartEnd) -> bytes:
-        """Reasoning whose author must see it again goes out once more, whole, with its signature."""
+        """Reasoning its author must see again goes out once more, whole, with its signature."""
         candidate = self._choices[event.choice]
         if candidate.kind != "reasoning" or event.residue is None:
             return b""

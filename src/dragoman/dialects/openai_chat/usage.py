@@ -39,7 +39,7 @@ def decode_usage(wire: Json) -> Usage:
         output += reasoning
         left["completion_tokens"] = completion
     hit = left.get("prompt_cache_hit_tokens")
-    cached = found.get("cached_tokens", int(hit) if _is_count(hit) else 0)  # DeepSeek's name
+    cached = found.get("cached_tokens", hit if isinstance(hit, int) else 0)  # DeepSeek's name
     return Usage(
         input_tokens=prompt,
         output_tokens=output,
