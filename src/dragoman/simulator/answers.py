@@ -99,7 +99,7 @@ def _choose_calls(prompt: Prompt) -> tuple[Call, ...]:
         tools *= len(given)
     if not prompt.parallel:
         tools = tools[:1]
-    calls = []
+    calls: list[Call] = []
     for tool in tools:
         arguments = next((g for g in given if accepts_keys(tool.schema, g)), None)
         if arguments is None:
@@ -131,7 +131,7 @@ def _wanted_tools(prompt: Prompt) -> tuple[Tool, ...]:
 def _objects_in(text: str) -> list[JsonObject]:
     """JSON objects written out in a text: the arguments that the user wants."""
     decoder = json.JSONDecoder()
-    found = []
+    found: list[JsonObject] = []
     at = text.find("{")
     for _ in range(16):
         if at < 0:

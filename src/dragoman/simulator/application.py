@@ -7,7 +7,7 @@ from http import HTTPStatus
 import msgspec
 
 from dragoman.simulator.delivery import dress, needs_playing, render
-from dragoman.simulator.messages import JsonObject, ProviderError, ReceivedRequest, Reply
+from dragoman.simulator.messages import JsonObject, ProviderError, ReceivedRequest, Reply, is_object
 from dragoman.simulator.providers.protocol import BenchMaker, BenchReplies, Context, Endpoint
 from dragoman.simulator.providers.registry import find_endpoint, guess_provider
 from dragoman.simulator.request_log import LogEntry, RequestLog
@@ -156,7 +156,7 @@ def _read_body(body: bytes) -> JsonObject:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         message = f"We could not parse the JSON body of your request. ({error})"
         raise ProviderError(400, message) from None
-    if not isinstance(decoded, dict):
+    if not is_object(decoded):
         raise ProviderError(400, "The body of your request is not a JSON object.")
     return decoded
 

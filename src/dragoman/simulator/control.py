@@ -37,7 +37,7 @@ def _add_rules(application: Application, request: ReceivedRequest) -> Reply:
         rules = msgspec.json.decode(request.body, type=Rule | list[Rule])
     except msgspec.MsgspecError as error:
         return json_reply({"error": str(error)}, status=400)
-    application.script.add(rules if isinstance(rules, list) else [rules])
+    application.script.add([rules] if isinstance(rules, Rule) else rules)
     return _list_rules(application, request)
 
 

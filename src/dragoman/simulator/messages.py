@@ -1,6 +1,6 @@
 """What passes between the HTTP side and the pretended providers, as plain values."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -62,6 +62,22 @@ class ProviderError(Exception):
         self.message = message
         self.param = param
         self.code = code
+
+
+def is_object(value: object) -> TypeGuard[JsonObject]:
+    """Whether a decoded JSON value is an object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Whether a decoded JSON value is an array."""
+    return isinstance(value, list)
+
+
+def object_in(parent: JsonObject, name: str) -> JsonObject:
+    """The object under a name, empty where there is none."""
+    value = parent.get(name)
+    return value if is_object(value) else {}
 
 
 def encode_json(value: object) -> bytes:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dragoman.simulator.messages import JsonObject
+from dragoman.simulator.messages import JsonObject, is_list, is_object
 
 MAX_DEPTH = 6
 """Deeper than this, what may be left out is left out: recursive schemas end."""
@@ -32,7 +32,7 @@ def accepts_keys(schema: JsonObject, value: JsonObject) -> bool:
 
 
 def _instance(schema: object, name: str, root: JsonObject, depth: int) -> object:
-    if not isinstance(schema, dict):
+    if not is_object(schema):
         return f"sample {name}"
     schema = _resolve(schema, root, depth)
     allowed = [schema["const"]] if "const" in schema else schema.get("enum")
@@ -84,9 +84,9 @@ def _merge(parts: list[JsonObject], rest: JsonObject) -> JsonObject:
 
 
 def _kind(schema: JsonObject) -> str:
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        kind = next((k for k in kind if k != "null"), "null")
+    asked = schema.get("type")
+    kinds: list[str | None] = asked if is_list(asked) else [asked]
+    kind = next((k for k in kinds if k != "null"), "null")
     if kind is None:
         kind = "object" if "properties" in schema else "array" if "items" in schema else "string"
     return str(kind)

@@ -163,7 +163,7 @@ def read_directives(model: str) -> Directives | None:
         return Directives()
     then: dict[str, float | bool] = {}
     bench: dict[str, int] = {}
-    switches = set()
+    switches: set[str] = set()
     for word in model.removeprefix(MODEL_PREFIX).split("+"):
         name, _, number = word.rpartition("-")
         if word in SWITCHES:

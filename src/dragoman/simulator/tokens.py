@@ -49,7 +49,7 @@ def prefixes(scope: str, segments: Sequence[Segment]) -> list[Prefix]:
     """The prompt up to each of its segments, shortest first; prompts of two scopes never match."""
     digest = hashlib.sha256(scope.encode())
     tokens = 0
-    found = []
+    found: list[Prefix] = []
     for segment in segments:
         text = segment.text.encode("utf-8", "surrogatepass")
         digest.update(len(text).to_bytes(8, "big") + text)

@@ -16,6 +16,7 @@ from dragoman.simulator.messages import (
     Reply,
     encode_json,
     json_reply,
+    object_in,
 )
 from dragoman.simulator.providers.anthropic_messages_rules import (
     blocks_of,
@@ -144,7 +145,8 @@ def read_prompt(body: JsonObject, context: Context) -> Prompt:
     last = body["messages"][-1]
     users = [message for message in body["messages"] if message["role"] == "user"]
     kinds = [block["type"] for block in _all_blocks(body)]
-    choice = body.get("tool_choice") or {}
+    choice = object_in(body, "tool_choice")
+    wanted = output_format(body)
     modes = {"any": "required", "tool": "required", "none": "none"}
     return Prompt(
         last_text=_text(blocks_of(users[-1]["content"])),
@@ -157,8 +159,8 @@ def read_prompt(body: JsonObject, context: Context) -> Prompt:
         parallel=not choice.get("disable_parallel_tool_use"),
         images=kinds.count("image"),
         files=kinds.count("document"),
-        schema=(output_format(body) or {}).get("schema"),
-        reasoning=(body.get("thinking") or {}).get("type") in ("enabled", "adaptive"),
+        schema=None if wanted is None else wanted.get("schema"),
+        reasoning=object_in(body, "thinking").get("type") in ("enabled", "adaptive"),
         stop=tuple(body.get("stop_sequences") or ()),
         max_tokens=body["max_tokens"],
         prefill=_text(blocks_of(last["content"])) if last["role"] == "assistant" else "",
@@ -270,7 +272,7 @@ def _stream(message: JsonObject) -> Iterator[bytes]:
     """The events of a message."""
     usage = message["usage"]
     ending = {key: message[key] for key in ("stop_reason", "stop_sequence")}
-    opening = {**message, "content": [], **dict.fromkeys(ending)}
+    opening: JsonObject = {**message, "content": [], **dict.fromkeys(ending)}
     opening["usage"] = {k: v for k, v in usage.items() if k != "output_tokens_details"}
     opening["usage"]["output_tokens"] = 1
     yield _event("message_start", {"type": "message_start", "message": opening})

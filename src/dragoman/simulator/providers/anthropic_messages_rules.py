@@ -7,7 +7,7 @@ import base64
 import re
 from collections.abc import Iterable
 
-from dragoman.simulator.messages import JsonObject, ProviderError
+from dragoman.simulator.messages import JsonObject, ProviderError, is_list, is_object, object_in
 from dragoman.simulator.signatures import is_sealed, verify
 
 MIN_BUDGET_TOKENS = 1024
@@ -75,13 +75,13 @@ def blocks_of(content: object) -> list[JsonObject]:
     """The blocks of a content; a string is one text block."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
-    return content if isinstance(content, list) else []
+    return content if is_list(content) else []
 
 
 def output_format(body: JsonObject) -> JsonObject | None:
     """The asked format of the answer, in its present place or its former one."""
-    found = (body.get("output_config") or {}).get("format") or body.get("output_format")
-    return found if isinstance(found, dict) else None
+    found = object_in(body, "output_config").get("format") or body.get("output_format")
+    return found if is_object(found) else None
 
 
 def _refuse(message: str) -> ProviderError:
@@ -117,10 +117,10 @@ def _check_values(body: JsonObject) -> None:
 def _check_system(system: object) -> None:
     if system is None or isinstance(system, str):
         return
-    if not isinstance(system, list):
+    if not is_list(system):
         raise _refuse("system: Input should be a valid string or list")
     for index, block in enumerate(system):
-        if not isinstance(block, dict) or block.get("type") != "text":
+        if not is_object(block) or block.get("type") != "text":
             raise _refuse(f"system.{index}.type: Input should be 'text'")
         if not block.get("text"):
             raise _refuse("system: text content blocks must be non-empty")
@@ -130,7 +130,7 @@ def _check_tools(tools: Iterable[JsonObject]) -> set[str]:
     """The names of all tools."""
     names: set[str] = set()
     for index, tool in enumerate(tools):
-        if not isinstance(tool, dict):
+        if not is_object(tool):
             raise _refuse(f"tools.{index}: Input should be a valid dictionary")
         name = tool.get("name")
         if tool.get("type", "custom") == "custom":
@@ -148,7 +148,7 @@ def _check_custom_tool(tool: JsonObject, path: str) -> None:
     if not isinstance(tool["name"], str) or not _TOOL_NAME.fullmatch(tool["name"]):
         raise _refuse(f"{path}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
     schema = tool["input_schema"]
-    if not isinstance(schema, dict) or "type" not in schema:
+    if not is_object(schema) or "type" not in schema:
         raise _refuse(f"{path}.input_schema.type: Field required")
     if schema["type"] != "object":
         raise _refuse(f"{path}.input_schema.type: Input should be 'object'")
@@ -186,7 +186,7 @@ def _check_thinking(body: JsonObject) -> None:
         _check_budget(thinking.get("budget_tokens"), body["max_tokens"])
     if body.get("temperature", 1) != 1:
         raise _refuse("`temperature` may only be set to 1 when thinking is enabled.")
-    if (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
+    if object_in(body, "tool_choice").get("type") in ("any", "tool"):
         raise _refuse("Thinking may not be enabled when tool_choice forces tool use.")
 
 
@@ -209,7 +209,7 @@ def _check_output_format(body: JsonObject) -> None:
     if asked.get("type") != "json_schema":
         raise _refuse("output_config.format.type: Input should be 'json_schema'")
     schema = asked.get("schema")
-    if not isinstance(schema, dict):
+    if not is_object(schema):
         raise _refuse("output_config.format.schema: Field required")
     if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
         raise _refuse(
@@ -219,7 +219,7 @@ def _check_output_format(body: JsonObject) -> None:
 
 
 def _check_message(message: object, path: str) -> None:
-    if not isinstance(message, dict):
+    if not is_object(message):
         raise _refuse(f"{path}: Input should be a valid dictionary")
     role = message.get("role")
     if role == "system":
@@ -231,17 +231,18 @@ def _check_message(message: object, path: str) -> None:
         raise _refuse(f"{path}.role: Input should be 'user' or 'assistant'")
     if "content" not in message:
         raise _refuse(f"{path}.content: Field required")
-    if not isinstance(message["content"], (str, list)):
+    content = message["content"]
+    if not (isinstance(content, str) or is_list(content)):
         raise _refuse(f"{path}.content: Input should be a valid list")
     for name in message:
         if name not in ("role", "content"):
             raise _refuse(f"{path}.{name}: Extra inputs are not permitted")
-    for index, block in enumerate(blocks_of(message["content"])):
+    for index, block in enumerate(blocks_of(content)):
         _check_block(block, role, f"{path}.content.{index}")
 
 
 def _check_block(block: object, role: str, path: str) -> None:
-    if not isinstance(block, dict):
+    if not is_object(block):
         raise _refuse(f"{path}: Input should be a valid dictionary")
     kind = block.get("type")
     known = _BLOCKS[role]
@@ -265,7 +266,7 @@ def _check_block(block: object, role: str, path: str) -> None:
 
 def _check_source(block: JsonObject, path: str) -> None:
     source = block.get("source")
-    if not isinstance(source, dict):
+    if not is_object(source):
         raise _refuse(f"{path}: Field required")
     kind = source.get("type")
     needed = {"base64": "data", "url": "url", "file": "file_id", "text": "data"}
@@ -309,7 +310,7 @@ def _check_tool_block(block: JsonObject, path: str) -> None:
             raise _refuse(f"{path}.{name}: Field required")
     if not _TOOL_ID.fullmatch(str(block[needed[0]])):
         raise _refuse(f"{path}.{needed[0]}: String should match pattern '^[a-zA-Z0-9_-]+$'")
-    if block["type"] == "tool_use" and not isinstance(block["input"], dict):
+    if block["type"] == "tool_use" and not is_object(block["input"]):
         raise _refuse(f"{path}.input: Input should be a valid dictionary")
 
 
@@ -366,7 +367,7 @@ def _unanswered(index: int, calls: list[str]) -> ProviderError:
 def _check_closing_turn(body: JsonObject) -> None:
     turns = _turns(body["messages"])
     role, _, blocks = turns[-1]
-    enabled = (body.get("thinking") or {}).get("type") == "enabled"
+    enabled = object_in(body, "thinking").get("type") == "enabled"
     if role == "assistant":
         if enabled:
             raise _refuse("messages: prefilling is not supported when thinking is enabled")

@@ -19,7 +19,9 @@ from dragoman.simulator.messages import (
     ReceivedRequest,
     Reply,
     encode_json,
+    is_object,
     json_reply,
+    object_in,
 )
 from dragoman.simulator.providers.openai_chat_rules import check_request
 from dragoman.simulator.providers.protocol import Context, Endpoint
@@ -38,6 +40,8 @@ from dragoman.simulator.tokens import (
 MIN_CACHED_TOKENS = 1024
 """Shorter prompts are not cached."""
 BENCH_PROMPT_TOKENS = 10
+_USAGE_FIELDS: tuple[JsonObject, JsonObject] = ({}, {"usage": None})
+"""Of each chunk, without and with `include_usage`."""
 FINGERPRINT = "fp_simulator"
 DONE = b"data: [DONE]\n\n"
 
@@ -198,7 +202,7 @@ def _closing_results(messages: list[JsonObject]) -> tuple[str, ...]:
 
 def _asks_reasoning(body: JsonObject) -> bool:
     asked = body.get("reasoning")
-    wanted = isinstance(asked, dict) and asked.get("enabled") is not False
+    wanted = is_object(asked) and asked.get("enabled") is not False
     return wanted or body.get("reasoning_effort") not in (None, "none")
 
 
@@ -294,7 +298,7 @@ def _choice(index: int, answer: Answer, body: JsonObject) -> JsonObject:
 def _reasoning_fields(answer: Answer, body: JsonObject) -> JsonObject:
     if answer.reasoning is None:
         return {}
-    if not isinstance(body.get("reasoning"), dict):
+    if not is_object(body.get("reasoning")):
         return {"reasoning_content": answer.reasoning}
     detail = {
         "type": "reasoning.text",
@@ -336,9 +340,9 @@ def _stream(
     head: JsonObject, body: JsonObject, answers: list[Answer], usage: JsonObject
 ) -> Iterator[bytes]:
     """The events: choices one after the other, usage only if asked for, then `[DONE]`."""
-    include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+    include_usage = bool(object_in(body, "stream_options").get("include_usage"))
     frame = {**head, "object": "chat.completion.chunk"}
-    no_usage: JsonObject = {"usage": None} if include_usage else {}
+    no_usage = _USAGE_FIELDS[include_usage]
     for index, answer in enumerate(answers):
         for delta, logprobs, finish in _deltas(index, answer, body):
             choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
@@ -371,7 +375,7 @@ def _deltas(
 def _reasoning_deltas(answer: Answer, body: JsonObject) -> Iterator[JsonObject]:
     if answer.reasoning is None:
         return
-    detailed = isinstance(body.get("reasoning"), dict)
+    detailed = is_object(body.get("reasoning"))
     base = {"type": "reasoning.text", "format": "anthropic-claude-v1", "index": 0}
     for word in split_words(answer.reasoning):
         if detailed:
@@ -404,8 +408,8 @@ def make_bench(model: str, words: int, word_bytes: int) -> tuple[Reply, Reply, R
         {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         for delta, finish in [*deltas, ({}, "stop")]
     ]
-    streams = []
-    for extra in ({}, {"usage": None}):
+    streams: list[Reply] = []
+    for extra in _USAGE_FIELDS:
         events = [_event({**frame, "choices": [choice], **extra}) for choice in chosen]
         closing = [_event({**frame, "choices": [], "usage": usage})] if extra else []
         pieces = (*events, *closing, DONE)

@@ -7,7 +7,7 @@ import base64
 import re
 from collections.abc import Sequence
 
-from dragoman.simulator.messages import JsonObject, ProviderError
+from dragoman.simulator.messages import JsonObject, ProviderError, is_list, is_object
 
 ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 MAX_STOPS = 4
@@ -82,7 +82,12 @@ def check_request(body: JsonObject) -> None:
 
 def type_name(value: object) -> str:
     """The name of a JSON value's type, in OpenAI's messages."""
-    names = {str: "a string", bool: "a boolean", int: "an integer", float: "a decimal"}
+    names: dict[type, str] = {
+        str: "a string",
+        bool: "a boolean",
+        int: "an integer",
+        float: "a decimal",
+    }
     names |= {list: "an array", dict: "an object", type(None): "null"}
     return names[type(value)]
 
@@ -149,7 +154,7 @@ def _check_ranges(body: JsonObject) -> None:
 
 def _check_combinations(body: JsonObject) -> None:
     stop = body.get("stop")
-    if isinstance(stop, list) and len(stop) > MAX_STOPS:
+    if is_list(stop) and len(stop) > MAX_STOPS:
         message = (
             f"Invalid 'stop': array too long. Expected an array with maximum length {MAX_STOPS}, "
             f"but got an array with length {len(stop)} instead."
@@ -196,7 +201,7 @@ def _check_tools(body: JsonObject) -> None:
 
 
 def _check_tool(tool: object, param: str) -> None:
-    if not isinstance(tool, dict):
+    if not is_object(tool):
         raise _wrong_type(param, "an object", tool)
     kind = tool.get("type")
     if kind is None:
@@ -206,7 +211,7 @@ def _check_tool(tool: object, param: str) -> None:
     if kind != "function":
         raise _wrong_value(f"{param}.type", kind, ("function", "custom"))
     function = tool.get("function")
-    if not isinstance(function, dict):
+    if not is_object(function):
         raise _missing(f"{param}.function")
     name = function.get("name")
     if name is None:
@@ -221,8 +226,8 @@ def _check_tool(tool: object, param: str) -> None:
 
 
 def _check_parameters(schema: object, name: str) -> None:
-    if schema is not None and (not isinstance(schema, dict) or schema.get("type") != "object"):
-        kind = schema.get("type") if isinstance(schema, dict) else None
+    if schema is not None and (not is_object(schema) or schema.get("type") != "object"):
+        kind = schema.get("type") if is_object(schema) else None
         message = (
             f"Invalid schema for function '{name}': schema must be a JSON Schema of "
             f"'type: \"object\"', got 'type: \"{kind}\"'."
@@ -237,11 +242,11 @@ def _check_tool_choice(choice: object, names: set[str]) -> None:
         if choice not in ("none", "auto", "required"):
             raise _wrong_value("tool_choice", choice, ("none", "auto", "required"))
         return
-    if not isinstance(choice, dict):
+    if not is_object(choice):
         raise _wrong_type("tool_choice", "one of a string or an object", choice)
     if choice.get("type") == "function":
         function = choice.get("function")
-        name = function.get("name") if isinstance(function, dict) else None
+        name = function.get("name") if is_object(function) else None
         if name is None:
             raise _missing("tool_choice.function.name")
         if name not in names:
@@ -271,7 +276,7 @@ def _check_response_format(body: JsonObject) -> None:
 
 
 def _check_json_schema(asked: object) -> None:
-    if not isinstance(asked, dict):
+    if not is_object(asked):
         raise _missing("response_format.json_schema")
     if "name" not in asked:
         raise _missing("response_format.json_schema.name")
@@ -286,7 +291,7 @@ def _check_json_schema(asked: object) -> None:
 
 
 def _check_message(message: object, param: str) -> None:
-    if not isinstance(message, dict):
+    if not is_object(message):
         raise _wrong_type(param, "an object", message)
     role = message.get("role")
     if role is None:
@@ -299,9 +304,9 @@ def _check_message(message: object, param: str) -> None:
             raise _missing(f"{param}.content")
         expected = "one of a string or array of objects"
         raise _wrong_type(f"{param}.content", expected, content)
-    if not isinstance(content, (str, list, type(None))):
+    if not (content is None or isinstance(content, str) or is_list(content)):
         raise _wrong_type(f"{param}.content", "one of a string or array of objects", content)
-    for index, part in enumerate(content if isinstance(content, list) else ()):
+    for index, part in enumerate(content if is_list(content) else ()):
         _check_part(part, role, f"{param}.content[{index}]")
     for index, call in enumerate(message.get("tool_calls") or ()):
         _check_tool_call(call, f"{param}.tool_calls[{index}]")
@@ -314,7 +319,7 @@ def _speaks_without_content(message: JsonObject) -> bool:
 
 
 def _check_part(part: object, role: str, param: str) -> None:
-    if not isinstance(part, dict):
+    if not is_object(part):
         raise _wrong_type(param, "an object", part)
     kinds = _PARTS.get(role, ("text",))
     kind = part.get("type")
@@ -324,10 +329,10 @@ def _check_part(part: object, role: str, param: str) -> None:
         raise _missing(f"{param}.{kind}")
     if kind == "image_url":
         image = part.get("image_url")
-        if not isinstance(image, dict) or not isinstance(image.get("url"), str):
+        if not is_object(image) or not isinstance(image.get("url"), str):
             raise _missing(f"{param}.image_url.url")
         _check_url(image["url"], param)
-    if kind in ("file", "input_audio") and not isinstance(part.get(kind), dict):
+    if kind in ("file", "input_audio") and not is_object(part.get(kind)):
         raise _missing(f"{param}.{kind}")
 
 
@@ -349,7 +354,7 @@ def _check_url(url: str, param: str) -> None:
 
 
 def _check_tool_call(call: object, param: str) -> None:
-    if not isinstance(call, dict):
+    if not is_object(call):
         raise _wrong_type(param, "an object", call)
     for name in ("id", "type"):
         if name not in call:
@@ -358,7 +363,7 @@ def _check_tool_call(call: object, param: str) -> None:
     if kind not in ("function", "custom"):
         raise _wrong_value(f"{param}.type", kind, ("function", "custom"))
     function = call.get(kind)
-    if not isinstance(function, dict) or "name" not in function:
+    if not is_object(function) or "name" not in function:
         raise _missing(f"{param}.{kind}.name")
     if kind == "function" and not isinstance(function.get("arguments"), str):
         raise _wrong_type(f"{param}.function.arguments", "a string", function.get("arguments"))
