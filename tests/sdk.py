@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import anthropic
-import httpx
+import httpx2
 import msgspec
 import openai
 
@@ -67,11 +67,11 @@ class _Server:
 
     def __init__(self) -> None:
         self.wire = Wire(b"")
-        self.http = httpx.Client(transport=httpx.MockTransport(self._answer))
+        self.http = httpx2.Client(transport=httpx2.MockTransport(self._answer))
 
-    def _answer(self, _request: httpx.Request) -> httpx.Response:
+    def _answer(self, _request: httpx2.Request) -> httpx2.Response:
         kind = {"content-type": self.wire.kind}
-        return httpx.Response(self.wire.status, headers=kind, content=self.wire.body)
+        return httpx2.Response(self.wire.status, headers=kind, content=self.wire.body)
 
 
 @functools.cache

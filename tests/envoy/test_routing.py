@@ -159,7 +159,7 @@ def test_all_fail(http: httpx.Client, simulator: Simulator, path: str) -> None:
     """The last one's own error comes back, in the client's dialect."""
     simulator.control.script({"status": 503, "message": "first"}, {"listener": "openai"})
     simulator.control.script(
-        {"status": 429, "message": "second", "retry_after": 9}, {"listener": "anthropic"}
+        {"status": 429, "message": "second", "retry_after": "9"}, {"listener": "anthropic"}
     )
     answer = http.post(path, json=body("fall/echo"))
     assert answer.status_code == 429
@@ -170,7 +170,7 @@ def test_all_fail(http: httpx.Client, simulator: Simulator, path: str) -> None:
 
 
 def test_retry_after_is_waited_for(http: httpx.Client, simulator: Simulator) -> None:
-    simulator.control.script({"status": 429, "retry_after": 1}, {"listener": "openai"}, times=1)
+    simulator.control.script({"status": 429, "retry_after": "1"}, {"listener": "openai"}, times=1)
     answer = http.post("/v1/chat/completions", json=body("fall/echo"))
     assert answer.status_code == 200
     first, second = simulator.control.requests()

@@ -291,7 +291,7 @@ def test_errors_keep_status_and_retry_after(
     *,
     stream: bool,
 ) -> None:
-    simulator.control.script({"status": status, "retry_after": 7, "message": "not now"})
+    simulator.control.script({"status": status, "retry_after": "7", "message": "not now"})
     with pytest.raises(anthropic.APIStatusError) as refused:
         ask(anthropic_client, f"{p}/echo", "hi", stream=stream)
     assert refused.value.status_code == status

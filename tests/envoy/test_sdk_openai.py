@@ -377,7 +377,7 @@ def test_errors_keep_status_and_retry_after(
     *,
     stream: bool,
 ) -> None:
-    simulator.control.script({"status": status, "retry_after": 7, "message": "not now"})
+    simulator.control.script({"status": status, "retry_after": "7", "message": "not now"})
     with pytest.raises(error) as refused:
         openai_client.chat.completions.create(
             model=f"{p}/echo", messages=[user("hi")], stream=stream

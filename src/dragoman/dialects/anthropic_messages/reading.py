@@ -54,6 +54,7 @@ def decode_request(body: Json) -> Request:
     choice, parallel = _tool_choice(top)
     user, metadata = _user(top)
     reasoning, response_format, config = _output_config(top)
+    stream = top.take_optional("stream", bool)
     fields = {
         "model": top.take("model", str),
         "max_tokens": top.take("max_tokens", int),
@@ -62,7 +63,7 @@ def decode_request(body: Json) -> Request:
         "top_k": top.take_optional("top_k", int),
         "stop_sequences": top.strings("stop_sequences"),
         "service_tier": top.take_optional("service_tier", str),
-        "stream": top.take_optional("stream", bool) or False,
+        "stream": stream or False,
         "tools": tuple(_tool(value, path) for path, value in top.items("tools")),
     }
     rest = top.rest(NAME)
@@ -76,7 +77,7 @@ def decode_request(body: Json) -> Request:
         response_format=response_format,
         user=user,
         paths={"user": "$.metadata.user_id", "parallel_tool_calls": _DISABLE_PARALLEL},
-        residue=Residue(dialect=NAME, fields=left) if left else None,
+        residue=Residue(dialect=NAME, fields=left, form=() if stream is None else ("stream",)),
     )
 
 

@@ -65,8 +65,8 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     _format(request, losses, body)
     if request.user is not None:
         body["metadata"] = {**body.get("metadata", {}), "user_id": request.user}
-    if request.stream:
-        body["stream"] = True
+    if request.stream or has_form(request.residue, "stream"):
+        body["stream"] = request.stream
     return body
 
 
