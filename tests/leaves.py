@@ -92,8 +92,18 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
         if isinstance(leaf, str)
         and keys[-1] not in DISCRIMINATORS
         and not _is_said(leaf, text)
+        and not _is_translated(path(keys), output)
         and not is_reported(keys, reported)
     ]
+
+
+_TRANSLATED = {"$.tool_choice": "tool_choice", "$.reasoning_effort": "thinking"}
+"""Words with another name in the other dialect, and the field there that says them."""
+
+
+def _is_translated(where: str, output: Json) -> bool:
+    field = _TRANSLATED.get(where)
+    return field is not None and field in output
 
 
 def _is_said(leaf: str, text: str) -> bool:

@@ -42,7 +42,6 @@ WEIGHTS: dict[str, Weight] = {
     "is_error": "hint",
     "filename": "hint",
     "parallel_tool_calls": "hint",
-    "position": "hint",
     "residue": "hint",
 }
 """How much each field weighs. An encoder that meets a field missing here is a bug (KeyError)."""

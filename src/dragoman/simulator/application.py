@@ -115,7 +115,12 @@ class Application:
             peek = _peek(request)
             size = _bench_size(directives)
             return _bench_replies(endpoint.make_bench, peek.model or "", size)[_bench_kind(peek)]
-        return endpoint.handle(request, body, context)
+        try:
+            return endpoint.handle(request, body, context)
+        except (AttributeError, KeyError, TypeError) as error:
+            # The rules look as deep as the real providers' known messages; below that a value of
+            # the wrong type shows only when it is used.
+            raise ProviderError(400, f"Invalid value in the body of your request: {error!r}") from error
 
     def _answer_bench(
         self, request: ReceivedRequest, peek: _Peek, directives: Directives

@@ -1,8 +1,7 @@
 """Meaning to wire: requests, answers and their content blocks.
 
-What the API has no word for goes to `Losses`, which knows what that weighs. System messages in the
-middle of a conversation have no place of their own: their text joins `system`, and the move is
-reported as a loss of their position.
+What the API has no word for goes to `Losses`, which knows what that weighs. System messages that
+lead the conversation become `system`; later ones stay where they are, with the role `system`.
 """
 
 from __future__ import annotations
@@ -44,6 +43,7 @@ from dragoman.ir import (
 from dragoman.ir.losses import Losses
 
 _MODES = {"auto": "auto", "required": "any", "tool": "tool", "none": "none"}
+_ROLES = {"assistant": "assistant"}
 _UNSAID = ("seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs")
 """Request fields this dialect has no word for at all."""
 
@@ -174,15 +174,14 @@ def _conversation(request: Request, losses: Losses) -> tuple[str | list[Json] | 
         content = _content(message, losses)
         if message.name is not None:
             losses.omit("name", f"{message.at}.name")
-        if message.role in ("system", "developer"):
-            if messages:
-                losses.omit("position", message.at)
+        is_system = message.role in ("system", "developer")
+        if is_system and not messages:
             losses.residue(message.residue, message.at)
             string = _as_string(message) if not system else None
             system += content
             continue
         extra = losses.residue(message.residue, message.at)
-        role = "assistant" if message.role == "assistant" else "user"
+        role = "system" if is_system else _ROLES.get(message.role, "user")
         if answers_tools and role == "user":
             messages[-1]["content"] += content
         elif content or own(message.residue) or has_form(message.residue, "string"):

@@ -212,10 +212,11 @@ def _decode_schema(fields: Fields) -> ResponseFormat:
 
 def _decode_effort(top: Fields, body: Json) -> ReasoningConfig | None:
     """A word unknown here stays in the residue: Groq has `default`, and more will come."""
-    if body.get("reasoning_effort") not in _EFFORTS:
+    word = body.get("reasoning_effort")
+    if not isinstance(word, str) or word not in _EFFORTS:
         return None
-    word = cast("Effort", top.take("reasoning_effort", str))
-    return ReasoningConfig(effort=word, at=top.at("reasoning_effort"))
+    effort = cast("Effort", top.take("reasoning_effort", str))
+    return ReasoningConfig(effort=effort, at=top.at("reasoning_effort"))
 
 
 def encode_request(request: Request, encoding: Encoding) -> Json:

@@ -33,6 +33,7 @@ from dragoman.ir.events import (
 from dragoman.wire.sse import SseDecoder
 
 _DONE = "[DONE]"
+_TRUNCATED = "The upstream's stream ended before its answer did."
 
 
 class _Function(msgspec.Struct):
@@ -89,6 +90,7 @@ class ChatStreamDecoder:
         self._frames = SseDecoder()
         self._started = False
         self._done = False
+        self._has_usage = False
         self._id = ""
         self._choices: dict[int, _Candidate] = {}
 
@@ -100,11 +102,13 @@ class ChatStreamDecoder:
         return events
 
     def close(self) -> list[Event]:
-        """The last events. A stream that gave every choice its reason is whole without `[DONE]`."""
+        """The last events. Usage is as good an end as `[DONE]`: some providers forget the latter."""
         events: list[Event] = []
         for frame in self._frames.close():
             self._frame(frame.data, events)
         if not self._done:
+            if not self._has_usage:
+                raise UpstreamProtocolError(_TRUNCATED)
             self._finish(events)
         return events
 
@@ -128,6 +132,7 @@ class ChatStreamDecoder:
             self._choice(choice, events)
         usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
         if usage:
+            self._has_usage = True
             events.append(UsageUpdate(usage=decode_usage(usage)))
 
     def _start(self, chunk: _Chunk, events: list[Event]) -> None:
@@ -156,7 +161,7 @@ class ChatStreamDecoder:
 
     def _finish(self, events: list[Event]) -> None:
         if not self._choices or any(c.reason is None for c in self._choices.values()):
-            raise UpstreamProtocolError("The upstream's stream ended before its answer did.")
+            raise UpstreamProtocolError(_TRUNCATED)
         for index in sorted(self._choices):
             self._choices[index].finish(events)
         events.append(Finish())

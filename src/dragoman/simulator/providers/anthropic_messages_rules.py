@@ -48,6 +48,7 @@ _TYPES: dict[str, tuple[str, type | tuple[type, ...]]] = {
 }
 _BLOCKS = {
     "user": {"text", "image", "document", "tool_result", "search_result", "container_upload"},
+    "system": {"text"},
     "assistant": {"text", "thinking", "redacted_thinking", "tool_use", "server_tool_use"},
 }
 _IMAGE_TYPES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
@@ -186,7 +187,7 @@ def _check_thinking(body: JsonObject) -> None:
         _check_budget(thinking.get("budget_tokens"), body["max_tokens"])
     if body.get("temperature", 1) != 1:
         raise _refuse("`temperature` may only be set to 1 when thinking is enabled.")
-    if object_in(body, "tool_choice").get("type") in ("any", "tool"):
+    forced = object_in(body, "tool_choice").get("type") in ("any", "tool"):
         raise _refuse("Thinking may not be enabled when tool_choice forces tool use.")
 
 
@@ -222,7 +223,7 @@ def _check_message(message: object, path: str) -> None:
     if not is_object(message):
         raise _refuse(f"{path}: Input should be a valid dictionary")
     role = message.get("role")
-    if role == "system":
+    if role == "system" and path == "messages.0":
         raise _refuse(
             'messages: Unexpected role "system". The Messages API accepts a top-level `system` '
             'parameter, not "system" as an input message role.'
@@ -315,9 +316,14 @@ def _check_tool_block(block: JsonObject, path: str) -> None:
 
 
 def _turns(messages: list[JsonObject]) -> list[tuple[str, int, list[JsonObject]]]:
-    """Role, index of the first message, and blocks; messages of one role in a row are one turn."""
+    """Role, index of the first message, and blocks; messages of one role in a row are one turn.
+
+    Instructions in the middle of a conversation (newer models take them) are of no turn.
+    """
     turns: list[tuple[str, int, list[JsonObject]]] = []
     for index, message in enumerate(messages):
+        if message["role"] == "system":
+            continue
         if turns and turns[-1][0] == message["role"]:
             turns[-1][2].extend(blocks_of(message["content"]))
         else:
@@ -326,9 +332,7 @@ def _turns(messages: list[JsonObject]) -> list[tuple[str, int, list[JsonObject]]
 
 
 def _check_conversation(messages: list[JsonObject]) -> None:
-    """Begins with the user, no turn is empty, each tool use is answered in the next turn."""
-    if messages[0]["role"] != "user":
-        raise _refuse('messages: first message must use the "user" role')
+    """No turn but the last is empty, and each tool use is answered in the next turn."""
     calls: list[str] = []
     turns = _turns(messages)
     for role, index, blocks in turns:
