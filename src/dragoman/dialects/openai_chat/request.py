@@ -313,9 +313,10 @@ def _encode_hints(request: Request, encoding: Encoding) -> Json:
     out: Json = {}
     reasoning, tier = request.reasoning, request.service_tier
     if reasoning is not None:
+        says_all = reasoning.budget_tokens is None and not reasoning.adaptive
         if encoding.own or reasoning.effort in _COMMON_EFFORTS:
             out["reasoning_effort"] = reasoning.effort
-        else:
+        if not (says_all and out):
             encoding.losses.omit("reasoning_config", reasoning.at or request.path("reasoning"))
         encoding.losses.residue(reasoning.residue, reasoning.at)
     if tier is not None:
