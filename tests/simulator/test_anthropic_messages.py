@@ -155,7 +155,6 @@ RESULT = {"type": "tool_result", "tool_use_id": "t", "content": "y"}
         ({"response_format": {}}, "response_format: Extra inputs are not permitted"),
         ({"messages": [{"role": "system", "content": "x"}]}, 'Unexpected role "system"'),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: Input should be"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, 'must use the "user" role'),
         ({"messages": [{"role": "user", "content": ""}]}, "must be non-empty"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
@@ -213,3 +212,10 @@ def test_key_and_version_are_needed(simulator, headers, status):
 
 def test_models(client):
     assert [m.id for m in client.models.list()] == ["claude-sonnet-4-6", "claude-haiku-4-5"]
+
+
+def test_instructions_in_the_middle(client):
+    turns = [{"role": "user", "content": "hi"}, {"role": "system", "content": "be brief"}]
+    message = client.messages.create(model="m", max_tokens=9, messages=turns)
+    assert message.content[0].text == "You said: hi"
+    assert message.usage.input_tokens == 3

@@ -260,3 +260,38 @@ def test_the_log_is_bounded():
     assert [entry.body_text is None for entry in entries] == [True, True, False, False]
     assert entries[0].body_sha256 == hashlib.sha256(b"2" * 100).hexdigest()
     assert (log.total, entries[0].body_bytes) == (6, 100)
+
+
+@pytest.mark.parametrize("wrong", [None, 1, "x", True, [], {}, [1], {"type": "x"}])
+def test_wrong_types_anywhere_never_break_the_simulator(simulator, wrong):
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    chat = {
+        **CHAT,
+        "tools": [tool],
+        "tool_choice": "auto",
+        "stop": ["x"],
+        "response_format": wanted,
+    }
+    say = {**CHAT, "max_tokens": 9, "tools": [{"name": "f", "input_schema": {"type": "object"}}]}
+    headers = {**HEADERS, "anthropic-version": "2023-06-01"}
+    with httpx.Client(base_url=simulator.url(), headers=headers) as client:
+        for path, body in (("/v1/chat/completions", chat), ("/v1/messages", say)):
+            for at in list(paths(body)):
+                assert client.post(path, json=put(body, at, wrong)).status_code in (200, 400)
+
+
+def paths(value, at=()):
+    yield at
+    items = value.items() if isinstance(value, dict) else ()
+    items = enumerate(value) if isinstance(value, list) else items
+    for key, item in items:
+        yield from paths(item, (*at, key))
+
+
+def put(value, at, new):
+    if not at:
+        return new
+    copied = value.copy()
+    copied[at[0]] = put(value[at[0]], at[1:], new)
+    return copied

@@ -120,7 +120,9 @@ class Application:
         except (AttributeError, KeyError, TypeError) as error:
             # The rules look as deep as the real providers' known messages; below that a value of
             # the wrong type shows only when it is used.
-            raise ProviderError(400, f"Invalid value in the body of your request: {error!r}") from error
+            raise ProviderError(
+                400, f"Invalid value in the body of your request: {error!r}"
+            ) from error
 
     def _answer_bench(
         self, request: ReceivedRequest, peek: _Peek, directives: Directives

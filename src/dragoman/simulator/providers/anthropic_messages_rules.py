@@ -48,7 +48,7 @@ _TYPES: dict[str, tuple[str, type | tuple[type, ...]]] = {
 }
 _BLOCKS = {
     "user": {"text", "image", "document", "tool_result", "search_result", "container_upload"},
-    "system": {"text"},
+    "system": {"text", "tool_addition"},
     "assistant": {"text", "thinking", "redacted_thinking", "tool_use", "server_tool_use"},
 }
 _IMAGE_TYPES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
@@ -187,7 +187,8 @@ def _check_thinking(body: JsonObject) -> None:
         _check_budget(thinking.get("budget_tokens"), body["max_tokens"])
     if body.get("temperature", 1) != 1:
         raise _refuse("`temperature` may only be set to 1 when thinking is enabled.")
-    forced = object_in(body, "tool_choice").get("type") in ("any", "tool"):
+    forced = object_in(body, "tool_choice").get("type") in ("any", "tool")
+    if forced and thinking["type"] == "enabled":
         raise _refuse("Thinking may not be enabled when tool_choice forces tool use.")
 
 
