@@ -133,6 +133,11 @@ def upstream_filters(provider: Provider, policy: Policy) -> list[Json]:
     filters = [
         translate_filter(provider.name, provider.dialect.name, policy),
         typed(
+            "dragoman.unsized",  # an earlier attempt's length; the next filter sets the right one
+            "extensions.filters.http.header_mutation.v3.HeaderMutation",
+            mutations={"request_mutations": [{"remove": "content-length"}]},
+        ),
+        typed(
             "dragoman.length",
             "extensions.filters.http.buffer.v3.Buffer",
             max_request_bytes=2 * policy.limits.request_body_bytes,
