@@ -297,7 +297,8 @@ def test_choice_count(openai_client: openai.OpenAI) -> None:
     assert [c.message.content for c in answer.choices] == ["You said: hi", "You said: hi [1]"]
     with pytest.raises(openai.BadRequestError) as refused:
         openai_client.chat.completions.create(model="a/echo", messages=[user("hi")], n=2)
-    assert refused.value.param == "$.n"
+    assert refused.value.param == "n"
+    assert "$.n" in refused.value.message
 
 
 def test_logprobs(openai_client: openai.OpenAI) -> None:
@@ -311,7 +312,8 @@ def test_logprobs(openai_client: openai.OpenAI) -> None:
         openai_client.chat.completions.create(
             model="a/echo", messages=[user("hi")], logprobs=True
         )
-    assert refused.value.param == "$.logprobs"
+    assert refused.value.param == "logprobs"
+    assert "$.logprobs" in refused.value.message
 
 
 @both
@@ -428,7 +430,8 @@ def test_out_of_range_is_refused_or_clamped(openai_client: openai.OpenAI) -> Non
         openai_client.chat.completions.create(
             model="a/echo", messages=[user("hi")], temperature=1.7
         )
-    assert refused.value.param == "$.temperature"
+    assert refused.value.param == "temperature"
+    assert "$.temperature" in refused.value.message
     raw = openai_client.chat.completions.with_raw_response.create(
         model="clamped", messages=[user("hi")], temperature=1.7
     )
