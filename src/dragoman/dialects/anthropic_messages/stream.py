@@ -180,6 +180,7 @@ class MessagesEncoder:
         self._index = -1
         self._opened = PartStart(kind="text")
         self._delta_head = b""
+        self._refused = False
         self._usage = Usage()
 
     def feed(self, event: Event) -> bytes:
@@ -222,6 +223,7 @@ class MessagesEncoder:
 
     def _open(self, part: PartStart) -> bytes:
         self._opened = part
+        self._refused = self._refused or part.kind == "refusal"
         self._index += 1
         self._delta_head = b'{"type":"content_block_delta","index":%d,"delta":' % self._index
         block = _empty_block(part) if part.value is None else part.value
@@ -250,7 +252,8 @@ class MessagesEncoder:
         return out + self._at("content_block_stop")
 
     def _end(self, end: ChoiceEnd) -> bytes:
-        word = finish_word(end.reason, end.stop_sequence, end.residue)
+        reason = "content_filter" if self._refused else end.reason
+        word = finish_word(reason, end.stop_sequence, end.residue)
         delta = {"stop_reason": word, "stop_sequence": end.stop_sequence}
         return _frame("message_delta", {"delta": delta, "usage": encode_usage(self._usage)})
 

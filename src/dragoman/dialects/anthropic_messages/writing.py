@@ -309,13 +309,15 @@ def encode_response(response: Response, losses: Losses) -> Json:
     """A whole answer for a client of this dialect."""
     choice = response.choices[0]
     content = [block for part in choice.parts if (block := _answer_block(part, losses)) is not None]
+    refused = any(isinstance(part, Refusal) for part in choice.parts)
+    reason = "content_filter" if refused else choice.finish_reason
     return {
         "id": response.id,
         "type": "message",
         "role": "assistant",
         "model": response.model,
         "content": content,
-        "stop_reason": finish_word(choice.finish_reason, choice.stop_sequence, choice.residue),
+        "stop_reason": finish_word(reason, choice.stop_sequence, choice.residue),
         "stop_sequence": choice.stop_sequence,
         "usage": encode_usage(response.usage or Usage()),
         **losses.residue(response.residue, "$"),

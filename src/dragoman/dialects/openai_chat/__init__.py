@@ -130,5 +130,5 @@ def _without_developer(body: Json) -> dict[str, Any]:
     if not isinstance(messages, list):
         return {}
     messages = cast("list[Any]", messages)
-    edited = [_as_system(message) for message in messages]
+    edited: list[Any] = [_as_system(message) for message in messages]
     return {"messages": edited} if edited != messages else {}

@@ -102,7 +102,7 @@ class ChatStreamDecoder:
         return events
 
     def close(self) -> list[Event]:
-        """The last events. Usage is as good an end as `[DONE]`: some providers forget the latter."""
+        """The last events. Usage is as good an end as `[DONE]`, which some providers forget."""
         events: list[Event] = []
         for frame in self._frames.close():
             self._frame(frame.data, events)
