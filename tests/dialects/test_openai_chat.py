@@ -140,6 +140,9 @@ OWN: dict[str, dict[str, Any]] = {
     "inline video": _user(_url("video_url", {"url": "data:video/mp4;base64,AAAA"})),
     "document": _user(_url("document_url", "https://x/a.pdf", document_name="a")),
     "mp3": _user(_url("input_audio", {"data": "AAAA", "format": "mp3"})),
+    "plain choice": _request(tool_choice="none"),
+    "sampling": _request(temperature=1, seed=2, n=3),
+    "x-wav": _user(_url("input_audio", {"data": "AAAA", "format": "x-wav"})),
     "flac": _user(_url("input_audio", {"data": "AAAA", "format": "flac"})),
     "file by id": _user(FILE),
     "file by address": _user(_url("file", {"file_data": "https://x/a.pdf", "filename": "a"})),
@@ -489,6 +492,12 @@ def test_what_providers_leave_out_is_completed() -> None:
         dialect=CHAT.name,
         fields={"message": {"content": None}, "finish_reason": "eos"},
     )
+
+
+def test_an_answer_of_its_own_comes_back_as_it_was() -> None:
+    message = {"role": "assistant", "content": "a", "audio": {"id": "1"}, "reasoning": "hm"}
+    body = _answer(message, "model_length", created=1, object="chat.completion")
+    assert CHAT.encode_response(CHAT.decode_response(body), Losses(CHAT.name)) == body
 
 
 def test_choices_come_in_order_with_what_stopped_them() -> None:

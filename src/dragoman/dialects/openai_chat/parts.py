@@ -48,6 +48,7 @@ _URL_KINDS: dict[str, Modality] = {
 }
 _KINDS = (*_URL_KINDS, "input_audio", "file")
 _MEDIA: dict[str, Modality] = {"image": "image", "audio": "audio", "video": "video"}
+_HOW = {Uri: "by address", Blob: "inline", File: "by another provider's file id"}
 _AUDIO_MIME = {"mp3": "audio/mpeg"}
 _AUDIO_FORMAT = {
     "audio/mpeg": "mp3",
@@ -214,9 +215,10 @@ def encode_content(parts: list[Part], encoding: Encoding) -> str | list[Json]:
 def encode_part(part: Part, encoding: Encoding) -> Json:
     """One item of an array of parts. Raises `Unrepresentable` for what none can say."""
     extra = {} if isinstance(part, Opaque) else encoding.losses.residue(part.residue, part.at)
+    known: Json = {}
     match part:
         case Text():
-            known: Json = {"type": "text", "text": part.content, **cache_mark(part, encoding)}
+            known = {"type": "text", "text": part.content, **cache_mark(part, encoding)}
         case Refusal():
             known = {"type": "refusal", "refusal": part.content}
         case Reasoning():
@@ -229,7 +231,6 @@ def encode_part(part: Part, encoding: Encoding) -> Json:
         case _:
             kind = part.kind if isinstance(part, Opaque) else type(part).__name__
             encoding.losses.omit("parts", part.at, f"{kind} in a message's content")
-            known = {}
     return merge(extra, known)
 
 
@@ -240,20 +241,28 @@ def is_refusal_part(part: Refusal) -> bool:
 
 def _encode_media(part: Uri | Blob | File, encoding: Encoding) -> Json:
     kind = _media_kind(part)
-    if kind == "input_audio" and isinstance(part, Blob):
-        form = _AUDIO_FORMAT.get(part.mime_type)
-        if form is None and is_own(part.residue):
-            form = part.mime_type.removeprefix("audio/")
-        if form is not None:
-            return {"type": kind, kind: {"data": part.content, "format": form}}
-    elif kind == "file":
-        return {"type": kind, kind: _file_fields(part)}
-    elif kind is not None and not isinstance(part, File):
-        url: Any = part.uri if isinstance(part, Uri) else _data_url(part)
-        return {"type": kind, kind: url if says(part.residue, _BARE) else {"url": url}}
-    how = {Uri: "by address", Blob: "inline", File: "by another provider's file id"}[type(part)]
-    encoding.losses.omit("parts", part.at, f"{part.modality} {how}")
-    return {}
+    if kind is None:
+        encoding.losses.omit("parts", part.at, f"{part.modality} {_HOW[type(part)]}")
+    return {} if kind is None else {"type": kind, kind: _media_value(part, kind)}
+
+
+def _media_value(part: Uri | Blob | File, kind: str) -> Any:
+    if isinstance(part, File) or kind == "file":
+        return _file_fields(part)
+    if isinstance(part, Uri):
+        return part.uri if says(part.residue, _BARE) else {"url": part.uri}
+    if kind == "input_audio":
+        return {"data": part.content, "format": _audio_format(part)}
+    url = _data_url(part)
+    return url if says(part.residue, _BARE) else {"url": url}
+
+
+def _audio_format(part: Blob) -> str | None:
+    """OpenAI's word for the media type; the client's own where it was this dialect's."""
+    word = _AUDIO_FORMAT.get(part.mime_type)
+    if is_own(part.residue) and word != "mp3":
+        return part.mime_type.removeprefix("audio/")
+    return word
 
 
 def _media_kind(part: Uri | Blob | File) -> str | None:
@@ -263,7 +272,7 @@ def _media_kind(part: Uri | Blob | File) -> str | None:
     match part:
         case Uri() | Blob() if part.modality == "image":
             return "image_url"
-        case Blob(modality="audio"):
+        case Blob(modality="audio") if part.mime_type in _AUDIO_FORMAT:
             return "input_audio"
         case Blob(modality="document"):
             return "file"

@@ -18,7 +18,6 @@ from dragoman.ir.events import (
     ChoiceEnd,
     Delta,
     Event,
-    Finish,
     Kind,
     PartEnd,
     PartStart,
@@ -93,7 +92,7 @@ class ChatStreamEncoder:
                 return b""
             case ChoiceEnd():
                 return self._end_choice(event)
-            case Finish():
+            case _:
                 return self._usage_chunk()
 
     def close(self) -> bytes:
