@@ -8,7 +8,13 @@ from dragoman.ir import Json
 _OURS = (
     "response.code_details.startsWith('dragoman_') || response.code_details == 'direct_response'"
 )
-_ANTHROPIC_PATH = "request.path.startsWith('/v1/messages')"
+_FACTS = "metadata.filter_metadata['dragoman']"
+_IS_ANTHROPIC = (
+    f"('dragoman' in metadata.filter_metadata && 'client_dialect' in {_FACTS}"
+    f" ? {_FACTS}['client_dialect'] == 'anthropic_messages'"
+    " : request.path.startsWith('/v1/messages'))"
+)
+"""Once a request was admitted its path is no sign: each attempt writes its provider's own there."""
 
 _WORDS: dict[int, tuple[str, str, str]] = {
     400: ("The request is malformed.", "invalid_request_error", "invalid_request_error"),
@@ -44,9 +50,9 @@ def local_replies() -> Json:
     mappers: list[Json] = []
     for status, (words, openai, anthropic) in _WORDS.items():
         mappers += [
-            _mapper(status, _ANTHROPIC_PATH, anthropic_error(words, anthropic)),
+            _mapper(status, _IS_ANTHROPIC, anthropic_error(words, anthropic)),
             _mapper(
-                status, f"!{_ANTHROPIC_PATH}", openai_error(words, openai, f"gateway_{status}")
+                status, f"!{_IS_ANTHROPIC}", openai_error(words, openai, f"gateway_{status}")
             ),
         ]
     return {"mappers": mappers}

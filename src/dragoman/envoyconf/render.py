@@ -19,6 +19,9 @@ _HCM = "extensions.filters.network.http_connection_manager.v3.HttpConnectionMana
 _UNTRUSTED = ("x-request-id", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _UNTRUSTED_PREFIXES = ("x-dragoman-", "x-envoy-")
 _NO_BODY = "The request body is missing."
+_RUNTIME: Json = {"envoy.reloadable_features.grpc_side_stream_flow_control": False}
+"""Envoy 1.40.0 ends with a segmentation fault where a body above about 256 KB is sent to a second
+attempt's upstream ext_proc with this on: its watermark reaches a request that is gone."""
 
 
 def render(policy: Policy) -> Json:
@@ -27,6 +30,7 @@ def render(policy: Policy) -> Json:
     return {
         "admin": {"address": _address(policy.admin.address, policy.admin.port)},
         "overload_manager": _overload(),
+        "layered_runtime": {"layers": [{"name": "dragoman", "static_layer": _RUNTIME}]},
         "static_resources": {
             "secrets": [secret(provider) for provider in providers if provider.key],
             "listeners": [_listener(policy)],
@@ -140,13 +144,13 @@ def routes(policy: Policy) -> list[Json]:
             **limit,
             "typed_per_filter_config": plain,
         },
-        _refusal("no_body_messages", "/v1/messages", bodies, anthropic_error(*_no_body())),
-        _refusal("no_body", "/", bodies, openai_error(*_no_body(), "missing_body")),
+        _refusal("no_body_messages", "/v1/messages", bodies, anthropic_error(*_no_body()), plain),
+        _refusal("no_body", "/", bodies, openai_error(*_no_body(), "missing_body"), plain),
         {
             "name": "bodiless",
             "match": {"prefix": "/"},
             "direct_response": {"status": 503},
-            "typed_per_filter_config": headers_mode(),
+            "typed_per_filter_config": {**plain, **headers_mode()},
         },
     ]
 
@@ -176,7 +180,8 @@ def _admitted(*flags: str) -> Json:
     return {"prefix": "/", "dynamic_metadata": matchers}
 
 
-def _refusal(name: str, prefix: str, header: Json, body: Json) -> Json:
+def _refusal(name: str, prefix: str, header: Json, body: Json, per_filter: Json) -> Json:
+    """Also the route of a request that the decide stage could not answer: its filters are off."""
     return {
         "name": name,
         "match": {"prefix": prefix, "headers": [header]},
@@ -190,6 +195,7 @@ def _refusal(name: str, prefix: str, header: Json, body: Json) -> Json:
                 "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
             }
         ],
+        "typed_per_filter_config": per_filter,
     }
 
 

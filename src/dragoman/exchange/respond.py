@@ -26,8 +26,11 @@ _EVENT_STREAM = "text/event-stream"
 class RespondStage:
     """One answer. Bytes that need no edit go on as they came, at once."""
 
-    def __init__(self, policy: Policy, metadata: Mapping[str, str]) -> None:
+    def __init__(self, policy: Policy, metadata: Mapping[str, str], cluster: str = "") -> None:
+        """`cluster` is the one that answered; where it was translated, its usage is known."""
         self._client = client_dialect(metadata.get(names.CLIENT_DIALECT, ""))
+        provider = policy.providers.get(cluster)
+        self._counts = provider is None or provider.dialect.name == self._client.name
         self._strips = (
             metadata.get(names.INCLUDE_USAGE) != names.FLAG
             and metadata.get(names.STREAM) == names.FLAG
@@ -57,8 +60,7 @@ class RespondStage:
 
     def _edit(self, data: bytes) -> bytes:
         if self._decoder is None:
-            self._keep(data)
-            return data
+            return self._keep(data)
         self._observe(self._decoder, data)
         if not self._strips:
             return data
@@ -69,10 +71,18 @@ class RespondStage:
         kept = [frame for frame in frames if not self._client.is_usage_frame(frame.data)]
         return b"".join(encode_sse(frame.data.encode(), frame.event) for frame in kept)
 
-    def _keep(self, data: bytes) -> None:
-        """Hold a body in one piece for its usage, unless it is too large to be worth it."""
-        if len(self._body) + len(data) <= self._max_bytes:
-            self._body += data
+    def _keep(self, data: bytes) -> bytes:
+        """Hold a body in one piece for its usage, unless it is too large to be worth it.
+
+        It goes on only with its end: a client that has every byte may hang up, and what is said
+        of a request after that is lost.
+        """
+        self._body += data
+        if len(self._body) <= self._max_bytes:
+            return b""
+        out = bytes(self._body)
+        self._body.clear()
+        return out
 
     def _observe(self, decoder: StreamDecoder, data: bytes) -> None:
         """Read usage on the way past. An answer we cannot read still reaches the client."""
@@ -88,11 +98,12 @@ class RespondStage:
         """What is still held back at the end of the answer."""
         if self._decoder is not None:
             return self._write(self._frames.close()) if self._strips else b""
+        body = bytes(self._body)
         try:
-            self._usage = self._client.decode_response(decode(bytes(self._body))).usage
+            self._usage = self._client.decode_response(decode(body)).usage
         except DragomanError:
             self._usage = None
-        return b""
+        return body
 
     def _metadata(self) -> Mapping[str, Mapping[str, object]]:
-        return usage_metadata(self._usage, exact=True)
+        return usage_metadata(self._usage, exact=True) if self._counts else {}
