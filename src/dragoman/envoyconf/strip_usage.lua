@@ -33,6 +33,7 @@ function envoy_on_response(handle)
   if facts == nil or facts["strip_usage"] ~= "1" then return end
   local kind = handle:headers():get("content-type")
   if kind == nil or string.find(kind, "text/event-stream", 1, true) ~= 1 then return end
+  if handle:headers():get("content-encoding") ~= nil then return end
   handle:headers():remove("content-length")
   local held = ""
   for chunk in handle:bodyChunks() do

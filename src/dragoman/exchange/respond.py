@@ -14,7 +14,7 @@ from dragoman.dialects import StreamDecoder
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError
 from dragoman import metadata as names
-from dragoman.exchange.usage import usage_metadata
+from dragoman.exchange.usage import observed_metadata
 from dragoman.ir import Usage
 from dragoman.ir.events import UsageUpdate
 from dragoman.wire.json import decode
@@ -106,4 +106,4 @@ class RespondStage:
         return body
 
     def _metadata(self) -> Mapping[str, Mapping[str, object]]:
-        return usage_metadata(self._usage, exact=True) if self._counts else {}
+        return observed_metadata(self._usage) if self._counts else {}

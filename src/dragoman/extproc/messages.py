@@ -8,7 +8,7 @@ stage sets or removes it with its headers, because nothing behind them counts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal, cast
 
 from dragoman.actions import Action, Chunk, Continue, Metadata, Mutate, Respond
 from dragoman.exchange.heads import AttemptHead, RequestHead
@@ -58,7 +58,8 @@ def read_message(raw: bytes) -> ProcessingRequest:
 
 def kind_of(message: ProcessingRequest) -> Kind | None:
     """Which of its forms `message` has; None for one this service does not know."""
-    return message.WhichOneof("request")
+    kind: Kind | None = message.WhichOneof("request")
+    return kind
 
 
 def read_attributes(message: ProcessingRequest) -> Attributes:
@@ -125,23 +126,41 @@ def decide_reply(action: Mutate | Respond, kind: Kind) -> bytes:
     return _finish(reply, action.metadata)
 
 
-def attempt_reply(action: Mutate | Respond, original: bytes) -> bytes:
-    """The one reply to a whole upstream request: it replaces it, headers and body in one."""
+def attempt_reply(action: Mutate | Respond) -> bytes:
+    """The one reply to a whole upstream request: another body, or none where it stays."""
     if isinstance(action, Respond):
         return _immediate(action)
-    body = original if action.body is None else action.body
-    common = CommonResponse(
-        status=CommonResponse.CONTINUE_AND_REPLACE,
-        header_mutation=_header_mutation(action.set_headers, action.remove_headers),
-        body_mutation=BodyMutation(body=body),
-    )
-    reply = ProcessingResponse(request_headers=HeadersResponse(response=common))
+    common = CommonResponse()
+    if action.body is not None:
+        common.body_mutation.body = action.body
+    reply = ProcessingResponse(request_body=BodyResponse(response=common))
     return _finish(reply, action.metadata)
 
 
 def answer_replies(actions: Iterable[Action]) -> list[bytes]:
     """The replies of an answer phase in full-duplex mode, one an action."""
     return [_answer_reply(action) for action in actions]
+
+
+def bodiless_answer_reply(actions: Iterable[Action]) -> bytes:
+    """The one reply to an answer without a body: its headers, and the body it gains, if any."""
+    common = CommonResponse()
+    metadata: Metadata = {}
+    for action in actions:
+        match action:
+            case Mutate():
+                mutation = _header_mutation(action.set_headers, action.remove_headers)
+                common.header_mutation.CopyFrom(mutation)
+            case Chunk():
+                common.status = CommonResponse.CONTINUE_AND_REPLACE
+                common.body_mutation.body = action.body
+                metadata = action.metadata
+            case Respond():
+                return _immediate(action)
+            case Continue():
+                pass
+    reply = ProcessingResponse(response_headers=HeadersResponse(response=common))
+    return _finish(reply, metadata)
 
 
 def trailers_reply() -> bytes:
@@ -179,7 +198,7 @@ def _immediate(action: Respond) -> bytes:
 
 def _finish(reply: ProcessingResponse, metadata: Metadata) -> bytes:
     if metadata:
-        reply.dynamic_metadata.update(metadata)
+        reply.dynamic_metadata.update(cast("Any", metadata))
     return reply.SerializeToString()
 
 

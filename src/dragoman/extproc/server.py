@@ -40,7 +40,9 @@ def stage_streams(policy: Policy, sink: ledger.Sink) -> Mapping[str, Streams]:
     }
 
 
-async def listen(transport: Transport, policy: Policy, worker: int, sink: ledger.Sink) -> list[Server]:
+async def listen(
+    transport: Transport, policy: Policy, worker: int, sink: ledger.Sink
+) -> list[Server]:
     """Serve all stages of worker number `worker` (from 0) in the policy's `run_dir`."""
     servers: list[Server] = []
     for stage, streams in stage_streams(policy, sink).items():

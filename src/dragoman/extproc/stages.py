@@ -3,7 +3,7 @@
 Each is a `transports.StreamMachine`. Grammar of what Envoy sends:
 
     decide     request_body | request_headers
-    translate  request_headers request_body* request_trailers? answer?
+    translate  request_body answer?
     respond    answer
     answer     response_headers response_body* response_trailers?
 """
@@ -71,6 +71,9 @@ class _Answer:
                 headers = messages.read_headers(request.response_headers.headers)
                 ended = request.response_headers.end_of_stream
                 actions = editor.on_headers(headers, end_of_stream=ended)
+                if ended:
+                    self.released = True
+                    return [messages.bodiless_answer_reply(actions)]
             case "response_body":
                 body = request.response_body
                 actions = editor.on_body(body.body, end_of_stream=body.end_of_stream)
@@ -84,12 +87,11 @@ class _Answer:
 
 
 class TranslateStream:
-    """One attempt. Holds the request until its body is whole, then edits the answer."""
+    """One attempt: its whole request in one message, then its answer."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._attributes: messages.Attributes = {}
-        self._body = bytearray()
         self._attempt: Translate | None = None
         self._answer = _Answer()
         self.finished = False
@@ -98,18 +100,10 @@ class TranslateStream:
         request = messages.read_message(message)
         if self._attempt is not None:
             return self._answer.feed(self._attempt, request)
-        match messages.kind_of(request):
-            case "request_headers":
-                self._attributes = messages.read_attributes(request)
-                ended = request.request_headers.end_of_stream
-            case "request_body":
-                self._body += request.request_body.body
-                ended = request.request_body.end_of_stream
-            case "request_trailers":
-                ended = True
-            case kind:
-                raise UnexpectedMessage(f"the translate stage got {kind} before the request")
-        return self._start() if ended else []
+        if messages.kind_of(request) != "request_body":
+            raise UnexpectedMessage("the translate stage got no request body first")
+        self._attributes = messages.read_attributes(request)
+        return self._start(request.request_body.body)
 
     def close(self) -> list[bytes]:
         return []
@@ -120,14 +114,12 @@ class TranslateStream:
         name = messages.stage_metadata(self._attributes).get(CLIENT_DIALECT, "")
         return _internal_error(client_dialect(name))
 
-    def _start(self) -> list[bytes]:
-        body = bytes(self._body)
-        self._body.clear()
+    def _start(self, body: bytes) -> list[bytes]:
         attempt = Translate(self._policy, messages.attempt_head(self._attributes))
         action = attempt.on_request(body)
         self._attempt = attempt
         self.finished = attempt.passes_response
-        return [messages.attempt_reply(action, body)]
+        return [messages.attempt_reply(action)]
 
 
 class RespondStream:
@@ -143,8 +135,10 @@ class RespondStream:
     def feed(self, message: bytes) -> list[bytes]:
         request = messages.read_message(message)
         if self._stage is None:
-            self._metadata = messages.stage_metadata(messages.read_attributes(request))
-            self._stage = RespondStage(self._policy, self._metadata)
+            attributes = messages.read_attributes(request)
+            self._metadata = messages.stage_metadata(attributes)
+            cluster = attributes.get("xds.cluster_name", "")
+            self._stage = RespondStage(self._policy, self._metadata, cluster)
         return self._answer.feed(self._stage, request)
 
     def close(self) -> list[bytes]:

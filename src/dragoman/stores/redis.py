@@ -19,7 +19,7 @@ class StoreUnavailable(ServiceUnavailable):
 def connect(url: str) -> Redis:
     """A client for `redis://`, `rediss://` or `unix://PATH`; nothing is sent yet."""
     try:
-        return Redis.from_url(
+        return Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - redis leaves it open
             url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
         )
     except ValueError as error:
@@ -30,7 +30,7 @@ async def ping(url: str) -> None:
     """Return once the store at `url` has answered. Raises `StoreUnavailable`."""
     client = connect(url)
     try:
-        await client.ping()
+        await client.ping()  # pyright: ignore[reportUnknownMemberType] - as above
     except (RedisError, OSError) as error:
         raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -31,7 +31,7 @@ def make_logger(path: str = "-", **bound: object) -> Logger:
 
     Raises `OSError` if the file cannot be opened.
     """
-    stream: IO[str] = sys.stderr if path == "-" else Path(path).open("a", encoding="utf-8")
+    stream = sys.stderr if path == "-" else _append_to(path)
     logger: Logger = structlog.wrap_logger(
         structlog.WriteLogger(stream),
         processors=[
@@ -44,6 +44,11 @@ def make_logger(path: str = "-", **bound: object) -> Logger:
         cache_logger_on_first_use=True,
     )
     return logger.bind(**bound)
+
+
+def _append_to(path: str) -> TextIO:
+    opened = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 - open as long as the logger is
+    return cast("TextIO", opened)
 
 
 def stack(error: BaseException) -> dict[str, list[str]]:

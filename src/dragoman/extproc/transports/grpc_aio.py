@@ -53,7 +53,7 @@ class _Handlers(grpc.GenericRpcHandler):
     """Finds the machine for a path; bytes go in and out as they are."""
 
     def __init__(self, streams: Streams, log: Logger) -> None:
-        self._handlers = {
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             path: grpc.stream_stream_rpc_method_handler(_handler(path, factory, log))
             for path, factory in streams.items()
         }
@@ -72,7 +72,8 @@ def _handler(
         try:
             await _run(machine, context)
         except Exception as error:  # noqa: BLE001 - the one place where a bug of ours is caught
-            log.error("stream_failed", method=path, error_type=type(error).__name__, **stack(error))
+            kind = type(error).__name__
+            log.error("stream_failed", method=path, error_type=kind, **stack(error))  # noqa: TRY400 - its text may quote a prompt
             await _fail(machine, context)
 
     return handle

@@ -1,0 +1,49 @@
+"""Envoy's access log messages in, ledger entries out."""
+
+from dragoman.extproc.ledger import LedgerStream
+from dragoman.extproc.pb.access_log_pb2 import AccessLogType, StreamAccessLogsMessage
+from tests.extproc.test_streams import POLICY
+
+
+def logged(kind=AccessLogType.DownstreamEnd):
+    message = StreamAccessLogsMessage()
+    entry = message.http_logs.log_entry.add()
+    common = entry.common_properties
+    common.access_log_type = kind
+    common.upstream_cluster = "right"
+    common.upstream_remote_address.socket_address.address = "127.0.0.1"
+    common.upstream_request_attempt_count = 2
+    common.duration.nanos = 12_500_000
+    common.time_to_first_downstream_tx_byte.nanos = 3_000_000
+    common.response_flags.downstream_connection_termination = True
+    spaces = common.metadata.filter_metadata
+    spaces["dragoman"].update({"request_id": "r-1", "caller": "demo", "model": "fast"})
+    spaces["dragoman.models"].update({"right": "claude"})
+    spaces["dragoman.usage"].update({"uncached_input_tokens": 3, "anthropic_output_tokens": 1})
+    entry.response.response_code.value = 200
+    entry.response.response_code_details = "via_upstream"
+    entry.response.response_headers["x-dragoman-dropped"] = "$.seed"
+    return message.SerializeToString()
+
+
+def test_an_entry_says_who_asked_what_and_what_came_of_it():
+    entries = []
+    machine = LedgerStream(POLICY, entries.append)
+    assert machine.feed(logged()) == []
+    [entry] = entries
+    assert (entry.request_id, entry.caller, entry.model) == ("r-1", "demo", "fast")
+    assert (entry.provider, entry.upstream_model) == ("right", "claude")
+    assert entry.upstream_dialect == "anthropic_messages"
+    assert (entry.attempts, entry.status, entry.flags) == (2, 200, ("DC",))
+    assert (entry.duration_ms, entry.time_to_first_byte_ms) == (12.5, 3.0)
+    assert (entry.metering, entry.dropped) == ("estimated", "$.seed")
+
+
+def test_only_the_end_of_a_request_is_entered():
+    entries = []
+    LedgerStream(POLICY, entries.append).feed(logged(AccessLogType.NotSet))
+    assert entries == []
+
+
+def test_the_stream_ends_with_its_one_empty_answer():
+    assert LedgerStream(POLICY, lambda _: None).close() == [b""]

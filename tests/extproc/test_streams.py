@@ -1,0 +1,206 @@
+"""The stage machines fed with raw messages, as Envoy would write them; no Envoy, no gRPC."""
+
+import json
+
+import pytest
+
+from dragoman.config.load import parse
+from dragoman.exchange.decide import Decide
+from dragoman.extproc.health import HealthStream
+from dragoman.extproc.pb.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
+from dragoman.extproc.pb.health_pb2 import HealthCheckResponse
+from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream, UnexpectedMessage
+
+KEY_DIGEST = "f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974"
+POLICY = parse(
+    f"""
+callers: {{demo: {{keys: [{KEY_DIGEST}]}}}}
+providers:
+  left: {{kind: openai, url: "http://127.0.0.1:1", key: {{env: K}}}}
+  right: {{kind: anthropic, url: "http://127.0.0.1:2", key: {{env: K}}}}
+models:
+  fast:
+    targets: [{{provider: left, model: gpt}}, {{provider: right, model: claude}}]
+""",
+    "test.yaml",
+    {"K": "x"},
+)
+CHAT = json.dumps({"model": "fast", "messages": [{"role": "user", "content": "Hi"}]}).encode()
+
+
+def message(attributes=None, **fields):
+    request = ProcessingRequest()
+    for name, value in fields.items():
+        part = getattr(request, name)
+        part.SetInParent()
+        for key, given in value.items():
+            if key == "headers":
+                for header, text in given.items():
+                    part.headers.headers.add(key=header, raw_value=text.encode())
+            else:
+                setattr(part, key, given)
+    for name, value in (attributes or {}).items():
+        request.attributes["envoy.filters.http.ext_proc"][name] = value
+    return request.SerializeToString()
+
+
+def replies_of(machine, raw):
+    return [ProcessingResponse.FromString(reply) for reply in machine.feed(raw)]
+
+
+def headers_of(mutation):
+    return {h.header.key: h.header.raw_value.decode() for h in mutation.set_headers}
+
+
+def asked(method="POST", path="/v1/chat/completions", key="dragoman-demo"):
+    return {
+        "request.method": method,
+        "request.path": path,
+        "request.id": "r-1",
+        "request.headers['authorization']": f"Bearer {key}",
+        "request.headers['content-type']": "application/json",
+    }
+
+
+def attempt(cluster, number=1, **metadata):
+    facts = {"client_dialect": "openai_chat", "model": "fast", **metadata}
+    facts["targets"] = '[["left","gpt"],["right","claude"]]'
+    return {
+        "xds.cluster_name": cluster,
+        "upstream.request_attempt_count": number,
+        **{f"metadata.filter_metadata['dragoman']['{k}']": v for k, v in facts.items()},
+    }
+
+
+def test_decide_admits_in_one_message_and_ends():
+    machine = DecideStream(Decide(POLICY))
+    raw = message(asked(), request_body={"body": CHAT, "end_of_stream": True})
+    [reply] = replies_of(machine, raw)
+    common = reply.request_body.response
+    assert machine.finished
+    assert common.clear_route_cache
+    assert list(common.header_mutation.remove_headers)  # without it Envoy ignores the former
+    facts = reply.dynamic_metadata["dragoman"]
+    assert (facts["admitted"], facts["caller"], facts["request_id"]) == ("1", "demo", "r-1")
+    groups = reply.dynamic_metadata["dragoman.route"]["priority_groups"]
+    assert [group["name"] for group in groups] == ["left", "right"]
+    assert json.loads(common.body_mutation.body)["model"] == "gpt"
+
+
+def test_decide_refuses_an_unknown_key_in_the_clients_dialect():
+    machine = DecideStream(Decide(POLICY))
+    given = asked(path="/v1/messages", key="wrong")
+    raw = message(given, request_body={"body": CHAT, "end_of_stream": True})
+    [reply] = replies_of(machine, raw)
+    immediate = reply.immediate_response
+    assert immediate.status.code == 401
+    assert immediate.details == "dragoman_invalid_api_key"
+    assert json.loads(immediate.body)["type"] == "error"
+
+
+def test_decide_answers_a_request_without_a_body():
+    machine = DecideStream(Decide(POLICY))
+    raw = message(asked("GET", "/v1/models"), request_headers={"end_of_stream": True})
+    [reply] = replies_of(machine, raw)
+    assert reply.immediate_response.status.code == 200
+    assert [m["id"] for m in json.loads(reply.immediate_response.body)["data"]] == ["fast"]
+
+
+def test_decide_that_meets_a_bug_answers_500_without_its_text():
+    machine = DecideStream(Decide(POLICY))
+    with pytest.raises(UnexpectedMessage):
+        machine.feed(message(asked(), response_body={"body": b"x"}))
+    [raw] = machine.fail()
+    immediate = ProcessingResponse.FromString(raw).immediate_response
+    assert immediate.status.code == 500
+    assert immediate.details == "dragoman_internal_error"
+
+
+def feed_attempt(machine, attributes):
+    return replies_of(
+        machine, message(attributes, request_body={"body": CHAT, "end_of_stream": True})
+    )
+
+
+def body_of(reply):
+    return json.loads(reply.request_body.response.body_mutation.body)
+
+
+def test_translate_answers_the_whole_request_in_one_message():
+    machine = TranslateStream(POLICY)
+    [reply] = feed_attempt(machine, attempt("right", 2))
+    body = body_of(reply)
+    assert (body["model"], body["messages"][0]["role"]) == ("claude", "user")
+    assert reply.dynamic_metadata["dragoman.models"]["right"] == "claude"
+    assert not machine.finished
+
+
+def test_translate_to_the_own_dialect_lets_the_answer_pass():
+    machine = TranslateStream(POLICY)
+    [reply] = feed_attempt(machine, attempt("left"))
+    assert body_of(reply)["model"] == "gpt"
+    assert machine.finished
+
+
+def test_translate_refuses_a_cluster_the_policy_does_not_know():
+    machine = TranslateStream(POLICY)
+    [reply] = feed_attempt(machine, attempt("elsewhere"))
+    assert reply.immediate_response.status.code == 503
+
+
+def test_translate_holds_headers_until_the_answer_is_whole():
+    machine = TranslateStream(POLICY)
+    feed_attempt(machine, attempt("right", 2))
+    answer = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude",
+        "content": [{"type": "text", "text": "Hello"}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 3, "output_tokens": 2, "cache_read_input_tokens": 4},
+    }
+    head = {"headers": {":status": "200", "content-type": "application/json"}}
+    assert machine.feed(message(response_headers=head)) == []
+    assert machine.feed(message(response_body={"body": json.dumps(answer).encode()})) == []
+    headers, body = replies_of(machine, message(response_body={"body": b"", "end_of_stream": True}))
+    piece = body.response_body.response.body_mutation.streamed_response
+    set_headers = headers_of(headers.response_headers.response.header_mutation)
+    assert set_headers["content-length"] == str(len(piece.body))
+    assert piece.end_of_stream
+    assert json.loads(piece.body)["choices"][0]["message"]["content"] == "Hello"
+    assert body.dynamic_metadata["dragoman.usage"]["input_tokens"] == 7
+    assert machine.fail() == []  # too late to tell the client anything else
+
+
+def test_translate_that_meets_a_bug_before_the_answer_answers_500():
+    machine = TranslateStream(POLICY)
+    feed_attempt(machine, attempt("right", 2))
+    [raw] = machine.fail()
+    assert ProcessingResponse.FromString(raw).immediate_response.status.code == 500
+
+
+def test_respond_strips_the_usage_frame_and_lets_trailers_pass():
+    machine = RespondStream(POLICY)
+    facts = {"client_dialect": "openai_chat", "include_usage": "0", "stream": "1"}
+    given = {f"metadata.filter_metadata['dragoman']['{k}']": v for k, v in facts.items()}
+    head = {"headers": {":status": "200", "content-type": "text/event-stream"}}
+    [headers] = replies_of(machine, message(given, response_headers=head))
+    assert "content-length" in headers.response_headers.response.header_mutation.remove_headers
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    usage = {**chunk, "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}
+    frames = f"data: {json.dumps(usage)}\n\ndata: [DONE]\n\n".encode()
+    [piece] = replies_of(machine, message(response_body={"body": frames}))
+    sent = piece.response_body.response.body_mutation.streamed_response.body
+    assert sent == b"data: [DONE]\n\n"
+    *_, last, trailers = replies_of(machine, message(response_trailers={}))
+    assert last.dynamic_metadata["dragoman.usage"]["input_tokens"] == 5
+    assert trailers.WhichOneof("response") == "response_trailers"
+
+
+def test_health_is_one_answer():
+    machine = HealthStream()
+    [raw] = machine.feed(b"")
+    assert HealthCheckResponse.FromString(raw).status == HealthCheckResponse.SERVING
+    assert machine.finished

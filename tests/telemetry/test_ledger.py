@@ -1,0 +1,85 @@
+"""Metering, case by case, and what may be logged."""
+
+import json
+
+import pytest
+
+from dragoman.telemetry.ledger import AccessRecord, Tokens, log_fields, make_entry, measure
+from dragoman.telemetry.logging import ALLOWED_KEYS, make_logger, stack
+
+FINAL = {"input_tokens": 10.0, "output_tokens": 4.0, "cache_read_input_tokens": 6.0, "exact": "1"}
+OPENAI = {"prompt_tokens": 9.0, "completion_tokens": 3.0, "cached_tokens": 2.0}
+ANTHROPIC = {
+    "uncached_input_tokens": 1.0,
+    "anthropic_output_tokens": 5.0,
+    "anthropic_cache_read": 2.0,
+    "anthropic_cache_creation": 3.0,
+}
+
+
+def record(usage=None, **fields):
+    facts = {"stream": fields.pop("stream", "0"), "estimated_input_tokens": 25.0}
+    return AccessRecord(
+        metadata={"dragoman": facts, "dragoman.usage": usage or {}},
+        **{"cluster": "p", "upstream_reached": True, "status": 200, **fields},
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "tokens", "metering"),
+    [
+        (record(FINAL | OPENAI), Tokens(input=10, output=4, cache_read=6), "exact"),
+        (record(OPENAI), Tokens(input=9, output=3, cache_read=2), "exact"),
+        (
+            record(ANTHROPIC),
+            Tokens(input=6, output=5, cache_read=2, cache_creation=3),
+            "exact",
+        ),
+        # OpenAI's count came at the end, so a client that hangs up after it changes nothing.
+        (record(OPENAI, flags=("DC",)), Tokens(input=9, output=3, cache_read=2), "exact"),
+        # Anthropic's had only begun: the input is known, the output is what was sent.
+        (
+            record(
+                {"uncached_input_tokens": 7.0, "anthropic_output_tokens": 1.0},
+                flags=("DC",),
+                stream="1",
+                response_body_bytes=1600,
+            ),
+            Tokens(input=7, output=10),
+            "estimated",
+        ),
+        (record(FINAL | {"exact": "0"}), Tokens(input=10, output=4, cache_read=6), "estimated"),
+        (record(response_body_bytes=400), Tokens(input=25, output=100), "estimated"),
+        (record(status=429), Tokens(), "none"),
+        (record(OPENAI, upstream_reached=False), Tokens(), "none"),
+        (record(status=0, flags=("DC",)), Tokens(), "none"),
+    ],
+)
+def test_metering(given, tokens, metering):
+    assert measure(given) == (tokens, metering)
+
+
+def test_a_local_answer_names_no_provider():
+    entry = make_entry(record(upstream_reached=False, status=401), {"p": "openai_chat"})
+    assert (entry.provider, entry.upstream_dialect, entry.upstream_model) == (None, None, None)
+
+
+def test_every_field_of_an_entry_may_be_logged():
+    assert set(log_fields(make_entry(record(FINAL, dropped="$.a"), {}))) <= ALLOWED_KEYS
+
+
+def test_a_key_that_is_not_listed_is_counted_and_not_written(capsys):
+    make_logger().info("request", prompt="secret", status=1)
+    written = capsys.readouterr().err
+    line = json.loads(written)
+    assert (line["event"], line["status"], line["dropped_keys"]) == ("request", 1, 1)
+    assert "secret" not in written
+
+
+def test_a_stack_says_where_and_never_what():
+    try:
+        raise ValueError("secret")
+    except ValueError as error:
+        lines = stack(error)["stack"]
+    assert "secret" not in str(lines)
+    assert "test_a_stack" in lines[-1]
