@@ -190,12 +190,16 @@ def test_respond_strips_the_usage_frame_and_lets_trailers_pass():
     assert "content-length" in headers.response_headers.response.header_mutation.remove_headers
     chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     usage = {**chunk, "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}
-    frames = f"data: {json.dumps(usage)}\n\ndata: [DONE]\n\n".encode()
+    delta = {"role": "assistant", "content": "Hi"}
+    text = {**chunk, "choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]}
+    kept = f"data: {json.dumps(text)}\n\n".encode()
+    done = b"data: [DONE]\n\n"
+    frames = kept + f"data: {json.dumps(usage)}\n\n".encode() + done
     [piece] = replies_of(machine, message(response_body={"body": frames}))
     sent = piece.response_body.response.body_mutation.streamed_response.body
-    assert sent == b"data: [DONE]\n\n"
+    assert sent == kept + done
     *_, last, trailers = replies_of(machine, message(response_trailers={}))
-    assert last.dynamic_metadata["dragoman.usage"]["input_tokens"] == 5
+    assert last.dynamic_metadata["dragoman.usage"]["prompt_tokens"] == 5
     assert trailers.WhichOneof("response") == "response_trailers"
 
 

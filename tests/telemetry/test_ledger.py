@@ -35,6 +35,12 @@ def record(usage=None, **fields):
             Tokens(input=6, output=5, cache_read=2, cache_creation=3),
             "exact",
         ),
+        # The respond stage read an Anthropic answer: written tokens are apart, read ones are not.
+        (
+            record(OPENAI | {"anthropic_cache_creation": 4.0}),
+            Tokens(input=13, output=3, cache_read=2, cache_creation=4),
+            "exact",
+        ),
         # OpenAI's count came at the end, so a client that hangs up after it changes nothing.
         (record(OPENAI, flags=("DC",)), Tokens(input=9, output=3, cache_read=2), "exact"),
         # Anthropic's had only begun: the input is known, the output is what was sent.

@@ -89,6 +89,7 @@ def access_logs() -> list[Json]:
             "buffer_size_bytes": 65536,
             "grpc_service": grpc_service("ledger"),
         },
+        additional_response_headers_to_log=["x-dragoman-dropped"],
     )
     return [
         {**_logger(counters=_counters()), "filter": ended},

@@ -125,7 +125,10 @@ def measure(record: AccessRecord) -> tuple[Tokens, Metering]:
 
 
 def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
-    """The counts in `dragoman.usage`: a stage's final ones, else the native filters' raw ones."""
+    """The counts in `dragoman.usage`: a stage's final ones, else the native filters' raw ones.
+
+    The raw ones add up as they do in Envoy's statistics, so that both always say the same.
+    """
     if "input_tokens" in usage:
         return Tokens(
             input=_number(usage, "input_tokens"),
@@ -134,23 +137,18 @@ def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
             cache_creation=_number(usage, "cache_creation_input_tokens"),
             reasoning=_number(usage, "reasoning_tokens"),
         )
-    if "prompt_tokens" in usage:
-        return Tokens(
-            input=_number(usage, "prompt_tokens"),
-            output=_number(usage, "completion_tokens"),
-            cache_read=_number(usage, "cached_tokens"),
-            reasoning=_number(usage, "openai_reasoning_tokens"),
-        )
-    if "uncached_input_tokens" in usage:
-        cache_read = _number(usage, "anthropic_cache_read")
-        cache_creation = _number(usage, "anthropic_cache_creation")
-        return Tokens(
-            input=_number(usage, "uncached_input_tokens") + cache_read + cache_creation,
-            output=_number(usage, "anthropic_output_tokens"),
-            cache_read=cache_read,
-            cache_creation=cache_creation,
-        )
-    return None
+    if "prompt_tokens" not in usage and "uncached_input_tokens" not in usage:
+        return None
+    cache_read = _number(usage, "anthropic_cache_read")
+    cache_creation = _number(usage, "anthropic_cache_creation")
+    counted = _number(usage, "prompt_tokens") + _number(usage, "uncached_input_tokens")
+    return Tokens(
+        input=counted + cache_read + cache_creation,
+        output=_number(usage, "completion_tokens") + _number(usage, "anthropic_output_tokens"),
+        cache_read=_number(usage, "cached_tokens") + cache_read,
+        cache_creation=cache_creation,
+        reasoning=_number(usage, "openai_reasoning_tokens"),
+    )
 
 
 def log_fields(entry: Entry) -> dict[str, object]:
