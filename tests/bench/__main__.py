@@ -7,10 +7,12 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +116,16 @@ def _systems(workers: int) -> Iterator[list[System]]:
             binary = Path(envoy.__file__).parent / "_bin" / "envoy"
             flags = ["--use-dynamic-base-id", "--concurrency", "1", "-l", "error"]
             with _process([str(binary), *flags, "--config-yaml", _BARE]) as bare:
+                _await_port(BARE)
                 yield _found(gateway.pid, bare.pid)
+
+
+def _await_port(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+    raise SystemExit(f"nothing listens on port {port}")
 
 
 def _found(gateway: int, bare: int) -> list[System]:
