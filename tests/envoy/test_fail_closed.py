@@ -79,11 +79,15 @@ def test_nothing_passes_without_a_key(gateway: Gateway, simulator: Simulator, me
 
 
 def _raw(gateway: Gateway, request: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as sock:
+    """What comes back within a second; CONNECT and half a preface get nothing until they end."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=1) as sock:
         sock.sendall(request)
         received = b""
         while b"\r\n\r\n" not in received:
-            data = sock.recv(65536)
+            try:
+                data = sock.recv(65536)
+            except TimeoutError:
+                break
             if not data:
                 break
             received += data
