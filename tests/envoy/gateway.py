@@ -47,7 +47,15 @@ def provider_key(provider: str) -> str:
     return f"provider-key-of-{provider}-5d1e"
 
 
-SECRETS = (KEY, LIMITED_KEY, *map(provider_key, KINDS))
+METER_KEYS = {f"meter-{i}": f"client-key-of-meter-{i:03}-e2" for i in range(200)}
+"""Callers that `fresh_caller` hands out, one each, so that no test counts another's requests."""
+SECRETS = (KEY, LIMITED_KEY, *METER_KEYS.values(), *map(provider_key, KINDS))
+_unused = iter(METER_KEYS.items())
+
+
+def fresh_caller() -> tuple[str, str]:
+    """Name and key of a caller nobody else uses."""
+    return next(_unused)
 
 
 def wait_until(probe: Callable[[], T], seconds: float = 10.0, what: str = "condition") -> T:
@@ -79,6 +87,7 @@ def policy(simulator: Simulator, folder: Path, **changes: Any) -> dict[str, Any]
         "callers": {
             "demo": {"keys": [_digest(KEY)]},
             "limited": {"keys": [_digest(LIMITED_KEY)], "models": ["o/*"]},
+            **{name: {"keys": [_digest(key)]} for name, key in METER_KEYS.items()},
         },
         "providers": {name: _provider(name, simulator, folder) for name in KINDS},
         "models": _models(),

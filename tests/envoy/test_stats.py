@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from dragoman.simulator import Simulator
-from tests.envoy.gateway import KEY, Gateway, wait_until
+from tests.envoy.gateway import KEY, Gateway, fresh_caller, wait_until
 from tests.envoy.test_routing import CHAT, body, both_clients, said
 
 PROVIDER = {"o": "openai", "a": "anthropic"}
@@ -27,24 +27,26 @@ def metered(request: pytest.FixtureRequest) -> Iterator[Gateway]:
 
 
 class Meter:
-    """What the statistics and the ledger gained since it was made."""
+    """What the statistics and the ledger say of a caller of its own."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._before = {name: gateway.series(name) for name in ("requests", "tokens")}
-        self._entries = len(gateway.ledger())
+        self.caller, self._key = fresh_caller()
+
+    def ask(self, path: str, content: dict[str, Any]) -> httpx.Response:
+        url = self._gateway.url + path
+        return httpx.post(url, json=content, headers={"x-api-key": self._key}, timeout=20)
 
     def gained(self, name: str) -> list[tuple[dict[str, str], float]]:
-        before = self._before[name]
-        now = self._gateway.series(name)
-        changes = [(dict(key), value - before.get(key, 0)) for key, value in now.items()]
-        return [(labels, change) for labels, change in changes if change]
+        found = [(dict(key), value) for key, value in self._gateway.series(name).items()]
+        return [(who, value) for who, value in found if value and who["caller"] == self.caller]
 
     def tokens(self) -> dict[str, float]:
         return {labels["direction"]: change for labels, change in self.gained("tokens")}
 
     def entries(self) -> list[dict[str, Any]]:
-        return self._gateway.ledger()[self._entries :]
+        entries = self._gateway.ledger()
+        return [entry for entry in entries if entry.get("dragoman.caller") == self.caller]
 
     def await_requests(self, count: int) -> list[tuple[dict[str, str], float]]:
         """The request counters, once as many entries are in the ledger as requests were sent."""
@@ -61,14 +63,14 @@ def ask(gateway: Gateway, path: str, content: dict[str, Any]) -> httpx.Response:
 @forms
 def test_counts_of_one_request(metered: Gateway, path: str, p: str, *, stream: bool) -> None:
     meter = Meter(metered)
-    answer = ask(metered, path, body(f"{p}/echo", "one two three four", stream=stream))
+    answer = meter.ask(path, body(f"{p}/echo", "one two three four", stream=stream))
     assert said(path, answer) == "You said: one two three four"
     assert '"choices":[]' not in answer.text
     who = {
         "model": f"{p}/echo",
         "provider": PROVIDER[p],
         "upstream_model": "sim/echo",
-        "caller": "demo",
+        "caller": meter.caller,
     }
     ((labels, count),) = meter.await_requests(1)
     assert count == 1
@@ -79,7 +81,7 @@ def test_counts_of_one_request(metered: Gateway, path: str, p: str, *, stream: b
     assert entry["gen_ai.request.model"] == f"{p}/echo"
     assert entry["gen_ai.usage.input_tokens"] == 4
     assert entry["gen_ai.usage.output_tokens"] == 6
-    assert "exact" in entry.values()
+    assert entry["dragoman.metering"] == "exact"
 
 
 @both_clients
@@ -89,7 +91,7 @@ def test_asked_usage_is_counted_once(metered: Gateway, path: str, *, stream: boo
     options = {"stream": stream}
     if stream and CHAT[path] == "openai":
         options |= {"stream_options": {"include_usage": True}}  # type: ignore[dict-item]
-    answer = ask(metered, path, body("o/echo", "one two", **options))
+    answer = meter.ask(path, body("o/echo", "one two", **options))
     assert answer.status_code == 200
     meter.await_requests(1)
     assert meter.tokens() == {"input": 2, "output": 4}
@@ -111,13 +113,13 @@ def test_cached_and_written_tokens(
     else:
         content["messages"] = [{"role": "system", "content": [text]}, *content["messages"]]
     meter = Meter(metered)
-    assert ask(metered, path, content).status_code == 200
+    assert meter.ask(path, content).status_code == 200
     meter.await_requests(1)
     first = meter.tokens()
     assert first["input"] == 1101
     assert first.get("cache_write", 0) == (1100 if p == "a" else 0)
     meter = Meter(metered)
-    assert ask(metered, path, content).status_code == 200
+    assert meter.ask(path, content).status_code == 200
     meter.await_requests(1)
     second = meter.tokens()
     assert second["input"] == 1101
@@ -130,7 +132,7 @@ def test_cached_and_written_tokens(
 @forms
 def test_reasoning_tokens(metered: Gateway, path: str, *, stream: bool) -> None:
     meter = Meter(metered)
-    answer = ask(metered, path, body("o/think", "one two", stream=stream))
+    answer = meter.ask(path, body("o/think", "one two", stream=stream))
     assert answer.status_code == 200
     meter.await_requests(1)
     tokens = meter.tokens()
@@ -145,7 +147,7 @@ def test_failures_are_counted_with_their_status(
 ) -> None:
     simulator.control.script({"status": 422, "message": "no"})
     meter = Meter(metered)
-    assert ask(metered, path, body("a/echo")).status_code == 422
+    assert meter.ask(path, body("a/echo")).status_code == 422
     ((labels, count),) = meter.await_requests(1)
     assert (labels["status"], labels["provider"], count) == ("422", "anthropic", 1)
     assert not meter.tokens()
@@ -157,7 +159,7 @@ def test_fallback_counts_once_for_who_answered(
 ) -> None:
     simulator.control.script({"status": 503}, {"listener": "openai"})
     meter = Meter(metered)
-    assert ask(metered, path, body("renamed", "one two")).status_code == 200
+    assert meter.ask(path, body("renamed", "one two")).status_code == 200
     ((labels, count),) = meter.await_requests(1)
     assert (labels["provider"], labels["upstream_model"]) == ("anthropic", "claude-second")
     assert count == 1
@@ -165,13 +167,18 @@ def test_fallback_counts_once_for_who_answered(
 
 
 def test_local_answers_have_no_provider(metered: Gateway) -> None:
-    meter = Meter(metered)
+    def local() -> dict[str, float]:
+        found = metered.series("requests").items()
+        mine = [(dict(key), value) for key, value in found if ("provider", "none") in key]
+        return {who["status"]: value for who, value in mine if who["caller"] == "none"}
+
+    before = local()
     assert ask(metered, "/v1/chat/completions", body("nothing")).status_code == 404
     assert httpx.get(f"{metered.url}/v1/models").status_code == 401
-    found = meter.await_requests(2)
-    statuses = {labels["status"]: labels["provider"] for labels, _ in found}
-    assert statuses == {"404": "none", "401": "none"}
-    assert not meter.tokens()
+    wait_until(lambda: {"404", "401"} <= set(local()), 5)
+    wait_until(lambda: all(local()[s] > before.get(s, 0) for s in ("404", "401")), 5)
+    tokens = metered.series("tokens").items()
+    assert not [key for key, value in tokens if value and ("provider", "none") in key]
 
 
 @forms

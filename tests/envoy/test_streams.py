@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from dragoman.simulator import Simulator
-from tests.envoy.gateway import KEY, Gateway, policy, wait_until
+from tests.envoy.gateway import KEY, Gateway, fresh_caller, policy, wait_until
 from tests.envoy.test_fail_closed import assert_shape
 from tests.envoy.test_routing import CHAT, body, both_clients, said
 
@@ -193,9 +193,9 @@ def test_client_goes_away(
 ) -> None:
     """The provider is told at once, and the ledger has an entry that says it is an estimate."""
     simulator.control.script({"chunk_pause_ms": 250})
-    before = len(gateway.ledger())
+    caller, key = fresh_caller()
     content = json.dumps(body(f"{p}/echo", "a b c d e f g h", stream=True)).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as sock:
         sock.sendall(head.encode() + content)
@@ -205,9 +205,12 @@ def test_client_goes_away(
     wait_until(
         lambda: simulator.control.requests()[0].outcome == "client_gone", 5, "provider told"
     )
-    wait_until(lambda: len(gateway.ledger()) > before, 5, "ledger entry")
-    entry = gateway.ledger()[-1]
-    assert "estimated" in entry.values(), entry
+
+    def entries() -> list[dict[str, Any]]:
+        return [e for e in gateway.ledger() if e.get("dragoman.caller") == caller]
+
+    (entry,) = wait_until(entries, 5, "ledger entry")
+    assert entry["dragoman.metering"] == "estimated"
     assert entry["gen_ai.request.model"] == f"{p}/echo"
     assert entry["gen_ai.usage.input_tokens"] > 0
 
