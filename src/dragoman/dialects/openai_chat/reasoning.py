@@ -97,8 +97,8 @@ def encode_detail(part: Reasoning, index: int, losses: Losses) -> Json:
     if residue is not None and residue.dialect == _ANTHROPIC:
         if "data" in residue.fields:
             known = {"type": "reasoning.encrypted", "data": residue.fields["data"]}
-        else:
-            known["signature"] = residue.fields.get("signature")
+        elif signature := residue.fields.get("signature"):  # empty where nobody signed
+            known["signature"] = signature
         known["format"] = _FORMAT
     elif residue is not None and residue.dialect == NAME and residue.fields:
         name = text_name(residue.fields)
