@@ -76,9 +76,7 @@ def test_twenty_megabytes_with_images(
 
 
 @both_clients
-def test_large_bodies_are_retried_too(
-    http: httpx.Client, simulator: Simulator, path: str
-) -> None:
+def test_large_bodies_are_retried_too(http: httpx.Client, simulator: Simulator, path: str) -> None:
     """Envoy's own limit for retries is 1 MiB, and beyond it they silently end."""
     simulator.control.script({"status": 503}, {"listener": "openai"})
     answer = http.post(path, json=_with_images(path, "fall/echo", 1, 3 * MIB))
@@ -90,9 +88,7 @@ def test_large_bodies_are_retried_too(
 @both_clients
 def test_above_the_limit(gateway: Gateway, simulator: Simulator, path: str) -> None:
     content = b'{"model":"o/echo","messages":"' + b"x" * (32 * MIB) + b'"}'
-    answer = httpx.post(
-        gateway.url + path, content=content, headers={"x-api-key": KEY}, timeout=30
-    )
+    answer = httpx.post(gateway.url + path, content=content, headers={"x-api-key": KEY}, timeout=30)
     assert answer.status_code == 413
     error = assert_shape(path, 413, answer.content)["error"]
     assert "larger" in error["message"]
@@ -115,9 +111,7 @@ def test_compressed_answers(
 
 @both_clients
 @providers
-def test_compressed_error(
-    http: httpx.Client, simulator: Simulator, path: str, model: str
-) -> None:
+def test_compressed_error(http: httpx.Client, simulator: Simulator, path: str, model: str) -> None:
     simulator.control.script({"gzip": True, "status": 422, "message": "no way"})
     answer = http.post(path, json=body(model))
     assert answer.status_code == 422
@@ -138,9 +132,7 @@ def test_answers_that_are_not_the_dialects(
 
 
 @both_clients
-def test_html_error_keeps_its_status(
-    http: httpx.Client, simulator: Simulator, path: str
-) -> None:
+def test_html_error_keeps_its_status(http: httpx.Client, simulator: Simulator, path: str) -> None:
     model = "a/echo" if path == "/v1/chat/completions" else "o/echo"
     simulator.control.script(
         {"status": 403, "raw_body": "<html>denied</html>", "content_type": "text/html"}

@@ -131,9 +131,7 @@ def test_streamed_tool_arguments(anthropic_client: anthropic.Anthropic, p: str) 
 def test_tool_choice(
     anthropic_client: anthropic.Anthropic, p: str, choice: Any, prompt: str, names: list[str]
 ) -> None:
-    answer = ask(
-        anthropic_client, f"{p}/echo", prompt, tools=[WEATHER, CLOCK], tool_choice=choice
-    )
+    answer = ask(anthropic_client, f"{p}/echo", prompt, tools=[WEATHER, CLOCK], tool_choice=choice)
     assert [block.name for block in answer.content if block.type == "tool_use"] == names
 
 
@@ -300,9 +298,7 @@ def test_errors_keep_status_and_retry_after(
 
 
 @both
-def test_providers_refusal_keeps_its_words(
-    anthropic_client: anthropic.Anthropic, p: str
-) -> None:
+def test_providers_refusal_keeps_its_words(anthropic_client: anthropic.Anthropic, p: str) -> None:
     with pytest.raises(anthropic.BadRequestError, match="absent") as refused:
         ask(
             anthropic_client,

@@ -12,9 +12,7 @@ import pytest
 
 from dragoman.simulator import Simulator
 
-PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PDF = base64.b64encode(b"%PDF-1.4\n%%EOF\n").decode()
 WEATHER: Any = {
     "type": "function",
@@ -219,9 +217,7 @@ def test_reasoning_comes_back_next_turn(
     if stream:
         message = _assemble(create(messages=turns, stream=True, **options))
     else:
-        message = create(messages=turns, **options).choices[0].message.model_dump(
-            exclude_none=True
-        )
+        message = create(messages=turns, **options).choices[0].message.model_dump(exclude_none=True)
     thought = message.get("reasoning_content") or message.get("reasoning")
     assert thought.startswith("Let me think about it.")
     call = message["tool_calls"][0]
@@ -309,9 +305,7 @@ def test_logprobs(openai_client: openai.OpenAI) -> None:
     assert content is not None
     assert len((content.content or [])[0].top_logprobs) == 2
     with pytest.raises(openai.BadRequestError) as refused:
-        openai_client.chat.completions.create(
-            model="a/echo", messages=[user("hi")], logprobs=True
-        )
+        openai_client.chat.completions.create(model="a/echo", messages=[user("hi")], logprobs=True)
     assert refused.value.param == "logprobs"
     assert "$.logprobs" in refused.value.message
 
@@ -350,8 +344,12 @@ def test_unknown_model(openai_client: openai.OpenAI) -> None:
 def test_providers_refusal_keeps_its_words(openai_client: openai.OpenAI, p: str) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         openai_client.chat.completions.create(
-            model=f"{p}/echo", messages=[user("hi")], tools=[WEATHER], tool_choice={
-                "type": "function", "function": {"name": "absent"},
+            model=f"{p}/echo",
+            messages=[user("hi")],
+            tools=[WEATHER],
+            tool_choice={
+                "type": "function",
+                "function": {"name": "absent"},
             },
         )
     assert "absent" in refused.value.message

@@ -23,9 +23,7 @@ HEADERS = {"x-api-key": KEY}
 
 
 def post(gateway: Gateway, path: str, model: str, **more: Any) -> httpx.Response:
-    return httpx.post(
-        gateway.url + path, json=body(model, **more), headers=HEADERS, timeout=20
-    )
+    return httpx.post(gateway.url + path, json=body(model, **more), headers=HEADERS, timeout=20)
 
 
 def ended_well(path: str, text: str) -> bool:
@@ -188,9 +186,7 @@ def test_tokens_arrive_as_they_are_made(
 
 @both_clients
 @providers
-def test_client_goes_away(
-    gateway: Gateway, simulator: Simulator, path: str, p: str
-) -> None:
+def test_client_goes_away(gateway: Gateway, simulator: Simulator, path: str, p: str) -> None:
     """The provider is told at once, and the ledger has an entry that says it is an estimate."""
     simulator.control.script({"chunk_pause_ms": 250})
     caller, key = fresh_caller()
@@ -202,9 +198,7 @@ def test_client_goes_away(
         received = b""
         while b"said" not in received and b"You" not in received:
             received += sock.recv(65536)
-    wait_until(
-        lambda: simulator.control.requests()[0].outcome == "client_gone", 5, "provider told"
-    )
+    wait_until(lambda: simulator.control.requests()[0].outcome == "client_gone", 5, "provider told")
 
     def entries() -> list[dict[str, Any]]:
         return [e for e in gateway.ledger() if e.get("dragoman.caller") == caller]
