@@ -111,5 +111,6 @@ def _is_said(leaf: str, text: str) -> bool:
         return True
     if leaf.startswith("data:"):
         return leaf.partition(",")[2] in text
-    inner = list(_strings_in_json(leaf)) if leaf.lstrip().startswith("{") else []
-    return bool(inner) and all(one in text for one in inner) or leaf.strip() in ("{}", "")
+    if leaf.lstrip().startswith("{"):
+        return all(one in text for one in _strings_in_json(leaf))
+    return not leaf.strip()

@@ -101,7 +101,9 @@ def _read_openai(wire: Wire) -> Said:
     else:
         options: Any = {"include_usage": True}
         with create.stream(model="m", messages=_ANY_MESSAGE, stream_options=options) as events:
-            answer = events.get_final_completion()
+            for _ in events:
+                pass
+            answer = events.current_completion_snapshot
     return _said_openai(answer)
 
 
@@ -116,11 +118,18 @@ def _said_openai(answer: Any) -> Said:
             Call(call.id, call.function.name, _parsed(call.function.arguments))
             for call in message.tool_calls or ()
         ),
-        finish=_FINISH.get(choice.finish_reason, choice.finish_reason),
+        finish=_finish_openai(choice),
         input_tokens=usage.prompt_tokens if usage else 0,
         cached_tokens=cached or 0,
         output_tokens=usage.completion_tokens if usage else 0,
     )
+
+
+def _finish_openai(choice: Any) -> str:
+    """`stop` beside tool calls, as some servers say it, means that the calls are to be made."""
+    if choice.message.tool_calls and choice.finish_reason == "stop":
+        return _FINISH.get("tool_calls", "tool_calls")
+    return _FINISH.get(choice.finish_reason, choice.finish_reason)
 
 
 def _openai_reasoning(message: Any) -> str:
@@ -147,7 +156,7 @@ def _said_anthropic(answer: Any) -> Said:
         text="".join(block.text for block in blocks if block.type == "text"),
         reasoning="".join(block.thinking for block in blocks if block.type == "thinking"),
         calls=tuple(Call(b.id, b.name, b.input) for b in blocks if b.type == "tool_use"),
-        finish=_FINISH.get(answer.stop_reason, answer.stop_reason),
+        finish=_finish_anthropic(answer),
         input_tokens=usage.input_tokens + read + written,
         cached_tokens=read,
         output_tokens=usage.output_tokens,
@@ -163,3 +172,12 @@ def _parsed(arguments: str) -> Any:
 
 _READERS = {"openai_chat": _read_openai, "anthropic_messages": _read_anthropic}
 STATUS_ERRORS = (openai.APIStatusError, anthropic.APIStatusError)
+
+
+def _finish_anthropic(answer: Any) -> str:
+    """As for OpenAI: an end of turn beside tool calls means that they are to be made."""
+    calls = any(block.type == "tool_use" for block in answer.content)
+    word = answer.stop_reason
+    if calls and word == "end_turn":
+        word = "tool_use"
+    return _FINISH.get(word, word)

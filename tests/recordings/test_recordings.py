@@ -35,6 +35,23 @@ CUTS_EACH = 60
 """Cuts in two a stream; the byte by byte feed passes through every other."""
 
 
+REPAIRED = {
+    "gemini.jsonl:125": "its tool call has no id: one is made up, for the next turn needs it",
+    "openrouter.jsonl:17": "it says stop beside its tool calls: the answer says tool_calls",
+}
+UNREADABLE = {
+    "openrouter.jsonl:21": "the SDK cannot read the original: its annotations have no index",
+    "mistral.jsonl:2": "the SDK cannot read the original: its content is a list in a stream",
+}
+"""Exchanges that differ or cannot be compared, each with its reason."""
+
+
+def _allow(exchange: Exchange, *reasons: dict[str, str]) -> None:
+    for known in reasons:
+        if exchange.id in known:
+            pytest.skip(known[exchange.id])
+
+
 def _name(exchange: Exchange) -> str:
     return exchange.id
 
@@ -67,6 +84,7 @@ def test_a_request_loses_nothing_in_silence(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("exchange", ANSWERS, ids=_name)
 def test_an_answer_survives_its_own_dialect(exchange: Exchange) -> None:
+    _allow(exchange, REPAIRED, UNREADABLE)
     dialect, losses = client_dialect(exchange.dialect), Losses(exchange.dialect)
     if exchange.is_stream:
         wire = sdk.stream(translate_stream(dialect, dialect, [exchange.wire.body]))
@@ -80,6 +98,7 @@ def test_an_answer_survives_its_own_dialect(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("exchange", ANSWERS, ids=_name)
 def test_the_other_sdk_reads_the_same(exchange: Exchange) -> None:
+    _allow(exchange, REPAIRED, UNREADABLE)
     said = sdk.read(exchange.dialect, exchange.wire)
     for other in _others(exchange):
         try:

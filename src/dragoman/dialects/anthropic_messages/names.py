@@ -80,17 +80,23 @@ def own_reason(word: str) -> Residue | None:
 
 def decode_usage(wire: Json) -> Usage:
     """Cached tokens stand beside `input_tokens` here and within them in `Usage`."""
-    read, written = (int(wire.get(name) or 0) for name in _COUNTS[2:])
-    details = wire.get("output_tokens_details") or {}
+    fresh, output, read, written = (_count(wire, name) for name in _COUNTS)
+    details = wire.get("output_tokens_details")
     rest = {name: value for name, value in wire.items() if name not in _COUNTS}
     return Usage(
-        input_tokens=int(wire.get("input_tokens") or 0) + read + written,
-        output_tokens=int(wire.get("output_tokens") or 0),
+        input_tokens=fresh + read + written,
+        output_tokens=output,
         cache_read_input_tokens=read,
         cache_creation_input_tokens=written,
-        reasoning_tokens=int(details.get("thinking_tokens") or 0),
+        reasoning_tokens=_count(details, "thinking_tokens") if isinstance(details, dict) else 0,
         residue=Residue(dialect=NAME, fields=rest) if rest else None,
     )
+
+
+def _count(wire: Json, name: str) -> int:
+    """A count that is missing, or is none, must not cost the client its answer."""
+    found = wire.get(name)
+    return found if isinstance(found, int) else 0
 
 
 def encode_usage(usage: Usage) -> Json:

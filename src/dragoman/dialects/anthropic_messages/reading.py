@@ -37,10 +37,14 @@ from dragoman.ir import (
 from dragoman.wire.fields import Fields
 
 _EFFORTS: dict[str, Effort] = {
-    word: word
-    for word in ("low", "medium", "high", "xhigh", "max")  # type: ignore[misc]
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "xhigh",
+    "max": "max",
 }
 _MODES = {"auto": "auto", "any": "required", "tool": "tool", "none": "none"}
+_THINKING = ("enabled", "disabled", "adaptive")
 _MEDIA: dict[str, Modality] = {"image": "image", "document": "document"}
 Inner = Text | Uri | Blob | File | Opaque
 
@@ -55,7 +59,7 @@ def decode_request(body: Json) -> Request:
     user, metadata = _user(top)
     reasoning, response_format, config = _output_config(top)
     stream = top.take_optional("stream", bool)
-    fields = {
+    fields: dict[str, Any] = {
         "model": top.take("model", str),
         "max_tokens": top.take("max_tokens", int),
         "temperature": top.take_optional("temperature", float),
@@ -143,8 +147,10 @@ def _thinking(fields: Fields, path: str) -> Part:
 
 
 def _redacted(fields: Fields, path: str) -> Part:
-    fields_left = {"data": fields.take("data", str)}
-    return Reasoning(content="", at=path, residue=Residue(dialect=NAME, fields=fields_left))
+    data = {"data": fields.take("data", str)}
+    rest = fields.rest(NAME)
+    left = data | (rest.fields if rest else {})
+    return Reasoning(content="", at=path, residue=Residue(dialect=NAME, fields=left))
 
 
 def _tool_use(fields: Fields, path: str) -> Part:
@@ -188,20 +194,29 @@ def _media(value: Json, fields: Fields, kind: str, path: str) -> Part:
     match source.take("type", str):
         case "url":
             uri = source.take("url", str)
-            return Uri(modality=modality, uri=uri, residue=fields.rest(NAME), **shared)
+            return Uri(modality=modality, uri=uri, residue=_around(fields, source), **shared)
         case "base64":
             return Blob(
                 modality=modality,
                 mime_type=source.take("media_type", str),
                 content=source.take("data", str),
-                residue=fields.rest(NAME),
+                residue=_around(fields, source),
                 **shared,
             )
         case "file":
             file_id = source.take("file_id", str)
-            return File(modality=modality, file_id=file_id, residue=fields.rest(NAME), **shared)
+            residue = _around(fields, source)
+            return File(modality=modality, file_id=file_id, residue=residue, **shared)
         case _:
             return Opaque(dialect=NAME, kind=kind, value=value, at=path)
+
+
+def _around(fields: Fields, source: Fields) -> Residue | None:
+    """What was said of a medium and of its source besides."""
+    rest, inner = fields.rest(NAME), source.rest(NAME)
+    if inner is None:
+        return rest
+    return Residue(dialect=NAME, fields={**(rest.fields if rest else {}), "source": inner.fields})
 
 
 def _tool(value: Any, path: str) -> Tool | OpaqueTool:
@@ -209,7 +224,7 @@ def _tool(value: Any, path: str) -> Tool | OpaqueTool:
     kind = fields.take_optional("type", str)
     if kind not in (None, "custom"):
         return OpaqueTool(dialect=NAME, kind=kind, value=value, at=path)
-    tool = {
+    tool: dict[str, Any] = {
         "name": fields.take("name", str),
         "description": fields.take_optional("description", str),
         "parameters": fields.json("input_schema"),
@@ -250,20 +265,23 @@ def _output_config(top: Fields) -> tuple[ReasoningConfig | None, ResponseFormat 
     """Thinking and output format, and what of `output_config` has no name here."""
     config = top.object_optional("output_config")
     effort = config.word("effort", tuple(_EFFORTS)) if config else None
-    response_format = _format(config) if config else None
+    response_format = _format(config, "format") if config else None
+    response_format = response_format or _format(top, "output_format")
     rest = config.rest(NAME) if config else None
     reasoning = _reasoning(top, _EFFORTS[effort] if effort else None)
     return reasoning, response_format, {"output_config": rest.fields} if rest else {}
 
 
-def _format(config: Fields) -> ResponseFormat | None:
-    fields = config.object_optional("format")
+def _format(owner: Fields, name: str) -> ResponseFormat | None:
+    """The format asked for; `output_format` at the top is the name it had at first."""
+    fields = owner.object_optional(name)
     if fields is None:
         return None
     fields.word("type", ("json_schema",))
-    schema = fields.json("schema")
-    path = "$.output_config.format"
-    return ResponseFormat(kind="json_schema", schema=schema, at=path, residue=fields.rest(NAME))
+    schema, rest = fields.json("schema"), fields.rest(NAME)
+    if name == "output_format":
+        rest = Residue(dialect=NAME, fields=rest.fields if rest else {}, form=(name,))
+    return ResponseFormat(kind="json_schema", schema=schema, at=fields.path, residue=rest)
 
 
 def _reasoning(top: Fields, effort: Effort | None) -> ReasoningConfig | None:
@@ -273,7 +291,9 @@ def _reasoning(top: Fields, effort: Effort | None) -> ReasoningConfig | None:
             return None
         form = Residue(dialect=NAME, fields={}, form=("output_config",))
         return ReasoningConfig(effort=effort, at="$.output_config.effort", residue=form)
-    kind = fields.word("type", ("enabled", "disabled", "adaptive"))
+    kind = fields.word("type", _THINKING)
+    if kind is None:
+        raise InvalidRequest("$.thinking.type", "one of " + ", ".join(_THINKING))
     return ReasoningConfig(
         effort="none" if kind == "disabled" else effort,
         budget_tokens=fields.take_optional("budget_tokens", int),
@@ -289,7 +309,7 @@ def decode_response(body: Json) -> Response:
         fields = Fields(body, "$")
         parts = tuple(decode_block(item, path) for path, item in fields.items("content"))
         reason = fields.take_optional("stop_reason", str) or "end_turn"
-        head = {"id": fields.take("id", str), "model": fields.take("model", str)}
+        head: dict[str, Any] = {"id": fields.take("id", str), "model": fields.take("model", str)}
         stop = fields.take_optional("stop_sequence", str)
         usage = decode_usage(fields.json("usage") or {})
     except InvalidRequest as error:

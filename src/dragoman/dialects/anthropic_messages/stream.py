@@ -118,9 +118,11 @@ class MessagesDecoder:
     def _start(self, message: Json, events: list[Event]) -> None:
         rest = {k: v for k, v in message.items() if k not in _KNOWN_MESSAGE and v is not None}
         residue = Residue(dialect=NAME, fields=rest) if rest else None
-        head = Start(id=str(message["id"]), model=str(message["model"]), residue=residue)
+        name, model = str(message.get("id") or ""), str(message.get("model") or "")
+        head = Start(id=name, model=model, residue=residue)
         events.append(head)
-        self._count(message.get("usage") or {}, events)
+        usage = message.get("usage")
+        self._count(usage if isinstance(usage, dict) else {}, events)
 
     def _count(self, usage: Json, events: list[Event]) -> None:
         """Later figures replace earlier ones; what a later event leaves out stays."""

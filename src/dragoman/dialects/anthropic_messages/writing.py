@@ -56,7 +56,8 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     if system is not None:
         body["system"] = system
     body["messages"] = messages
-    body["max_tokens"] = request.max_tokens or quirks.default_max_tokens
+    asked = request.max_tokens
+    body["max_tokens"] = quirks.default_max_tokens if asked is None else asked
     _sampling(request, losses, body)
     if request.tools:
         body["tools"] = [encode_tool(tool, losses) for tool in request.tools]
@@ -152,16 +153,20 @@ def _format(request: Request, losses: Losses, body: Json) -> None:
     wanted = request.response_format
     if wanted is None or wanted.kind == "text":
         return
+    at = wanted.at or request.path("response_format")
     if wanted.kind == "json_object":
-        losses.omit("response_format", wanted.at, "ask for a json_schema instead")
+        losses.omit("response_format", at, "ask for a json_schema instead")
     for name in ("name", "strict"):
         if getattr(wanted, name) is not None:
-            losses.omit(name, f"{wanted.at}.json_schema.{name}")
+            losses.omit(name, f"{at}.json_schema.{name}")
     if wanted.description is not None:
-        losses.omit("name", f"{wanted.at}.json_schema.description")
+        losses.omit("name", f"{at}.json_schema.description")
     found: Json = {"type": "json_schema", "schema": wanted.schema or {}}
-    found |= losses.residue(wanted.residue, wanted.at)
-    body["output_config"] = {**body.get("output_config", {}), "format": found}
+    found |= losses.residue(wanted.residue, at)
+    if has_form(wanted.residue, "output_format"):
+        body["output_format"] = found
+    else:
+        body["output_config"] = {**body.get("output_config", {}), "format": found}
 
 
 def _conversation(request: Request, losses: Losses) -> tuple[str | list[Json] | None, list[Json]]:
@@ -236,7 +241,9 @@ def _encode_known(
         case ToolCallResponse():
             return {**extra, **_tool_result(part, losses)}
         case _:
-            return {**extra, **_media(part, losses)}
+            block = _media(part, losses)
+            block["source"] |= own(part.residue).get("source", {})
+            return {**extra, **block}
 
 
 def _encode_reasoning(part: Reasoning, losses: Losses) -> Json | None:
