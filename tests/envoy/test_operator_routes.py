@@ -10,11 +10,11 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import envoy
 import httpx
 import pytest
 import yaml
 
+import envoy
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import KEY, free_port, policy, wait_until
 from tests.envoy.test_routing import body, both_clients, said
@@ -41,7 +41,7 @@ def url(all_providers: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
     running: list[subprocess.Popen[bytes]] = []
     try:
         running.append(subprocess.Popen(commands[0]))  # noqa: S603 - our own
-        wait_until(lambda: (folder / "decide-0.sock").exists(), what="workers")
+        wait_until((folder / "decide-0.sock").exists, what="workers")
         running.append(subprocess.Popen(commands[1]))  # noqa: S603 - our own
         wait_until(lambda: _is_ready(admin), what="Envoy")
         yield f"http://127.0.0.1:{port}"
