@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from dragoman.dialects import StreamOptions
 from dragoman.dialects.anthropic_messages import AnthropicMessages, Quirks
 from dragoman.dialects.openai_chat import OpenAIChat
