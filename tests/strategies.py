@@ -24,7 +24,16 @@ from dragoman.ir import (
     Uri,
     Usage,
 )
-from dragoman.ir.events import ChoiceEnd, Delta, Event, Finish, PartEnd, PartStart, Start, UsageUpdate
+from dragoman.ir.events import (
+    ChoiceEnd,
+    Delta,
+    Event,
+    Finish,
+    PartEnd,
+    PartStart,
+    Start,
+    UsageUpdate,
+)
 from hypothesis import strategies as st
 
 # --- JSON -------------------------------------------------------------------------------------
@@ -95,7 +104,9 @@ def responses(draw: st.DrawFn) -> Response:
 @st.composite
 def streams(draw: st.DrawFn) -> list[Event]:
     """The events of a streamed answer, its pieces cut anywhere."""
-    parts = draw(canonical_parts() | st.lists(texts | reasonings | calls, max_size=5).filter(_differ))
+    parts = draw(
+        canonical_parts() | st.lists(texts | reasonings | calls, max_size=5).filter(_differ)
+    )
     events: list[Event] = [Start(id=draw(word), model=draw(word))]
     for part in parts:
         events += draw(_part_events(part))
@@ -145,7 +156,9 @@ tools = st.builds(
 @st.composite
 def _turns(draw: st.DrawFn) -> list[Message]:
     """A user's message, and perhaps the model's answer with the results of its calls."""
-    said = st.lists(st.builds(Text, content=prose, cache_control=cache_marks) | media, min_size=1, max_size=3)
+    said = st.lists(
+        st.builds(Text, content=prose, cache_control=cache_marks) | media, min_size=1, max_size=3
+    )
     turns = [Message(role="user", parts=tuple(draw(said)))]
     if draw(st.booleans()):
         parts = draw(canonical_parts())

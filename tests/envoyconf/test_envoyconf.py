@@ -182,4 +182,3 @@ def test_routes_written_by_hand_fit_the_rendered_file(tmp_path: Path) -> None:
     assert problems == []
     result = _validate(to_yaml(document), tmp_path)
     assert result.returncode == 0, result.stderr
-

@@ -25,7 +25,11 @@ MOST = 4 * GROWTH
 
 
 def _events(kind: str, deltas: list[str]) -> list[Event]:
-    head = PartStart(kind="tool_call", id="t", name="f") if kind == "tool_call" else PartStart(kind="text")
+    head = (
+        PartStart(kind="tool_call", id="t", name="f")
+        if kind == "tool_call"
+        else PartStart(kind="text")
+    )
     said: list[Event] = [Delta(content=content) for content in deltas]
     tail: list[Event] = [PartEnd(), ChoiceEnd(reason="stop"), Finish()]
     return [Start(id="i", model="m"), head, *said, *tail]

@@ -19,7 +19,12 @@ from hypothesis import given
 from tests.properties.grammar import Broken, check
 from tests.strategies import streams
 
-START, OPEN, SAY, SHUT = Start(id="", model=""), PartStart(kind="text"), Delta(content="x"), PartEnd()
+START, OPEN, SAY, SHUT = (
+    Start(id="", model=""),
+    PartStart(kind="text"),
+    Delta(content="x"),
+    PartEnd(),
+)
 END, FINISH, USAGE = ChoiceEnd(reason="stop"), Finish(), UsageUpdate(usage=Usage())
 
 
@@ -29,7 +34,11 @@ def test_generated_streams_keep_the_grammar(events: list[Event]) -> None:
 
 
 def test_choices_may_interleave() -> None:
-    other = [PartStart(kind="text", choice=1), PartEnd(choice=1), ChoiceEnd(reason="stop", choice=1)]
+    other = [
+        PartStart(kind="text", choice=1),
+        PartEnd(choice=1),
+        ChoiceEnd(reason="stop", choice=1),
+    ]
 
     check([START, OPEN, other[0], SAY, other[1], SHUT, USAGE, other[2], END, USAGE, FINISH])
 

@@ -12,7 +12,16 @@ from dragoman.ir import Request
 from dragoman.ir.losses import Losses
 from hypothesis import given
 
-from tests.leaves import DISCRIMINATORS, Keys, is_reported, leaves, path, replaced, unaccounted, without
+from tests.leaves import (
+    DISCRIMINATORS,
+    Keys,
+    is_reported,
+    leaves,
+    path,
+    replaced,
+    unaccounted,
+    without,
+)
 from tests.properties.cases import (
     CROSSINGS,
     DIALECTS,
@@ -74,7 +83,9 @@ def test_every_leaf_makes_a_difference(
     told = translate(source, target, body)
     if "refused" in told:
         return
-    silent = [path(keys) for keys, leaf in leaves(body) if _is_silent(source, target, body, keys, leaf)]
+    silent = [
+        path(keys) for keys, leaf in leaves(body) if _is_silent(source, target, body, keys, leaf)
+    ]
 
     assert silent == []
 

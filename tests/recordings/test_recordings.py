@@ -64,7 +64,9 @@ def _others(exchange: Exchange) -> list[Dialect]:
 def test_a_request_survives_its_own_dialect(exchange: Exchange) -> None:
     dialect, losses = client_dialect(exchange.dialect), Losses(exchange.dialect)
 
-    assert dialect.encode_request(dialect.decode_request(exchange.request), losses) == exchange.request
+    assert (
+        dialect.encode_request(dialect.decode_request(exchange.request), losses) == exchange.request
+    )
     assert losses.paths == []
 
 
@@ -144,7 +146,9 @@ def test_an_error_keeps_its_status_and_words(exchange: Exchange) -> None:
     source, wire = client_dialect(exchange.dialect), exchange.wire
     error = source.decode_error(wire.status, wire.body)
     assert error.message
-    assert error.message in json.dumps(json.loads(wire.body), ensure_ascii=False).replace('\\"', '"')
+    assert error.message in json.dumps(json.loads(wire.body), ensure_ascii=False).replace(
+        '\\"', '"'
+    )
 
     for name in NAMES:
         answer = client_dialect(name).encode_error(error)

@@ -9,7 +9,7 @@ import pytest
 from dragoman.errors import UpstreamProtocolError
 from dragoman.wire.content_encoding import ACCEPTED, content_decoder
 
-PLAIN = "data: {\"text\": \"é, 😀 and more\"}\n\n".encode() * 50
+PLAIN = 'data: {"text": "é, 😀 and more"}\n\n'.encode() * 50
 LIMIT = 10_000
 
 
@@ -88,7 +88,9 @@ def test_an_unknown_encoding_is_the_upstreams_fault(encoding: str) -> None:
         content_decoder(encoding, LIMIT)
 
 
-@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+)
 @pytest.mark.parametrize("size", [1, 10_000])
 def test_output_is_bounded(encoding: str, compress, size: int) -> None:  # noqa: ANN001 - two stdlib functions
     """1 MB from about 1 KB: refused before it is made; the very limit still passes."""

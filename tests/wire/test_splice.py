@@ -27,9 +27,7 @@ def test_a_field_is_replaced_where_it_stands() -> None:
 def test_a_new_field_comes_last_and_none_removes() -> None:
     edits = {"z": None, "messages": None, "absent": None, "stream_options": {"include_usage": True}}
 
-    assert splice(RAW, edits) == (
-        b'{"model":"a","n":null,"stream_options":{"include_usage":true}}'
-    )
+    assert splice(RAW, edits) == (b'{"model":"a","n":null,"stream_options":{"include_usage":true}}')
 
 
 def test_raw_bytes_may_be_put_in() -> None:

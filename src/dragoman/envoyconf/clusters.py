@@ -14,6 +14,15 @@ _MAX_CONCURRENT = 100_000
 """Circuit-breaker limit: overflow is never retried, so it is no way to limit load here."""
 _STAGE_WINDOW_BYTES = (1 << 31) - 1
 """Never reached: a high watermark on a stage's stream, while Envoy retries, crashes 1.40.0."""
+_HEALTH_CHECK: Json = {
+    "timeout": "1s",
+    "interval": "0.5s",
+    "no_traffic_interval": "0.5s",
+    "unhealthy_threshold": 2,
+    "healthy_threshold": 1,
+    "grpc_health_check": {},
+}
+"""A worker that died is left out within a second, and let in again at once."""
 _CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "cookie", "proxy-authorization")
 _DIALECT_HEADERS = (
     "anthropic-beta",
@@ -105,16 +114,7 @@ def stage_cluster(stage: str, policy: Policy) -> Json:
             "base_ejection_time": "0.2s",
             "max_ejection_percent": 100,
         },
-        "health_checks": [
-            {
-                "timeout": "1s",
-                "interval": "0.5s",
-                "no_traffic_interval": "0.5s",
-                "unhealthy_threshold": 2,
-                "healthy_threshold": 1,
-                "grpc_health_check": {},
-            }
-        ],
+        "health_checks": [_HEALTH_CHECK],
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [

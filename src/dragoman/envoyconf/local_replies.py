@@ -51,9 +51,7 @@ def local_replies() -> Json:
     for status, (words, openai, anthropic) in _WORDS.items():
         mappers += [
             _mapper(status, _IS_ANTHROPIC, anthropic_error(words, anthropic)),
-            _mapper(
-                status, f"!{_IS_ANTHROPIC}", openai_error(words, openai, f"gateway_{status}")
-            ),
+            _mapper(status, f"!{_IS_ANTHROPIC}", openai_error(words, openai, f"gateway_{status}")),
         ]
     return {"mappers": mappers}
 
