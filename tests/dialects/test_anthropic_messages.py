@@ -482,3 +482,16 @@ def test_text_of_an_answer_is_written_with_usage() -> None:
     body = DIALECT.encode_response(answered(Text(content="A"), usage=usage), Losses(DIALECT.name))
 
     assert body["usage"]["input_tokens"] == 3
+
+
+def test_redacted_thinking_and_an_empty_result_are_written() -> None:
+    hidden = Residue(dialect=DIALECT.name, fields={"data": "d"})
+    body = DIALECT.encode_response(
+        answered(Reasoning(content="", residue=hidden)), Losses(DIALECT.name)
+    )
+    assert body["content"] == [{"type": "redacted_thinking", "data": "d"}]
+
+    result = asked(
+        messages=[{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}]
+    )
+    assert DIALECT.encode_request(DIALECT.decode_request(result), Losses(DIALECT.name)) == result

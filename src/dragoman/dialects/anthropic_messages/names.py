@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import msgspec
 
 from dragoman.ir import Effort, FinishReason, Json, Residue, Usage
@@ -81,16 +83,21 @@ def own_reason(word: str) -> Residue | None:
 def decode_usage(wire: Json) -> Usage:
     """Cached tokens stand beside `input_tokens` here and within them in `Usage`."""
     fresh, output, read, written = (_count(wire, name) for name in _COUNTS)
-    details = wire.get("output_tokens_details")
+    details = json_object(wire.get("output_tokens_details"))
     rest = {name: value for name, value in wire.items() if name not in _COUNTS}
     return Usage(
         input_tokens=fresh + read + written,
         output_tokens=output,
         cache_read_input_tokens=read,
         cache_creation_input_tokens=written,
-        reasoning_tokens=_count(details, "thinking_tokens") if isinstance(details, dict) else 0,
+        reasoning_tokens=_count(details, "thinking_tokens"),
         residue=Residue(dialect=NAME, fields=rest) if rest else None,
     )
+
+
+def json_object(found: Any) -> Json:
+    """`found` if it is an object; else an empty one."""
+    return cast("Json", found) if isinstance(found, dict) else {}
 
 
 def _count(wire: Json, name: str) -> int:

@@ -15,6 +15,7 @@ from dragoman.dialects.anthropic_messages.names import (
     decode_usage,
     encode_usage,
     finish_word,
+    json_object,
     own,
     own_reason,
 )
@@ -121,8 +122,7 @@ class MessagesDecoder:
         name, model = str(message.get("id") or ""), str(message.get("model") or "")
         head = Start(id=name, model=model, residue=residue)
         events.append(head)
-        usage = message.get("usage")
-        self._count(usage if isinstance(usage, dict) else {}, events)
+        self._count(json_object(message.get("usage")), events)
 
     def _count(self, usage: Json, events: list[Event]) -> None:
         """Later figures replace earlier ones; what a later event leaves out stays."""
@@ -200,7 +200,7 @@ class MessagesEncoder:
                 return self._start(event)
             case ChoiceEnd():
                 return self._end(event)
-            case Finish():
+            case Finish():  # pragma: no branch - there is no other event
                 return _frame("message_stop", {})
 
     def close(self) -> bytes:
@@ -210,7 +210,7 @@ class MessagesEncoder:
         return _frame("error", {"error": error_body(error)["error"]})
 
     def _start(self, start: Start) -> bytes:
-        message = {
+        message: Json = {
             "id": start.id,
             "type": "message",
             "role": "assistant",

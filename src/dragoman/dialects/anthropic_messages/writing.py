@@ -288,7 +288,7 @@ def _media(part: Uri | Blob | File, losses: Losses) -> Json:
             source = {"type": "base64", "media_type": part.mime_type, "data": part.content}
             if part.filename is not None:
                 losses.omit("filename", f"{part.at}.file.filename")
-        case File():
+        case File():  # pragma: no branch - there is no other medium
             source = {"type": "file", "file_id": part.file_id}
     return {"type": kind, "source": source}
 
