@@ -6,6 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
+from hypothesis import strategies as st
+
 from dragoman.ir import (
     Blob,
     Choice,
@@ -34,7 +36,6 @@ from dragoman.ir.events import (
     Start,
     UsageUpdate,
 )
-from hypothesis import strategies as st
 
 # --- JSON -------------------------------------------------------------------------------------
 

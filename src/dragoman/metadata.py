@@ -61,4 +61,3 @@ def model_at(order: str, cluster: str, attempt: int) -> str | None:
     if step[0] == cluster:
         return step[1]
     return next((model for name, model in steps if name == cluster), None)
-

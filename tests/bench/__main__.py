@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import envoy
-
 from tests.bench.client import Result, Target, load
 from tests.bench.processes import command, cpu_seconds, descendants, rss_mb
 

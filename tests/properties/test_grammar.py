@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+
 from dragoman.ir import Usage
 from dragoman.ir.events import (
     ChoiceEnd,
@@ -14,8 +16,6 @@ from dragoman.ir.events import (
     Start,
     UsageUpdate,
 )
-from hypothesis import given
-
 from tests.properties.grammar import Broken, check
 from tests.strategies import streams
 

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+
 from dragoman.dialects import Dialect
 from dragoman.errors import InvalidRequest, Unrepresentable
 from dragoman.ir import Request
 from dragoman.ir.losses import Losses
-from hypothesis import given
-
 from tests.leaves import (
     DISCRIMINATORS,
     Keys,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dragoman.dialects import Dialect
 from dragoman.errors import UpstreamProtocolError
 from dragoman.ir import Response
 from dragoman.ir.events import Event, fold
 from dragoman.ir.losses import Losses
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests import sdk
 from tests.properties.cases import (
     DIALECTS,

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+
 from dragoman.dialects import Dialect
 from dragoman.dialects.registry import NAMES, client_dialect
 from dragoman.errors import DragomanError, Unrepresentable, UpstreamProtocolError
 from dragoman.ir.losses import Losses
 from dragoman.wire.json import decode
-
 from tests import sdk
 from tests.leaves import unaccounted
 from tests.properties.cases import (

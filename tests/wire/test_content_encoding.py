@@ -6,6 +6,7 @@ import gzip
 import zlib
 
 import pytest
+
 from dragoman.errors import UpstreamProtocolError
 from dragoman.wire.content_encoding import ACCEPTED, content_decoder
 

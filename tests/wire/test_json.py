@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from dragoman.errors import InvalidJson, InvalidRequest
-from dragoman.wire.json import MAX_DEPTH, decode, decode_fields, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dragoman.errors import InvalidJson, InvalidRequest
+from dragoman.wire.json import MAX_DEPTH, decode, decode_fields, encode
 from tests.strategies import json_objects
 
 

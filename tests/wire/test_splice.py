@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from dragoman.errors import InvalidJson, InvalidRequest
-from dragoman.wire.json import decode, decode_fields
-from dragoman.wire.splice import splice
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dragoman.errors import InvalidJson, InvalidRequest
+from dragoman.wire.json import decode, decode_fields
+from dragoman.wire.splice import splice
 from tests.strategies import json_objects, json_values
 
 RAW = b'{ "z": 1.50, "model": "a", "messages": [ {"x": "\\u00e9\xc3\xa9", "n": 1E2} ], "n": null}'

@@ -39,7 +39,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(policy: Policy, file: str) -> list[Finding]:
-    """All findings on the Envoy configuration in `file`. Raises `ConfigError` if it is unreadable."""
+    """All findings on the Envoy configuration in `file`. Raises `ConfigError` on no such file."""
     try:
         document: object = yaml.load(
             Path(file).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond
 from dragoman.config.policy import Caller, Model, Policy, Target
 from dragoman.dialects import Dialect
@@ -23,7 +24,6 @@ from dragoman.errors import (
     Unrepresentable,
     UnsupportedMediaType,
 )
-from dragoman import metadata as names
 from dragoman.exchange.heads import RequestHead
 from dragoman.ir import Json
 from dragoman.ir.losses import Losses
@@ -70,9 +70,7 @@ class Decide:
         find_model(wanted, caller, self._policy.models)
         return _answer(dialect.encode_models([wanted])["data"][0])
 
-    def _admit(
-        self, head: RequestHead, raw: bytes, client: ClientRoute, caller: Caller
-    ) -> Mutate:
+    def _admit(self, head: RequestHead, raw: bytes, client: ClientRoute, caller: Caller) -> Mutate:
         body = decode(raw)
         name = _check_chat(body)
         model = find_model(name, caller, self._policy.models)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Mutate
 from dragoman.config.policy import Policy
 from dragoman.dialects import StreamDecoder
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError
-from dragoman import metadata as names
 from dragoman.exchange.usage import observed_metadata
 from dragoman.ir import Usage
 from dragoman.ir.events import UsageUpdate

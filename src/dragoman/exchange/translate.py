@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Mutate, Respond
 from dragoman.config.policy import Policy, Provider
 from dragoman.dialects import Dialect, StreamOptions, StreamTranslator
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError, ServiceUnavailable, UpstreamProtocolError
-from dragoman import metadata as names
 from dragoman.exchange.decide import own_edits, refuse
 from dragoman.exchange.heads import AttemptHead, ResponseEditor
 from dragoman.exchange.usage import usage_metadata

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dragoman.actions import Metadata
 from dragoman import metadata as names
+from dragoman.actions import Metadata
 from dragoman.ir import Usage
 
 
