@@ -130,6 +130,10 @@ def _trusting(d: Any) -> None:
     d["static_resources"]["listeners"][0].pop("per_connection_buffer_limit_bytes")
 
 
+def _flow_control(d: Any) -> None:
+    del d["layered_runtime"]
+
+
 def _plain_key(d: Any) -> None:
     d["static_resources"]["secrets"][0]["generic_secret"]["secret"] = {"inline_string": "sk"}
 
@@ -151,6 +155,7 @@ def _always_translates(d: Any) -> None:
         (_no_cluster, ["no cluster openai", "no cluster dragoman_ledger"]),
         (_bare_cluster, ["no translate filter", "sends no key", "names no provider"]),
         (_trusting, ["clients choose", "shorter than", "go uncounted", "is below the policy's"]),
+        (_flow_control, ["crash Envoy"]),
         (_plain_key, ["plain text"]),
         (_always_translates, ["never skips"]),
     ],

@@ -21,6 +21,7 @@ Node = tuple[str, Json]
 
 _EXT_PROC = "ext_proc.v3.ExternalProcessor"
 _HCM = "http_connection_manager.v3.HttpConnectionManager"
+FLOW_CONTROL = "envoy.reloadable_features.grpc_side_stream_flow_control"
 _BUFFER = "buffer.v3.Buffer"
 _TRANSLATE = "translate"
 
@@ -66,6 +67,7 @@ class _Inspection:
         self.policy = policy
         self.findings: list[Finding] = []
         self._file = file
+        self.runtime = msgspec.json.encode(document.get("layered_runtime", {})).decode()
         nodes = list(_walk(document, "$"))
         self.managers = [node for node in nodes if _is(node[1], _HCM)]
         self.clusters = {
@@ -272,6 +274,13 @@ def _buffers(at: _Inspection) -> None:
             at.report(f"{path}.per_connection_buffer_limit_bytes", problem, remedy)
 
 
+def _runtime(at: _Inspection) -> None:
+    """Envoy 1.40.0 crashes on a retry through a translate filter with this flag on."""
+    if f'"{FLOW_CONTROL}":false' not in at.runtime:
+        problem = f"leaves {FLOW_CONTROL} on: retries of large bodies crash Envoy 1.40.0"
+        at.report("$.layered_runtime", problem, "Set it to false in a static layer")
+
+
 def _plain_keys(at: _Inspection) -> None:
     for path, secret in at.credentials:
         source = secret["generic_secret"].get("secret", {})
@@ -288,5 +297,6 @@ _RULES: tuple[Callable[[_Inspection], None], ...] = (
     _routes,
     _connection_managers,
     _buffers,
+    _runtime,
     _plain_keys,
 )
