@@ -25,7 +25,7 @@ _DEFAULTS = "default.yaml"
 def load(path: str | None, environment: Mapping[str, str] = os.environ) -> Policy:
     """The policy at `path`, or the embedded defaults. Raises `ConfigError`."""
     if path is None:
-        text = resources.files(__package__).joinpath(_DEFAULTS).read_text(encoding="utf-8")
+        text = resources.files("dragoman.config").joinpath(_DEFAULTS).read_text(encoding="utf-8")
         return parse(text, f"embedded {_DEFAULTS}", environment)
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import yaml
@@ -49,7 +49,7 @@ def check(policy: Policy, file: str) -> list[Finding]:
         raise ConfigError(file, "$", f"cannot be read as YAML: {error}") from error
     if not isinstance(document, dict):
         raise ConfigError(file, "$", "is not an Envoy bootstrap")
-    return check_document(policy, document, file)
+    return check_document(policy, cast("Json", document), file)
 
 
 def check_document(policy: Policy, document: Json, file: str) -> list[Finding]:
@@ -91,11 +91,13 @@ class _Inspection:
 def _walk(value: Any, path: str) -> Iterator[Node]:
     """Every object in the document with its path."""
     if isinstance(value, dict):
-        yield path, value
-        for key, child in value.items():
+        found = cast("Json", value)
+        yield path, found
+        for key, child in found.items():
             yield from _walk(child, f"{path}.{key}")
     elif isinstance(value, list):
-        for i, child in enumerate(value):
+        items: list[Any] = value
+        for i, child in enumerate(items):
             yield from _walk(child, f"{path}[{i}]")
 
 

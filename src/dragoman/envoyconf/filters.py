@@ -128,7 +128,8 @@ def _retries() -> Json:
 
 
 def _strip_usage() -> Json:
-    script = resources.files(__package__).joinpath("strip_usage.lua").read_text(encoding="utf-8")
+    folder = resources.files("dragoman.envoyconf")
+    script = folder.joinpath("strip_usage.lua").read_text(encoding="utf-8")
     return typed(
         STRIP_USAGE,
         "extensions.filters.http.lua.v3.Lua",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import msgspec
 import yaml
 
@@ -58,7 +61,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    represent = cast("Callable[..., yaml.ScalarNode]", dumper.represent_scalar)  # pyright: ignore[reportUnknownMemberType]
+    return represent("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _block)

@@ -77,7 +77,7 @@ class Decide:
         asked = _Asked(client=client.dialect, body=body, model=model, name=name)
         order = self._speakable(asked, order_targets(model, name, self._chance))
         edits = self._edits(asked, order)
-        base = next((edit for edit in edits if edit is not None), {})
+        base = next((edit for edit in edits if edit is not None), Json())
         facts = self._facts(asked, caller, head, len(raw)) | _plan(order, edits, base, asked)
         spaces: dict[str, Mapping[str, object]] = {names.NAMESPACE: facts}
         if order:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from dragoman import metadata as names
-from dragoman.actions import Action, Chunk, Mutate, Respond
+from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
 from dragoman.config.policy import Policy, Provider
 from dragoman.dialects import Dialect, StreamOptions, StreamTranslator
 from dragoman.dialects.registry import client_dialect
@@ -228,7 +228,9 @@ class _StreamEditor:
         if not out and not closes:
             return []
         self._ended = closes
-        usage = usage_metadata(self._translator.usage, exact=True) if closes else {}
+        usage: Metadata = {}
+        if closes:
+            usage = usage_metadata(self._translator.usage, exact=True)
         chunk = Chunk(body=out, end_of_stream=ends_stream, metadata=usage)
         return [*self._release(), chunk]
 

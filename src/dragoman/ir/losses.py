@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from dragoman.errors import Unrepresentable
 from dragoman.ir import Json, Residue
@@ -87,6 +87,6 @@ class Losses:
     def _lose(self, fields: Json, path: str) -> None:
         for name, value in fields.items():
             if isinstance(value, dict):
-                self._lose(value, f"{path}.{name}")
+                self._lose(cast("Json", value), f"{path}.{name}")
             elif value is not None and value != []:
                 self.paths.append(f"{path}.{name}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -87,14 +87,15 @@ def _is_too_deep(body: Json) -> bool:
     level: list[Any] = [body]
     for _ in range(MAX_DEPTH):
         level = [
-            value
-            for node in level
-            for value in (node.values() if isinstance(node, dict) else node)
-            if isinstance(value, dict | list)
+            value for node in level for value in _children(node) if isinstance(value, dict | list)
         ]
         if not level:
             return False
     return True
+
+
+def _children(node: Any) -> Iterable[Any]:
+    return cast("Json", node).values() if isinstance(node, dict) else cast("list[Any]", node)
 
 
 def _refusal(raw: bytes, error: Exception) -> DragomanError:

@@ -11,8 +11,9 @@ import msgspec
 
 from dragoman.actions import Respond
 from dragoman.dialects import StreamOptions
-from dragoman.dialects.openai_chat import errors, response
+from dragoman.dialects.openai_chat import errors
 from dragoman.dialects.openai_chat import request as requests
+from dragoman.dialects.openai_chat import response as responses
 from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, is_own
 from dragoman.dialects.openai_chat.stream_decoder import ChatStreamDecoder
@@ -52,10 +53,10 @@ class OpenAIChat:
         )
 
     def decode_response(self, body: Json) -> Response:
-        return response.decode_response(body)
+        return responses.decode_response(body)
 
-    def encode_response(self, response_: Response, losses: Losses) -> Json:
-        return response.encode_response(response_, losses)
+    def encode_response(self, response: Response, losses: Losses) -> Json:
+        return responses.encode_response(response, losses)
 
     def stream_decoder(self) -> ChatStreamDecoder:
         return ChatStreamDecoder()
