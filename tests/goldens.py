@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 
-from tests.properties.cases import FIXTURES, TRANSLATIONS, translate
+from tests.properties.cases import DIALECTS, FIXTURES, GOLDENS, translate
 
 
 def main() -> None:
-    for source, target, name, body in TRANSLATIONS.values():
-        golden = FIXTURES / source.name / "requests" / f"{name}.to_{target.name}.json"
-        told = translate(source, target, body)
+    for source, name, body in GOLDENS.values():
+        golden = FIXTURES / source / "requests" / f"{name}.translations.json"
+        told = {
+            target.name: translate(DIALECTS[source], target, body)
+            for target in DIALECTS.values()
+            if target.name != source
+        }
         golden.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -7,14 +7,14 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
-from dragoman.dialects import Dialect, StreamOptions, StreamTranslator
+from dragoman.dialects import ChatDialect, StreamOptions, StreamTranslator
 from dragoman.dialects.registry import NAMES, client_dialect
 from dragoman.errors import Unrepresentable
 from dragoman.ir.events import Event
 from dragoman.ir.losses import Losses
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-DIALECTS: dict[str, Dialect] = {name: client_dialect(name) for name in NAMES}
+DIALECTS: dict[str, ChatDialect] = {name: client_dialect(name) for name in NAMES}
 PAIRS = {
     f"{source}->{target}": (DIALECTS[source], DIALECTS[target])
     for source, target in product(NAMES, NAMES)
@@ -25,7 +25,7 @@ ALL_USAGE = StreamOptions(include_usage=True)
 
 
 def golden_requests(dialect: str) -> dict[str, dict[str, Any]]:
-    """Request bodies by name; `name.to_<dialect>.json` beside one is its translation."""
+    """Request bodies by name; `name.translations.json` beside one has its translations."""
     found = sorted((FIXTURES / dialect / "requests").glob("*.json"))
     return {path.stem: json.loads(path.read_text()) for path in found if "." not in path.stem}
 
@@ -43,7 +43,7 @@ TRANSLATIONS = {
 }
 
 
-def translate(source: Dialect, target: Dialect, body: dict[str, Any]) -> dict[str, Any]:
+def translate(source: ChatDialect, target: ChatDialect, body: dict[str, Any]) -> dict[str, Any]:
     """The translation, or the refusal, as a golden file says it."""
     losses = Losses(target.name)
     try:
@@ -53,18 +53,18 @@ def translate(source: Dialect, target: Dialect, body: dict[str, Any]) -> dict[st
     return {"dropped": losses.paths, "body": output}
 
 
-def encode_stream(dialect: Dialect, events: list[Event]) -> bytes:
+def encode_stream(dialect: ChatDialect, events: list[Event]) -> bytes:
     encoder = dialect.stream_encoder(ALL_USAGE)
     return b"".join(map(encoder.feed, events)) + encoder.close()
 
 
-def decode_stream(dialect: Dialect, pieces: list[bytes]) -> list[Event]:
+def decode_stream(dialect: ChatDialect, pieces: list[bytes]) -> list[Event]:
     decoder = dialect.stream_decoder()
     events = [event for piece in pieces for event in decoder.feed(piece)]
     return events + decoder.close()
 
 
-def translate_stream(source: Dialect, target: Dialect, pieces: list[bytes]) -> bytes:
+def translate_stream(source: ChatDialect, target: ChatDialect, pieces: list[bytes]) -> bytes:
     translator = StreamTranslator(source, target, ALL_USAGE)
     return b"".join(map(translator.feed, pieces)) + translator.close()
 

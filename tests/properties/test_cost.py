@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dragoman.dialects import Dialect
+from dragoman.dialects import ChatDialect
 from dragoman.ir.events import (
     ChoiceEnd,
     Delta,
@@ -48,7 +48,7 @@ SHAPES: dict[str, tuple[Callable[[int], list[Event]], int]] = {
 @pytest.mark.parametrize(("shape", "size"), SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize(("source", "target"), PAIRS.values(), ids=PAIRS)
 def test_cost_is_linear(
-    source: Dialect, target: Dialect, shape: Callable[[int], list[Event]], size: int
+    source: ChatDialect, target: ChatDialect, shape: Callable[[int], list[Event]], size: int
 ) -> None:
     small, large = (encode_stream(source, shape(n)) for n in (1, GROWTH))
 
@@ -56,13 +56,13 @@ def test_cost_is_linear(
     assert cost(large) < MOST * max(cost(small), 1e-4)
 
 
-def _cpu_seconds(source: Dialect, target: Dialect, wire: bytes, size: int) -> float:
+def _cpu_seconds(source: ChatDialect, target: ChatDialect, wire: bytes, size: int) -> float:
     """The best of three, so that one pause does not count."""
     pieces = [wire[at : at + size] for at in range(0, len(wire), size)]
     return min(_timed(source, target, pieces) for _ in range(3))
 
 
-def _timed(source: Dialect, target: Dialect, pieces: list[bytes]) -> float:
+def _timed(source: ChatDialect, target: ChatDialect, pieces: list[bytes]) -> float:
     before = time.process_time()
     translate_stream(source, target, pieces)
     return time.process_time() - before

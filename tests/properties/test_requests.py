@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from dragoman.dialects import Dialect
+from dragoman.dialects import ChatDialect
 from dragoman.errors import InvalidRequest, Unrepresentable
 from dragoman.ir import Request
 from dragoman.ir.losses import Losses
@@ -54,17 +54,17 @@ def test_a_request_survives_its_own_dialect(dialect: str, name: str, body: dict[
 
 @by_translation
 def test_translations_are_as_reviewed(
-    source: Dialect, target: Dialect, name: str, body: dict[str, Any]
+    source: ChatDialect, target: ChatDialect, name: str, body: dict[str, Any]
 ) -> None:
-    """Beside each golden request lies its translation; `python -m tests.goldens` rewrites it."""
-    golden = FIXTURES / source.name / "requests" / f"{name}.to_{target.name}.json"
+    """Beside each golden request lie its translations; `python -m tests.goldens` rewrites them."""
+    golden = FIXTURES / source.name / "requests" / f"{name}.translations.json"
 
-    assert translate(source, target, body) == json.loads(golden.read_text())
+    assert translate(source, target, body) == json.loads(golden.read_text())[target.name]
 
 
 @by_translation
 def test_every_string_is_accounted_for(
-    source: Dialect, target: Dialect, name: str, body: dict[str, Any]
+    source: ChatDialect, target: ChatDialect, name: str, body: dict[str, Any]
 ) -> None:
     """Each string, made unlike every other, is in the output, or its path in the report."""
     del name
@@ -76,7 +76,7 @@ def test_every_string_is_accounted_for(
 
 @by_translation
 def test_every_leaf_makes_a_difference(
-    source: Dialect, target: Dialect, name: str, body: dict[str, Any]
+    source: ChatDialect, target: ChatDialect, name: str, body: dict[str, Any]
 ) -> None:
     """Numbers, booleans and words of a list too: without one, something else must come out."""
     del name
@@ -91,7 +91,7 @@ def test_every_leaf_makes_a_difference(
 
 
 def _is_silent(
-    source: Dialect, target: Dialect, body: dict[str, Any], keys: Keys, leaf: Any
+    source: ChatDialect, target: ChatDialect, body: dict[str, Any], keys: Keys, leaf: Any
 ) -> bool:
     if keys[-1] in SAME_AS_ABSENT.get(leaf if leaf is False else None, ()):
         return False
@@ -124,7 +124,7 @@ def test_a_wrong_type_names_its_path(dialect: str, name: str, body: dict[str, An
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 @given(requests())
-def test_what_was_written_is_read_the_same(dialect: Dialect, request_: Request) -> None:
+def test_what_was_written_is_read_the_same(dialect: ChatDialect, request_: Request) -> None:
     losses = Losses(dialect.name)
     try:
         body = dialect.encode_request(request_, losses)
@@ -140,7 +140,7 @@ def test_what_was_written_is_read_the_same(dialect: Dialect, request_: Request) 
 @pytest.mark.parametrize(("source", "target"), CROSSINGS.values(), ids=CROSSINGS)
 @given(requests())
 def test_no_request_loses_a_string_in_silence(
-    source: Dialect, target: Dialect, request_: Request
+    source: ChatDialect, target: ChatDialect, request_: Request
 ) -> None:
     try:
         body = source.encode_request(request_, Losses(source.name))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dragoman.dialects import Dialect
+from dragoman.dialects import ChatDialect
 from dragoman.errors import UpstreamProtocolError
 from dragoman.ir import Response
 from dragoman.ir.events import Event, fold
@@ -31,7 +31,7 @@ by_pair = pytest.mark.parametrize(("source", "target"), PAIRS.values(), ids=PAIR
 @by_pair
 @given(streams(), st.lists(st.integers(0, 10**6), max_size=12))
 def test_any_chunking_gives_the_same_bytes(
-    source: Dialect, target: Dialect, events: list[Event], cuts: list[int]
+    source: ChatDialect, target: ChatDialect, events: list[Event], cuts: list[int]
 ) -> None:
     """The network may cut anywhere: inside a frame, a JSON string, a UTF-8 character."""
     wire = encode_stream(source, events)
@@ -43,7 +43,9 @@ def test_any_chunking_gives_the_same_bytes(
 
 @by_pair
 @given(streams())
-def test_decoders_keep_the_grammar(source: Dialect, target: Dialect, events: list[Event]) -> None:
+def test_decoders_keep_the_grammar(
+    source: ChatDialect, target: ChatDialect, events: list[Event]
+) -> None:
     wire = translate_stream(source, target, [encode_stream(source, events)])
 
     check(decode_stream(target, [wire]))
@@ -51,7 +53,7 @@ def test_decoders_keep_the_grammar(source: Dialect, target: Dialect, events: lis
 
 @by_dialect
 @given(streams(), st.integers(0, 10**6))
-def test_a_truncated_stream_raises(dialect: Dialect, events: list[Event], cut_at: int) -> None:
+def test_a_truncated_stream_raises(dialect: ChatDialect, events: list[Event], cut_at: int) -> None:
     """Cut at any byte, a stream raises, or nothing but the last line's end was missing."""
     wire = encode_stream(dialect, events)
     whole = decode_stream(dialect, [wire])
@@ -61,7 +63,7 @@ def test_a_truncated_stream_raises(dialect: Dialect, events: list[Event], cut_at
 
 @by_dialect
 @given(streams())
-def test_a_stream_without_its_last_frames_raises(dialect: Dialect, events: list[Event]) -> None:
+def test_a_stream_without_its_last_frames_raises(dialect: ChatDialect, events: list[Event]) -> None:
     """Every cut between frames, where nothing but the meaning tells that more must follow."""
     wire = encode_stream(dialect, events)
     whole = decode_stream(dialect, [wire])
@@ -71,7 +73,7 @@ def test_a_stream_without_its_last_frames_raises(dialect: Dialect, events: list[
             _assert_truncated(dialect, wire[:end], whole)
 
 
-def _assert_truncated(dialect: Dialect, part: bytes, whole: list[Event]) -> None:
+def _assert_truncated(dialect: ChatDialect, part: bytes, whole: list[Event]) -> None:
     try:
         events = decode_stream(dialect, [part])
     except UpstreamProtocolError:
@@ -81,17 +83,20 @@ def _assert_truncated(dialect: Dialect, part: bytes, whole: list[Event]) -> None
 
 @by_dialect
 @given(streams())
-def test_a_stream_says_what_its_body_says(dialect: Dialect, events: list[Event]) -> None:
+def test_a_stream_says_what_its_body_says(dialect: ChatDialect, events: list[Event]) -> None:
     """Both read by the official SDK."""
     body = dialect.encode_response(fold(events), Losses(dialect.name))
     from_body = sdk.read(dialect.name, sdk.Wire(sdk.json.dumps(body).encode()))
 
-    assert sdk.read(dialect.name, sdk.stream(encode_stream(dialect, events))) == from_body
+    assert (
+        sdk.read(dialect.name, sdk.stream(dialect.name, encode_stream(dialect, events)))
+        == from_body
+    )
 
 
 @by_dialect
 @given(responses())
-def test_a_response_survives_its_own_dialect(dialect: Dialect, response: Response) -> None:
+def test_a_response_survives_its_own_dialect(dialect: ChatDialect, response: Response) -> None:
     """What was written is read, and written again the same."""
     body = dialect.encode_response(response, Losses(dialect.name))
     losses = Losses(dialect.name)
@@ -103,7 +108,7 @@ def test_a_response_survives_its_own_dialect(dialect: Dialect, response: Respons
 @by_pair
 @given(streams())
 def test_a_translated_answer_says_the_same(
-    source: Dialect, target: Dialect, events: list[Event]
+    source: ChatDialect, target: ChatDialect, events: list[Event]
 ) -> None:
     """Each side's SDK reads its own dialect: body against body, stream against stream."""
     body = source.encode_response(fold(events), Losses(source.name))
@@ -112,5 +117,8 @@ def test_a_translated_answer_says_the_same(
 
     said = sdk.read(source.name, sdk.Wire(sdk.json.dumps(body).encode()))
     assert sdk.read(target.name, sdk.Wire(sdk.json.dumps(other).encode())) == said
-    said = sdk.read(source.name, sdk.stream(wire))
-    assert sdk.read(target.name, sdk.stream(translate_stream(source, target, [wire]))) == said
+    said = sdk.read(source.name, sdk.stream(source.name, wire))
+    assert (
+        sdk.read(target.name, sdk.stream(target.name, translate_stream(source, target, [wire])))
+        == said
+    )

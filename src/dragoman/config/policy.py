@@ -16,7 +16,7 @@ from dragoman.config.schema import (
     Store,
     Timeouts,
 )
-from dragoman.dialects import Dialect
+from dragoman.dialects import AnyDialect
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     """Also the name of the Envoy cluster."""
-    dialect: Dialect
+    dialect: AnyDialect
     host: str
     port: int
     tls: bool

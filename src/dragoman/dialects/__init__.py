@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -12,11 +13,36 @@ from dragoman.ir import Json, Request, Response, Usage
 from dragoman.ir.events import Event, UsageUpdate
 from dragoman.ir.losses import Losses
 
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+CHAT = "chat"
+"""The operation whose dialects translate `ir.Request` and `ir.Response`, and stream."""
+MODELS = "models"
+"""Listing models: the service answers it itself."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client's path asks for."""
+
+    operation: str
+    """`chat`, `models`, or the dialect's own operation."""
+    method: str = "POST"
+    model: str | None = None
+    """The model the path names, unquoted; None where the body names it. For `models`: the one
+    asked about, empty for all of them."""
+    stream: bool | None = None
+    """Whether the path asks for a stream; None where the body says."""
+    framing: str = ""
+    """How a stream is to be framed, where the dialect has more than one way; its own word."""
+
 
 class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the client's request said that shapes the stream it gets back."""
 
     include_usage: bool = False
+    framing: str = ""
+    """`Call.framing`."""
 
 
 class StreamDecoder(Protocol):
@@ -42,21 +68,52 @@ class StreamEncoder(Protocol):
         ...
 
 
-class Dialect(Protocol):
-    """One wire format, as a client speaks it and as a provider speaks it."""
+class Dialect(Protocol[Q, A]):
+    """One wire format, as a client speaks it and as a provider speaks it.
+
+    `Q` and `A` are the operation's request and answer. What the path says (the model, whether to
+    stream) is not in the body: a dialect of which that is so leaves `model` empty and `stream`
+    False when it decodes, and does not write them when it encodes; the exchange fills them in.
+    """
 
     @property
     def name(self) -> str: ...
-    def decode_request(self, body: Json) -> Request: ...
-    def encode_request(self, request: Request, losses: Losses) -> Json: ...
-    def decode_response(self, body: Json) -> Response: ...
-    def encode_response(self, response: Response, losses: Losses) -> Json: ...
+    @property
+    def operation(self) -> str:
+        """Dialects of one operation translate into each other."""
+        ...
+
+    @property
+    def stream_types(self) -> tuple[str, ...]:
+        """Content types (without parameters) that a stream of this dialect comes in."""
+        ...
+
+    def match(self, path: str, query: str, headers: Mapping[str, str]) -> Call | None:
+        """What a client asks for by this path, if it is a path of this dialect."""
+        ...
+
+    def check_request(self, body: Json) -> None:
+        """Raises `InvalidRequest` where the body cannot be one: a look at its top, no decoding."""
+        ...
+
+    def decode_request(self, body: Json) -> Q: ...
+    def encode_request(self, request: Q, losses: Losses) -> Json: ...
+    def decode_response(self, body: Json) -> A: ...
+    def encode_response(self, response: A, losses: Losses) -> Json: ...
     def stream_decoder(self) -> StreamDecoder: ...
     def stream_encoder(self, options: StreamOptions) -> StreamEncoder: ...
+    def stream_type(self, options: StreamOptions) -> str:
+        """The content type of what `stream_encoder(options)` writes."""
+        ...
+
     def decode_error(self, status: int, body: bytes) -> UpstreamError: ...
     def encode_error(self, error: DragomanError) -> Respond: ...
     def encode_models(self, models: list[str]) -> Json:
-        """The answer to `GET /v1/models`; the items of its `data` are what one model alone is."""
+        """The answer to a call that lists models."""
+        ...
+
+    def encode_model(self, model: str) -> Json:
+        """The answer to a call that asks about one model."""
         ...
 
     def edits(self, body: Json) -> dict[str, Any]:
@@ -75,10 +132,14 @@ class Dialect(Protocol):
         ...
 
 
+ChatDialect = Dialect[Request, Response]
+AnyDialect = Dialect[Any, Any]
+
+
 class StreamTranslator:
     """The one place where two dialects meet in a stream."""
 
-    def __init__(self, upstream: Dialect, client: Dialect, options: StreamOptions) -> None:
+    def __init__(self, upstream: ChatDialect, client: ChatDialect, options: StreamOptions) -> None:
         self._decoder = upstream.stream_decoder()
         self._encoder = client.stream_encoder(options)
         self.usage: Usage | None = None

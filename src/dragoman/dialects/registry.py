@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from dragoman.dialects import Dialect
+from dragoman.dialects import AnyDialect, Call
 from dragoman.dialects.anthropic_messages import AnthropicMessages
 from dragoman.dialects.anthropic_messages import Quirks as AnthropicQuirks
 from dragoman.dialects.openai_chat import OpenAIChat
@@ -15,51 +14,58 @@ from dragoman.dialects.openai_chat import Quirks as OpenAIQuirks
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Json
 
-Operation = Literal["chat", "models"]
+
+class ClientCall(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request asks for. `call` None: nothing known; the dialect is the error's likeliest."""
+
+    dialect: AnyDialect
+    call: Call | None
 
 
-class ClientRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """What a path means. `operation` None: nothing; the dialect is the likeliest for the error."""
-
-    dialect: Dialect
-    operation: Operation | None
-
-
-_OPENAI = OpenAIChat()
-_ANTHROPIC = AnthropicMessages()
-_CLIENTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (_OPENAI, _ANTHROPIC)}
-_CHAT: dict[str, Dialect] = {"/v1/chat/completions": _OPENAI, "/v1/messages": _ANTHROPIC}
-_MODELS = "/v1/models"
+_MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
+    "anthropic_messages": lambda quirks: AnthropicMessages(
+        msgspec.convert(quirks, AnthropicQuirks)
+    ),
+    "openai_chat": lambda quirks: OpenAIChat(msgspec.convert(quirks, OpenAIQuirks)),
+}
+"""Each dialect with a provider's quirks. Those that claim fewer paths come first."""
+_CLIENTS: dict[str, AnyDialect] = {name: make({}) for name, make in _MAKERS.items()}
+_PREFIXES: tuple[tuple[str, str], ...] = (("/v1/messages", "anthropic_messages"),)
+"""Whose client calls an unknown path that begins so."""
 
 NAMES = tuple(_CLIENTS)
 """All dialects, by name."""
 
 
-def client_dialect(name: str) -> Dialect:
+def client_dialect(name: str) -> AnyDialect:
     """The dialect of a client, by name; OpenAI's, the most widely read, where there is none."""
-    return _CLIENTS.get(name, _OPENAI)
+    return _CLIENTS.get(name) or _CLIENTS["openai_chat"]
 
 
-def client_dialect_for_path(path: str, headers: Mapping[str, str]) -> ClientRoute:
-    """The dialect and operation of a call to `path` (without its query)."""
-    if dialect := _CHAT.get(path):
-        return ClientRoute(dialect=dialect, operation="chat")
-    is_anthropic = "anthropic-version" in headers or path.startswith("/v1/messages")
-    dialect = _ANTHROPIC if is_anthropic else _OPENAI
-    is_models = path == _MODELS or path.startswith(_MODELS + "/")
-    return ClientRoute(dialect=dialect, operation="models" if is_models else None)
+def client_call(path_and_query: str, headers: Mapping[str, str]) -> ClientCall:
+    """The dialect of a request, and what it asks for."""
+    path, _, query = path_and_query.partition("?")
+    for dialect in _CLIENTS.values():
+        if call := dialect.match(path, query, headers):
+            return ClientCall(dialect=dialect, call=call)
+    return ClientCall(dialect=_likeliest(path, headers), call=None)
 
 
-def provider_dialect(name: str, quirks: Json) -> Dialect:
+def _likeliest(path: str, headers: Mapping[str, str]) -> AnyDialect:
+    if "anthropic-version" in headers:
+        return _CLIENTS["anthropic_messages"]
+    return client_dialect(next((name for start, name in _PREFIXES if path.startswith(start)), ""))
+
+
+def provider_dialect(name: str, quirks: Json) -> AnyDialect:
     """The dialect `name` as a provider with `quirks` speaks it.
 
     Raises `InvalidRequest` for a dialect or a quirk that does not exist.
     """
+    make = _MAKERS.get(name)
+    if make is None:
+        raise InvalidRequest("$.dialect", "one of " + ", ".join(NAMES))
     try:
-        if name == _OPENAI.name:
-            return OpenAIChat(msgspec.convert(quirks, OpenAIQuirks))
-        if name == _ANTHROPIC.name:
-            return AnthropicMessages(msgspec.convert(quirks, AnthropicQuirks))
+        return make(quirks)
     except msgspec.ValidationError as error:
         raise InvalidRequest("$.quirks", str(error)) from error
-    raise InvalidRequest("$.dialect", "one of " + ", ".join(NAMES))

@@ -96,9 +96,12 @@ def _walk(value: Any, path: str) -> Iterator[Node]:
         for key, child in found.items():
             yield from _walk(child, f"{path}.{key}")
     elif isinstance(value, list):
-        items: list[Any] = value
-        for i, child in enumerate(items):
+        for i, child in enumerate(_items(value)):
             yield from _walk(child, f"{path}[{i}]")
+
+
+def _items(value: Any) -> list[Any]:
+    return value  # type: ignore[no-any-return]  # its caller looked
 
 
 def _in(path: str, name: str) -> bool:

@@ -14,8 +14,8 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond
 from dragoman.config.policy import Caller, Model, Policy, Target
-from dragoman.dialects import Dialect
-from dragoman.dialects.registry import ClientRoute, client_dialect_for_path
+from dragoman.dialects import MODELS, AnyDialect, Call
+from dragoman.dialects.registry import client_call
 from dragoman.errors import (
     DragomanError,
     InvalidRequest,
@@ -46,35 +46,33 @@ class Decide:
 
     def on_request(self, head: RequestHead, body: bytes | None) -> Mutate | Respond:
         """Admit, answer or refuse. `body` is None for a request that has none."""
-        path = head.path.partition("?")[0]
-        client = client_dialect_for_path(path, head.headers)
+        client = client_call(head.path, head.headers)
         try:
             caller = identify(head.headers, self._policy.callers)
-            if client.operation is None:
-                raise NotFound(f"No such path here: {path}.")
-            if client.operation == "models":
-                return self._list_models(head, path, client.dialect, caller)
-            return self._admit(head, _chat_body(head, body), client, caller)
+            call = client.call
+            if call is None:
+                raise NotFound(f"No such path here: {head.path.partition('?')[0]}.")
+            _check_method(head, call)
+            if call.operation == MODELS:
+                return self._list_models(call.model or "", client.dialect, caller)
+            return self._admit(head, _json_body(head, body), client.dialect, call, caller)
         except DragomanError as error:
             return refuse(error, client.dialect)
 
-    def _list_models(
-        self, head: RequestHead, path: str, dialect: Dialect, caller: Caller
-    ) -> Respond:
-        if head.method not in ("GET", "HEAD"):
-            raise MethodNotAllowed(f"{path} takes GET, not {head.method}.", allow="GET, HEAD")
-        granted = list_models(caller, self._policy.models)
-        wanted = path.removeprefix("/v1/models").strip("/")
+    def _list_models(self, wanted: str, dialect: AnyDialect, caller: Caller) -> Respond:
         if not wanted:
-            return _answer(dialect.encode_models(granted))
+            return _answer(dialect.encode_models(list_models(caller, self._policy.models)))
         find_model(wanted, caller, self._policy.models)
-        return _answer(dialect.encode_models([wanted])["data"][0])
+        return _answer(dialect.encode_model(wanted))
 
-    def _admit(self, head: RequestHead, raw: bytes, client: ClientRoute, caller: Caller) -> Mutate:
+    def _admit(
+        self, head: RequestHead, raw: bytes, client: AnyDialect, call: Call, caller: Caller
+    ) -> Mutate:
         body = decode(raw)
-        name = _check_chat(body)
+        name = _model_name(body, call)
+        client.check_request(body)
         model = find_model(name, caller, self._policy.models)
-        asked = _Asked(client=client.dialect, body=body, model=model, name=name)
+        asked = _Asked(client=client, call=call, body=body, model=model, name=name)
         order = self._speakable(asked, order_targets(model, name, self._chance))
         edits = self._edits(asked, order)
         base = next((edit for edit in edits if edit is not None), Json())
@@ -115,14 +113,14 @@ class Decide:
         return edits
 
     def _facts(self, asked: _Asked, caller: Caller, head: RequestHead, size: int) -> Json:
-        stream = asked.body.get("stream") is True
+        stream = asked.stream
         wants_usage = asked.client.wants_usage(asked.body)
         strip = stream and wants_usage is False
         native = self._policy.native
         facts: Json = {
             names.ADMITTED: names.FLAG,
             names.CLIENT_DIALECT: asked.client.name,
-            names.OPERATION: "chat",
+            names.OPERATION: asked.call.operation,
             names.MODEL: asked.name,
             names.CALLER: caller.name,
             names.STREAM: _flag(stream),
@@ -142,19 +140,25 @@ class Decide:
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A chat request that was read and found a model."""
 
-    client: Dialect
+    client: AnyDialect
+    call: Call
     body: Json
     model: Model
     name: str
 
+    @property
+    def stream(self) -> bool:
+        said = self.call.stream
+        return self.body.get("stream") is True if said is None else said
 
-def own_edits(dialect: Dialect, body: Json, model: str) -> Json:
+
+def own_edits(dialect: AnyDialect, body: Json, model: str) -> Json:
     """Top-level fields to change (None: remove) before this provider takes its own dialect."""
     edits = dialect.edits(body)
     return edits if body.get("model") == model else {"model": model, **edits}
 
 
-def refuse(error: DragomanError, dialect: Dialect) -> Respond:
+def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
     """The error in the client's dialect, marked as ours in Envoy's response code details."""
     answer = dialect.encode_error(error)
     return msgspec.structs.replace(answer, details=f"dragoman_{error.code}")
@@ -169,10 +173,16 @@ def _answer(body: Json) -> Respond:
     )
 
 
-def _chat_body(head: RequestHead, body: bytes | None) -> bytes:
-    if head.method != "POST":
+def _check_method(head: RequestHead, call: Call) -> None:
+    allowed = ("GET", "HEAD") if call.method == "GET" else (call.method,)
+    if head.method not in allowed:
         path = head.path.partition("?")[0]
-        raise MethodNotAllowed(f"{path} takes POST, not {head.method}.", allow="POST")
+        raise MethodNotAllowed(
+            f"{path} takes {call.method}, not {head.method}.", allow=", ".join(allowed)
+        )
+
+
+def _json_body(head: RequestHead, body: bytes | None) -> bytes:
     kind = head.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise UnsupportedMediaType(f"The body must be application/json, not {kind}.")
@@ -182,19 +192,15 @@ def _chat_body(head: RequestHead, body: bytes | None) -> bytes:
     return body or b""
 
 
-def _check_chat(body: Json) -> str:
-    """The model asked for. Checks what every chat dialect has at its top."""
-    model = body.get("model")
+def _model_name(body: Json, call: Call) -> str:
+    """The model asked for, by the path or by the body."""
+    model = call.model or body.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequest("$.model", "a model name")
-    if not isinstance(body.get("messages"), list) or not body["messages"]:
-        raise InvalidRequest("$.messages", "an array of at least one message")
-    if not isinstance(body.get("stream"), bool | None):
-        raise InvalidRequest("$.stream", "a boolean")
     return model
 
 
-def _refusal(asked: _Asked, dialect: Dialect) -> Unrepresentable | None:
+def _refusal(asked: _Asked, dialect: AnyDialect) -> Unrepresentable | None:
     """Why `dialect` cannot say this request; None where it can, or need not translate it."""
     if dialect.name == asked.client.name:
         return None

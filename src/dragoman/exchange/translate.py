@@ -15,7 +15,7 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
 from dragoman.config.policy import Policy, Provider
-from dragoman.dialects import Dialect, StreamOptions, StreamTranslator
+from dragoman.dialects import AnyDialect, StreamOptions, StreamTranslator
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError, ServiceUnavailable, UpstreamProtocolError
 from dragoman.exchange.decide import own_edits, refuse
@@ -119,8 +119,8 @@ class _BodyEditor:
 
     def __init__(
         self,
-        provider: Dialect,
-        client: Dialect,
+        provider: AnyDialect,
+        client: AnyDialect,
         decoder: ContentDecoder,
         dropped: list[str],
         max_bytes: int,
@@ -195,7 +195,7 @@ class _StreamEditor:
     def __init__(
         self,
         translator: StreamTranslator,
-        client: Dialect,
+        client: AnyDialect,
         decoder: ContentDecoder,
         dropped: list[str],
     ) -> None:

@@ -11,8 +11,8 @@ Each is a `transports.StreamMachine`. Grammar of what Envoy sends:
 from __future__ import annotations
 
 from dragoman.config.policy import Policy
-from dragoman.dialects import Dialect
-from dragoman.dialects.registry import client_dialect, client_dialect_for_path
+from dragoman.dialects import AnyDialect
+from dragoman.dialects.registry import client_call, client_dialect
 from dragoman.errors import DragomanError
 from dragoman.exchange.decide import Decide, refuse
 from dragoman.exchange.heads import RequestHead, ResponseEditor
@@ -150,11 +150,11 @@ class RespondStream:
         return _internal_error(client_dialect(self._metadata.get(CLIENT_DIALECT, "")))
 
 
-def _dialect_of(head: RequestHead) -> Dialect:
-    return client_dialect_for_path(head.path.partition("?")[0], head.headers).dialect
+def _dialect_of(head: RequestHead) -> AnyDialect:
+    return client_call(head.path, head.headers).dialect
 
 
-def _internal_error(dialect: Dialect) -> list[bytes]:
+def _internal_error(dialect: AnyDialect) -> list[bytes]:
     """What the client sees of a bug of ours: that it is ours, and nothing of it."""
     error = DragomanError("The gateway failed on this request. The failure was logged.")
     return [messages.decide_reply(refuse(error, dialect), "request_headers")]

@@ -5,12 +5,13 @@ Source: https://platform.openai.com/docs/api-reference/chat, November 2026.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
 
 from dragoman.actions import Respond
-from dragoman.dialects import StreamOptions
+from dragoman.dialects import CHAT, MODELS, Call, StreamOptions
 from dragoman.dialects.openai_chat import errors
 from dragoman.dialects.openai_chat import request as requests
 from dragoman.dialects.openai_chat import response as responses
@@ -18,12 +19,13 @@ from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, is_own
 from dragoman.dialects.openai_chat.stream_decoder import ChatStreamDecoder
 from dragoman.dialects.openai_chat.stream_encoder import ChatStreamEncoder
-from dragoman.errors import DragomanError, UpstreamError
+from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
 from dragoman.ir import Json, Request, Response
 from dragoman.ir.losses import Losses
 
 __all__ = ["OpenAIChat", "Quirks"]
 
+_MODELS = "/v1/models"
 _LIMITS = ("max_completion_tokens", "max_tokens")
 
 
@@ -39,9 +41,25 @@ class OpenAIChat:
     """The dialect, as a provider with `quirks` speaks it."""
 
     name = NAME
+    operation = CHAT
+    stream_types = ("text/event-stream",)
 
     def __init__(self, quirks: Quirks | None = None) -> None:
         self._quirks = quirks or Quirks()
+
+    def match(self, path: str, query: str, headers: Mapping[str, str]) -> Call | None:
+        del query, headers
+        if path == "/v1/chat/completions":
+            return Call(operation=CHAT)
+        if path == _MODELS or path.startswith(_MODELS + "/"):
+            return Call(operation=MODELS, method="GET", model=path[len(_MODELS) + 1 :])
+        return None
+
+    def check_request(self, body: Json) -> None:
+        if not isinstance(body.get("messages"), list) or not body["messages"]:
+            raise InvalidRequest("$.messages", "an array of at least one message")
+        if not isinstance(body.get("stream"), bool | None):
+            raise InvalidRequest("$.stream", "a boolean")
 
     def decode_request(self, body: Json) -> Request:
         return requests.decode_request(body)
@@ -64,6 +82,10 @@ class OpenAIChat:
     def stream_encoder(self, options: StreamOptions) -> ChatStreamEncoder:
         return ChatStreamEncoder(options)
 
+    def stream_type(self, options: StreamOptions) -> str:
+        del options
+        return "text/event-stream"
+
     def decode_error(self, status: int, body: bytes) -> UpstreamError:
         return errors.decode_error(status, body)
 
@@ -71,11 +93,10 @@ class OpenAIChat:
         return errors.encode_error(error)
 
     def encode_models(self, models: list[str]) -> Json:
-        data = [
-            {"id": model, "object": "model", "created": 0, "owned_by": "dragoman"}
-            for model in models
-        ]
-        return {"object": "list", "data": data}
+        return {"object": "list", "data": [self.encode_model(model) for model in models]}
+
+    def encode_model(self, model: str) -> Json:
+        return {"id": model, "object": "model", "created": 0, "owned_by": "dragoman"}
 
     def edits(self, body: Json) -> dict[str, Any]:
         """See `Dialect.edits`."""

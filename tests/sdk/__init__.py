@@ -1,0 +1,70 @@
+"""The official SDKs as oracles: what a client reads in an answer's bytes. One module a dialect."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import Any
+
+import msgspec
+
+from dragoman.dialects import StreamOptions
+from dragoman.dialects.registry import client_dialect
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A tool call. `arguments` is parsed where it is JSON."""
+
+    id: str
+    name: str
+    arguments: Any
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What one answer says, whoever says it. Words of a refusal count as text."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[Call, ...] = ()
+    finish: str = ""
+    """`stop`, `length`, `tool_calls` or `content_filter`."""
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Wire(msgspec.Struct, frozen=True):
+    """An answer as it goes over the wire."""
+
+    body: bytes
+    status: int = 200
+    kind: str = "application/json"
+
+
+def stream(dialect: str, body: bytes) -> Wire:
+    """A streamed answer, with the content type the dialect gives one."""
+    return Wire(body, kind=client_dialect(dialect).stream_type(StreamOptions(include_usage=True)))
+
+
+def read(dialect: str, wire: Wire) -> Said:
+    """The answer as the official SDK of `dialect` reads it. Raises what the SDK raises."""
+    said: Said = _module(dialect).read(wire)
+    return said
+
+
+def read_error(dialect: str, wire: Wire) -> tuple[int, str]:
+    """Status and message of the error that the SDK raises on `wire`; fails if it raises none."""
+    error: tuple[int, str] = _module(dialect).read_error(wire)
+    return error
+
+
+def _module(dialect: str) -> Any:
+    return importlib.import_module(f"tests.sdk.{dialect}")
+
+
+def parsed(arguments: str) -> Any:
+    """Arguments as the value they say, or as their text where they are no JSON."""
+    try:
+        return json.loads(arguments) if arguments else {}
+    except json.JSONDecodeError:
+        return arguments

@@ -1,0 +1,72 @@
+"""Messages as the `anthropic` package reads them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import anthropic
+
+from tests.sdk import Call, Said, Wire
+from tests.sdk.server import Server
+
+_SERVER = Server()
+_ANY_MESSAGE: Any = [{"role": "user", "content": "x"}]
+_FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+def read_error(wire: Wire) -> tuple[int, str]:
+    try:
+        read(wire)
+    except anthropic.APIStatusError as error:
+        return error.status_code, error.message
+    raise AssertionError("no error")
+
+
+@functools.cache
+def _client() -> anthropic.Anthropic:
+    return anthropic.Anthropic(
+        api_key="k", base_url="http://gateway", http_client=_SERVER.http, max_retries=0
+    )
+
+
+def read(wire: Wire) -> Said:
+    _SERVER.wire = wire
+    messages = _client().messages
+    if wire.kind == "application/json":
+        answer: Any = messages.create(model="m", max_tokens=1, messages=_ANY_MESSAGE)
+    else:
+        with messages.stream(model="m", max_tokens=1, messages=_ANY_MESSAGE) as events:
+            answer = events.get_final_message()
+    return _said(answer)
+
+
+def _said(answer: Any) -> Said:
+    blocks, usage = answer.content, answer.usage
+    read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+    return Said(
+        text="".join(block.text for block in blocks if block.type == "text"),
+        reasoning="".join(block.thinking for block in blocks if block.type == "thinking"),
+        calls=tuple(Call(b.id, b.name, b.input) for b in blocks if b.type == "tool_use"),
+        finish=_finish(answer),
+        input_tokens=usage.input_tokens + read + written,
+        cached_tokens=read,
+        output_tokens=usage.output_tokens,
+    )
+
+
+def _finish(answer: Any) -> str:
+    """As for OpenAI: an end of turn beside tool calls means that they are to be made."""
+    calls = any(block.type == "tool_use" for block in answer.content)
+    word = answer.stop_reason
+    if calls and word == "end_turn":
+        word = "tool_use"
+    return _FINISH.get(word, word)
