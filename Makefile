@@ -42,7 +42,7 @@ proto: $(VENV)/.dev ## regenerate the protocol messages
 		--pyi_out=../../src dragoman/extproc/pb/*.proto
 
 goldens: $(VENV)/.dev ## regenerate the golden files; review them as a diff
-	$(BIN)/python -m pytest -q tests/properties --update-goldens
+	$(BIN)/python -m tests.goldens
 
 envoy-yaml: $(VENV)/.dev ## regenerate envoy/envoy.yaml from envoy/dragoman.yaml
 	OPENAI_API_KEY=at-run-time ANTHROPIC_API_KEY=at-run-time $(BIN)/dragoman envoy -c envoy/dragoman.yaml > envoy/envoy.yaml
@@ -52,8 +52,7 @@ bench: $(VENV)/.dev ## measure against Envoy alone; one JSON object a line
 
 lock: ## pin every package with its hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-emit-index-url --no-annotate \
-		pyproject.toml -o requirements.txt
+		--no-emit-index-url --no-annotate --extra build pyproject.toml -o requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate --extra dev pyproject.toml -o requirements-dev.txt
 

@@ -51,6 +51,13 @@ class Unrepresentable(DragomanError):
         self.dialect = dialect
 
 
+class NotOffered(DragomanError):
+    """No upstream of the model has the operation at all."""
+
+    status = 400
+    code = "unsupported_by_upstream"
+
+
 class Unauthenticated(DragomanError):
     """No key, or none that a caller in the policy owns."""
 

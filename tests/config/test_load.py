@@ -55,6 +55,7 @@ def test_a_key_in_the_environment_brings_its_provider() -> None:
 def test_every_row_of_the_catalogue_is_usable() -> None:
     for name, row in provider_rows().items():
         url = "" if row.url else ', url: "https://example.test"'
+        url += f", params: {dict.fromkeys(row.params, 'x')}"
         text = f"""
 callers: {{team: {{keys: [{DIGEST}]}}}}
 providers: {{p: {{kind: {name}{url}}}}}
@@ -62,8 +63,10 @@ models: {{m: {{targets: [{{provider: p, model: x}}]}}}}
 """
         environment = {row.key_env: "k"} if row.key_env else {}
         provider = parse(text, "p.yaml", environment).providers["p"]
-        assert provider.dialect.name == row.dialect
-        assert provider.path.startswith("/")
+        assert list(provider.endpoints) == list(row.serves)
+        for endpoint in provider.endpoints.values():
+            assert endpoint.request_path("m").startswith("/")
+            assert "{" not in endpoint.request_path("m", stream=True)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,21 @@ def test_a_model_routed_by_envoy_keeps_by_dialect() -> None:
     assert "retries" not in facts
 
 
+def test_each_target_has_its_path_and_its_own_client_keeps_the_query() -> None:
+    action, _ = admitted(chat("cross"), CHAT + "?beta=true&key=secret")
+    assert action.metadata["dragoman.paths"] == {"oa": CHAT + "?beta=true", "an": MESSAGES}
+
+
+def test_where_envoy_routes_every_provider_has_its_path() -> None:
+    action, _ = admitted(chat("routed"))
+    assert action.metadata["dragoman.paths"] == {
+        "oa": CHAT,
+        "oa2": CHAT,
+        "mi": CHAT,
+        "an": MESSAGES,
+    }
+
+
 def test_a_target_that_cannot_say_the_request_is_left_out() -> None:
     _, facts = admitted(chat("cross", n=2))
     assert facts["targets"] == '[["oa","gpt"]]'

@@ -17,7 +17,8 @@ def logged(kind=AccessLogType.DownstreamEnd):
     common.time_to_first_downstream_tx_byte.nanos = 3_000_000
     common.response_flags.downstream_connection_termination = True
     spaces = common.metadata.filter_metadata
-    spaces["dragoman"].update({"request_id": "r-1", "caller": "demo", "model": "fast"})
+    facts = {"request_id": "r-1", "caller": "demo", "model": "fast"}
+    spaces["dragoman"].update({**facts, "client_dialect": "openai_chat"})
     spaces["dragoman.models"].update({"right": "claude"})
     spaces["dragoman.usage"].update({"uncached_input_tokens": 3, "anthropic_output_tokens": 1})
     entry.response.response_code.value = 200

@@ -10,6 +10,7 @@ import pytest
 
 from dragoman.config.policy import Caller, Model, Target
 from dragoman.errors import NotFound, Unauthenticated
+from dragoman.exchange.heads import RequestHead
 from dragoman.policies.authorize import find_model, list_models
 from dragoman.policies.identify import identify
 from dragoman.policies.route import order_targets
@@ -17,6 +18,10 @@ from dragoman.policies.route import order_targets
 KEY = "a-key"
 CALLER = Caller(name="team", models=("fast", "openai/*"))
 CALLERS = {hashlib.sha256(KEY.encode()).hexdigest(): CALLER}
+
+
+def _head(headers: dict[str, str], path: str = "/") -> RequestHead:
+    return RequestHead(method="POST", path=path, headers=headers)
 
 
 def target(provider: str, *, weight: int = 1, priority: int = 0, model: str = "m") -> Target:
@@ -33,11 +38,17 @@ def model(name: str, *targets: Target) -> Model:
         {"authorization": f"Bearer {KEY}"},
         {"authorization": f"bearer  {KEY} "},
         {"x-api-key": KEY},
+        {"api-key": KEY},
+        {"x-goog-api-key": KEY},
         {"authorization": "Basic eDp5", "x-api-key": KEY},
     ],
 )
 def test_a_known_key_names_its_caller(headers: dict[str, str]) -> None:
-    assert identify(headers, CALLERS) is CALLER
+    assert identify(_head(headers), CALLERS) is CALLER
+
+
+def test_a_key_in_the_query_names_its_caller() -> None:
+    assert identify(_head({}, f"/v1beta/models?alt=sse&key={KEY}"), CALLERS) is CALLER
 
 
 @pytest.mark.parametrize(
@@ -46,18 +57,18 @@ def test_a_known_key_names_its_caller(headers: dict[str, str]) -> None:
 )
 def test_no_key_is_said_to_be_missing(headers: dict[str, str]) -> None:
     with pytest.raises(Unauthenticated, match="No API key"):
-        identify(headers, CALLERS)
+        identify(_head(headers), CALLERS)
 
 
 def test_an_unknown_key_is_refused_and_never_repeated() -> None:
     with pytest.raises(Unauthenticated) as refusal:
-        identify({"x-api-key": "sk-secret\udcff"}, CALLERS)
+        identify(_head({"x-api-key": "sk-secret\udcff"}), CALLERS)
     assert "sk-secret" not in str(refusal.value)
 
 
 def test_a_bearer_key_wins_over_another_header() -> None:
     with pytest.raises(Unauthenticated):
-        identify({"authorization": "Bearer wrong", "x-api-key": KEY}, CALLERS)
+        identify(_head({"authorization": "Bearer wrong", "x-api-key": KEY}), CALLERS)
 
 
 MODELS = {

@@ -5,23 +5,32 @@ from __future__ import annotations
 import functools
 import tomllib
 from importlib import resources
+from typing import Literal
 
 import msgspec
 
 from dragoman.ir import Json
 
 
+class EndpointRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One dialect as one provider serves it."""
+
+    path: str
+    stream_path: str | None = None
+    quirks: Json = {}
+
+
 class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One provider as the catalogue knows it; the comments of `providers.toml` explain each."""
 
-    dialect: str
-    path: str
+    serves: dict[str, EndpointRow]
     url: str | None = None
+    params: dict[str, str] = {}
     key_env: str | None = None
     key_header: str = "authorization"
     key_prefix: str = "Bearer "
     headers: dict[str, str] = {}
-    quirks: Json = {}
+    signer: Literal["aws"] | None = None
 
 
 @functools.cache

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
 import yaml
 
 from dragoman.catalog import ProviderRow, provider_rows
-from dragoman.config.policy import Caller, Model, Policy, Provider, Target
-from dragoman.config.schema import File, KeySource, ModelEntry, ProviderEntry
+from dragoman.config.policy import Caller, Endpoint, Model, Policy, Provider, Signing, Target
+from dragoman.config.schema import File, KeySource, ModelEntry, ProviderEntry, ServedEntry
+from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import provider_dialect
-from dragoman.errors import ConfigError
+from dragoman.errors import ConfigError, InvalidRequest
 
 DEFAULT_RUN_DIR = "/run/dragoman"
 _DEFAULTS = "default.yaml"
+_PLACEHOLDER = re.compile(r"\{(?!model\})(\w+)\}")
 
 
 def load(path: str | None, environment: Mapping[str, str] = os.environ) -> Policy:
@@ -118,20 +121,58 @@ class _Resolver:
                 return None
             missing = f"variable {key.env} is not set" if key.env else f"no file {key.file}"
             raise self._refuse(f"{path}.key", missing)
-        host, port, tls = self._address(entry.url or row.url, path)
+        params = row.params | entry.params
+        host, port, tls = self._address(entry.url or row.url, params, path)
         return Provider(
             name=name,
-            dialect=provider_dialect(row.dialect, row.quirks),
+            endpoints=self._endpoints(entry, row, params, path),
             host=host,
             port=port,
             tls=tls,
-            path=entry.path or row.path,
             headers=row.headers,
             key=key,
             key_header=row.key_header,
             key_prefix=row.key_prefix,
-            include_usage=bool(row.quirks.get("include_usage", True)),
+            signing=self._signing(row, params),
         )
+
+    def _endpoints(
+        self, entry: ProviderEntry, row: ProviderRow, params: Mapping[str, str], path: str
+    ) -> dict[str, Endpoint]:
+        endpoints: dict[str, Endpoint] = {}
+        for name in {**row.serves, **entry.serves}:
+            given, known = entry.serves.get(name, ServedEntry()), row.serves.get(name)
+            where = f"{path}.serves.{name}"
+            served = given.path or (known.path if known else None)
+            if served is None:
+                raise self._refuse(f"{where}.path", "the catalogue's row has none: give one")
+            streamed = given.stream_path or (known.stream_path if known else None)
+            quirks = given.quirks if given.quirks is not None else known.quirks if known else {}
+            endpoints[name] = Endpoint(
+                dialect=self._dialect(name, quirks, where),
+                path=self._filled(served, params, where),
+                stream_path=streamed and self._filled(streamed, params, where),
+            )
+        return endpoints
+
+    def _dialect(self, name: str, quirks: dict[str, Any], path: str) -> AnyDialect:
+        try:
+            return provider_dialect(name, quirks)
+        except InvalidRequest as error:
+            raise self._refuse(path, error.message) from error
+
+    def _filled(self, template: str, params: Mapping[str, str], path: str) -> str:
+        """`template` with its placeholders replaced, all but the model's."""
+        for name in _PLACEHOLDER.findall(template):
+            if not params.get(name):
+                raise self._refuse(path, f"params.{name} is needed for {template}")
+            template = template.replace(f"{{{name}}}", params[name])
+        return template
+
+    def _signing(self, row: ProviderRow, params: Mapping[str, str]) -> Signing | None:
+        if row.signer is None:
+            return None
+        return Signing(service=params["service"], region=params["region"])
 
     def _key(self, entry: ProviderEntry, row: ProviderRow, path: str) -> KeySource | None:
         if entry.key is None:
@@ -145,10 +186,13 @@ class _Resolver:
             return bool(self._environment.get(key.env))
         return Path(cast("str", key.file)).is_file()
 
-    def _address(self, url: str | None, path: str) -> tuple[str, int, bool]:
+    def _address(
+        self, url: str | None, params: Mapping[str, str], path: str
+    ) -> tuple[str, int, bool]:
         """Host, port and whether TLS is spoken."""
         if url is None:
             raise self._refuse(f"{path}.url", "this provider has no address of its own: give one")
+        url = self._filled(url, params, f"{path}.url")
         try:
             parts = urlsplit(url)
             port = parts.port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import msgspec
 
@@ -19,23 +20,63 @@ from dragoman.config.schema import (
 from dragoman.dialects import AnyDialect
 
 
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One dialect that a provider serves, and where."""
+
+    dialect: AnyDialect
+    path: str
+    """Template: `{model}` stands for the model. It may end in a query."""
+    stream_path: str | None
+    """The same for streamed calls, where it is another."""
+
+    @property
+    def names_model(self) -> bool:
+        """The path names the model, so that the body need not."""
+        return "{model}" in self.path
+
+    def request_path(self, model: str, query: str = "", *, stream: bool = False) -> str:
+        """Path and query of one call; `query` is the client's, of which its key is left out."""
+        template = self.stream_path if stream and self.stream_path else self.path
+        path, _, own = template.replace("{model}", quote(model, safe="")).partition("?")
+        if not query:
+            return f"{path}?{own}" if own else path
+        taken = {pair.partition("=")[0] for pair in own.split("&")} | {"key"}
+        pairs = [pair for pair in query.split("&") if pair.partition("=")[0] not in taken]
+        whole = "&".join([*([own] if own else []), *pairs])
+        return f"{path}?{whole}" if whole else path
+
+
+class Signing(msgspec.Struct, frozen=True, kw_only=True):
+    """AWS Signature Version 4."""
+
+    service: str
+    region: str
+
+
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """One Envoy cluster: an address, the dialect it speaks, and how its key is sent."""
+    """One Envoy cluster: an address, the dialects it speaks, and how its key is sent."""
 
     name: str
     """Also the name of the Envoy cluster."""
-    dialect: AnyDialect
+    endpoints: Mapping[str, Endpoint]
+    """By dialect; the first of an operation is what others are translated to."""
     host: str
     port: int
     tls: bool
-    path: str
     headers: Mapping[str, str]
     key: KeySource | None
     """Where Envoy, never Python, reads the key; None: the provider takes none."""
     key_header: str
     key_prefix: str
-    include_usage: bool
-    """It takes `stream_options.include_usage`; where it does not, it reports usage unasked."""
+    signing: Signing | None
+    """How Envoy signs each request; None: it does not."""
+
+    def endpoint_for(self, client: AnyDialect) -> Endpoint | None:
+        """The client's own dialect where it is served, else the first of its operation."""
+        if own := self.endpoints.get(client.name):
+            return own
+        alike = (e for e in self.endpoints.values() if e.dialect.operation == client.operation)
+        return next(alike, None)
 
     @property
     def authority(self) -> str:

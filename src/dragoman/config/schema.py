@@ -5,7 +5,7 @@ The resolved form that the rest of the program uses is `config.policy`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -81,13 +81,24 @@ class KeySource(_Section, frozen=True, kw_only=True):
     file: str | None = None
 
 
+class ServedEntry(_Section, frozen=True, kw_only=True):
+    """A dialect the provider serves. What is not said comes from the catalogue's row."""
+
+    path: str | None = None
+    stream_path: str | None = None
+    quirks: dict[str, Any] | None = None
+
+
 class ProviderEntry(_Section, frozen=True, kw_only=True):
     """A provider in use. What is not said comes from the catalogue's row."""
 
     kind: str | None = None
     """The catalogue row; None: the row of the same name."""
     url: str | None = None
-    path: str | None = None
+    params: dict[str, str] = {}
+    """Values of the placeholders in the row's url and paths (project, region, ...)."""
+    serves: dict[str, ServedEntry] = {}
+    """By dialect: overrides the row's, or adds one."""
     key: KeySource | None = None
     optional: bool = False
     """Left out, with the targets on it, when its key is not there; otherwise that is an error."""

@@ -30,7 +30,7 @@ _MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
 }
 """Each dialect with a provider's quirks. Those that claim fewer paths come first."""
 _CLIENTS: dict[str, AnyDialect] = {name: make({}) for name, make in _MAKERS.items()}
-_PREFIXES: tuple[tuple[str, str], ...] = (("/v1/messages", "anthropic_messages"),)
+PREFIXES: tuple[tuple[str, str], ...] = (("/v1/messages", "anthropic_messages"),)
 """Whose client calls an unknown path that begins so."""
 
 NAMES = tuple(_CLIENTS)
@@ -54,7 +54,7 @@ def client_call(path_and_query: str, headers: Mapping[str, str]) -> ClientCall:
 def _likeliest(path: str, headers: Mapping[str, str]) -> AnyDialect:
     if "anthropic-version" in headers:
         return _CLIENTS["anthropic_messages"]
-    return client_dialect(next((name for start, name in _PREFIXES if path.startswith(start)), ""))
+    return client_dialect(next((name for start, name in PREFIXES if path.startswith(start)), ""))
 
 
 def provider_dialect(name: str, quirks: Json) -> AnyDialect:

@@ -11,6 +11,7 @@ import yaml
 
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
+from dragoman.envoyconf.clusters import needs_secret
 from dragoman.envoyconf.filters import DECIDE
 from dragoman.errors import ConfigError
 from dragoman.ir import Json
@@ -169,7 +170,12 @@ def _decide_modes(at: _Inspection, path: str, config: Json) -> None:
             f"{path}.typed_config.failure_mode_allow", "lets requests pass undecided", "Remove it"
         )
     spaces = config.get("metadata_options", {}).get("receiving_namespaces", {}).get("untyped", [])
-    for name in (names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE):
+    for name in (
+        names.NAMESPACE,
+        names.ROUTE_NAMESPACE,
+        names.MODELS_NAMESPACE,
+        names.PATHS_NAMESPACE,
+    ):
         if name not in spaces:
             where = f"{path}.typed_config.metadata_options.receiving_namespaces.untyped"
             at.report(where, f"lacks {name}", "Add it, or the stages learn nothing of each other")
@@ -203,7 +209,7 @@ def _provider_clusters(at: _Inspection) -> None:
         elif "SkipFilter" not in text:
             remedy = "Wrap it in ExtensionWithMatcher, or same-dialect answers pass through Python"
             at.report(path, "never skips translation", remedy, "warning")
-        if provider.key is not None and "CredentialInjector" not in text:
+        if needs_secret(provider) and "CredentialInjector" not in text:
             at.report(path, "sends no key", "Add credential_injector with overwrite: true")
 
 

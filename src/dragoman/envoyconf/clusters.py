@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import ipaddress
 
-from dragoman.config.policy import Policy, Provider
+from dragoman.config.policy import Policy, Provider, Signing
 from dragoman.envoyconf.typed import metadata_matcher, seconds, typed
 from dragoman.ir import Json
-from dragoman.metadata import KEEP, KEEP_DIALECT
+from dragoman.metadata import (
+    KEEP,
+    KEEP_DIALECT,
+    MODELS_NAMESPACE,
+    NAMESPACE,
+    PATHS_NAMESPACE,
+    USAGE_NAMESPACE,
+)
 
 STAGES = ("decide", "translate", "respond", "ledger")
 _MAX_CONCURRENT = 100_000
 """Circuit-breaker limit: overflow is never retried, so it is no way to limit load here."""
 _STAGE_WINDOW_BYTES = (1 << 31) - 1
-"""Never reached: a high watermark on a stage's stream, while Envoy retries, crashes 1.40.0."""
+"""Never reached, so that a stage's stream is never paused."""
 _HEALTH_CHECK: Json = {
     "timeout": "1s",
     "interval": "0.5s",
@@ -23,7 +30,17 @@ _HEALTH_CHECK: Json = {
     "grpc_health_check": {},
 }
 """A worker that died is left out within a second, and let in again at once."""
-_CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "cookie", "proxy-authorization")
+_CREDENTIAL_HEADERS = (
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-amz-security-token",
+    "x-amz-date",
+    "x-amz-content-sha256",
+    "cookie",
+    "proxy-authorization",
+)
 _DIALECT_HEADERS = (
     "anthropic-beta",
     "anthropic-version",
@@ -44,16 +61,26 @@ _HOP_HEADERS = (
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PATH_LUA = """\
 function envoy_on_request(handle)
-  local headers = handle:headers()
-  local query = string.match(headers:get(":path"), "%?.*$") or ""
-  headers:replace(":path", "{path}" .. query)
+  local paths = handle:streamInfo():dynamicMetadata():get("{namespace}")
+  local path = paths and paths["{provider}"]
+  if path == nil then
+    handle:respond({{[":status"] = "503"}}, "")
+  else
+    handle:headers():replace(":path", path)
+  end
 end
 """
+"""The path the stages chose for this provider; without one nothing goes out."""
 
 
 def secret_name(provider: Provider) -> str:
     """The static secret that holds the provider's key."""
     return f"key-{provider.name}"
+
+
+def needs_secret(provider: Provider) -> bool:
+    """Whether Envoy sends a key of the provider; one that signs reads its credentials itself."""
+    return provider.key is not None and provider.signing is None
 
 
 def secret(provider: Provider) -> Json:
@@ -145,7 +172,7 @@ def upstream_filters(provider: Provider, policy: Policy) -> list[Json]:
     Every attempt sees the headers its predecessor left, so each filter overwrites or removes.
     """
     filters = [
-        translate_filter(provider.name, provider.dialect.name, policy),
+        translate_filter(provider, policy),
         typed(
             "dragoman.unsized",  # an earlier attempt's length; the next filter sets the right one
             "extensions.filters.http.header_mutation.v3.HeaderMutation",
@@ -164,17 +191,21 @@ def upstream_filters(provider: Provider, policy: Policy) -> list[Json]:
         typed(
             "dragoman.path",
             "extensions.filters.http.lua.v3.Lua",
-            default_source_code={"inline_string": _PATH_LUA.format(path=provider.path)},
+            default_source_code={
+                "inline_string": _PATH_LUA.format(namespace=PATHS_NAMESPACE, provider=provider.name)
+            },
         ),
     ]
-    if provider.key is not None:
+    if provider.signing is not None:
+        filters.append(_signing(provider.signing))
+    elif needs_secret(provider):
         filters.append(_credential(provider))
     return [*filters, typed("codec", "extensions.filters.http.upstream_codec.v3.UpstreamCodec")]
 
 
-def translate_filter(cluster: str, dialect: str, policy: Policy) -> Json:
+def translate_filter(provider: Provider, policy: Policy) -> Json:
     """The translate stage; no stream is opened where the metadata says there is nothing to do."""
-    names = ("client_dialect", "targets", "model", "stream", "include_usage", "clamp")
+    names = ("client_dialect", "targets", "model", "stream", "include_usage", "framing", "clamp")
     processor = typed(
         "dragoman.translate",
         "extensions.filters.http.ext_proc.v3.ExternalProcessor",
@@ -198,10 +229,11 @@ def translate_filter(cluster: str, dialect: str, policy: Policy) -> Json:
         ],
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
         metadata_options={
-            "receiving_namespaces": {"untyped": ["dragoman", "dragoman.models", "dragoman.usage"]}
+            "receiving_namespaces": {
+                "untyped": [NAMESPACE, MODELS_NAMESPACE, PATHS_NAMESPACE, USAGE_NAMESPACE]
+            }
         },
     )
-    keeps = [metadata_matcher(KEEP + cluster, "1"), metadata_matcher(KEEP_DIALECT, dialect)]
     skip = typed("skip", "extensions.filters.common.matcher.action.v3.SkipFilter")
     return typed(
         "dragoman.translate",
@@ -211,7 +243,7 @@ def translate_filter(cluster: str, dialect: str, policy: Policy) -> Json:
             "matcher_list": {
                 "matchers": [
                     {
-                        "predicate": {"or_matcher": {"predicate": keeps}},
+                        "predicate": {"or_matcher": {"predicate": _keeps(provider)}},
                         "on_match": {"action": skip},
                     }
                 ]
@@ -220,9 +252,17 @@ def translate_filter(cluster: str, dialect: str, policy: Policy) -> Json:
     )
 
 
+def _keeps(provider: Provider) -> list[Json]:
+    """What the decide stage says where this provider takes the request as it is."""
+    return [
+        metadata_matcher(KEEP + provider.name, "1"),
+        *(metadata_matcher(KEEP_DIALECT, dialect) for dialect in provider.endpoints),
+    ]
+
+
 def _header_mutations(provider: Provider) -> list[Json]:
-    maker = provider.dialect.name.partition("_")[0]
-    foreign = [name for name in _DIALECT_HEADERS if not name.startswith(maker)]
+    makers = tuple(dialect.partition("_")[0] for dialect in provider.endpoints)
+    foreign = [name for name in _DIALECT_HEADERS if not name.startswith(makers)]
     names = (*_CREDENTIAL_HEADERS, *_HOP_HEADERS, *foreign)
     removed: list[Json] = [{"remove": name} for name in names]
     return removed + [
@@ -249,6 +289,17 @@ def _credential(provider: Provider) -> Json:
             "extensions.http.injected_credentials.generic.v3.Generic",
             **fields,
         ),
+    )
+
+
+def _signing(signing: Signing) -> Json:
+    """Signs what goes out, after translation; the credentials come from Envoy's environment."""
+    return typed(
+        "dragoman.signature",
+        "extensions.filters.http.aws_request_signing.v3.AwsRequestSigning",
+        service_name=signing.service,
+        region=signing.region,
+        match_excluded_headers=[{"prefix": "x-envoy-"}, {"exact": "x-forwarded-proto"}],
     )
 
 

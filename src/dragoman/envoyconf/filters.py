@@ -17,9 +17,12 @@ STRIP_USAGE = "dragoman.strip_usage"
 REQUEST_HEADERS = (
     "authorization",
     "x-api-key",
+    "api-key",
+    "x-goog-api-key",
     "content-type",
     "content-encoding",
     "anthropic-version",
+    "x-fern-sdk-name",
 )
 """Client headers the decide stage reads."""
 _EXT_PROC = "extensions.filters.http.ext_proc.v3.ExternalProcessor"
@@ -70,6 +73,7 @@ def _decide(policy: Policy) -> Json:
     attributes = ["request.path", "request.method", "request.id"]
     attributes += [f"request.headers['{name}']" for name in REQUEST_HEADERS]
     namespaces = [names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE]
+    namespaces.append(names.PATHS_NAMESPACE)
     return typed(
         DECIDE,
         _EXT_PROC,

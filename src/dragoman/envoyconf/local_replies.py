@@ -2,70 +2,96 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from dragoman.dialects import AnyDialect
+from dragoman.dialects.registry import NAMES, PREFIXES, client_dialect
 from dragoman.envoyconf.typed import typed
+from dragoman.errors import DragomanError
 from dragoman.ir import Json
 
 _OURS = (
     "response.code_details.startsWith('dragoman_') || response.code_details == 'direct_response'"
 )
 _FACTS = "metadata.filter_metadata['dragoman']"
-_IS_ANTHROPIC = (
-    f"('dragoman' in metadata.filter_metadata && 'client_dialect' in {_FACTS}"
-    f" ? {_FACTS}['client_dialect'] == 'anthropic_messages'"
-    " : request.path.startsWith('/v1/messages'))"
-)
+_IS_ADMITTED = f"'dragoman' in metadata.filter_metadata && 'client_dialect' in {_FACTS}"
 """Once a request was admitted its path is no sign: each attempt writes its provider's own there."""
-
-_WORDS: dict[int, tuple[str, str, str]] = {
-    400: ("The request is malformed.", "invalid_request_error", "invalid_request_error"),
-    403: ("This is not allowed here.", "permission_error", "permission_error"),
-    408: ("The request took too long to arrive.", "invalid_request_error", "invalid_request_error"),
-    413: (
-        "The request body is larger than this gateway allows.",
-        "invalid_request_error",
-        "request_too_large",
-    ),
-    429: ("The upstream is overloaded.", "rate_limit_error", "rate_limit_error"),
-    431: ("The request headers are too large.", "invalid_request_error", "invalid_request_error"),
-    500: ("The gateway failed.", "server_error", "api_error"),
-    502: ("The upstream's answer could not be used.", "server_error", "api_error"),
-    503: ("No upstream can serve this now.", "server_error", "api_error"),
-    504: ("The upstream did not answer in time.", "server_error", "timeout_error"),
+_WORDS: dict[int, str] = {
+    400: "The request is malformed.",
+    403: "This is not allowed here.",
+    408: "The request took too long to arrive.",
+    413: "The request body is larger than this gateway allows.",
+    429: "The upstream is overloaded.",
+    431: "The request headers are too large.",
+    500: "The gateway failed.",
+    502: "The upstream's answer could not be used.",
+    503: "No upstream can serve this now.",
+    504: "The upstream did not answer in time.",
 }
-"""Status: the message, and the error type in OpenAI's and in Anthropic's words."""
 
 
-def openai_error(words: str, kind: str, code: str) -> Json:
-    """The shape OpenAI's clients read."""
-    return {"error": {"message": words, "type": kind, "param": None, "code": code}}
+class _EnvoyError(DragomanError):
+    """An answer that Envoy gives by itself."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = f"gateway_{status}"
 
 
-def anthropic_error(words: str, kind: str) -> Json:
-    """The shape Anthropic's clients read."""
-    return {"type": "error", "error": {"type": kind, "message": words}}
+def error_body(dialect: AnyDialect, message: str, status: int) -> Json:
+    """The error as the clients of `dialect` read it."""
+    body = dialect.encode_error(_EnvoyError(message, status)).body
+    return msgspec.json.decode(body, type=Json)
 
 
 def local_replies() -> Json:
-    """Mappers by status and path; answers of our own stages are left as they are."""
-    mappers: list[Json] = []
-    for status, (words, openai, anthropic) in _WORDS.items():
-        mappers += [
-            _mapper(status, _IS_ANTHROPIC, anthropic_error(words, anthropic)),
-            _mapper(status, f"!{_IS_ANTHROPIC}", openai_error(words, openai, f"gateway_{status}")),
-        ]
+    """Mappers by status and dialect; answers of our own stages are left as they are."""
+    mappers = [
+        _mapper(status, expression, body)
+        for status, message in _WORDS.items()
+        for expression, body in _replies(message, status)
+    ]
     return {"mappers": mappers}
 
 
-def _mapper(status: int, path: str, body: Json) -> Json:
+def _replies(message: str, status: int) -> list[tuple[str, Json]]:
+    """Each shape of the error beside the expression that tells whose clients read it.
+
+    The last shape, the default dialect's, is everybody's who has no other.
+    """
+    shapes: list[tuple[Json, list[str]]] = []
+    default = error_body(client_dialect(""), message, status)
+    for name in NAMES:
+        body = error_body(client_dialect(name), message, status)
+        if body == default:
+            continue
+        known = next((names for shape, names in shapes if shape == body), None)
+        if known is None:
+            shapes.append((body, [name]))
+        else:
+            known.append(name)
+    replies = [(_is_spoken(names), body) for body, names in shapes]
+    return [*replies, ("true", default)]
+
+
+def _is_spoken(dialects: list[str]) -> str:
+    """Whether the client speaks one of `dialects`: as decided, or by its path."""
+    listed = ", ".join(f"'{name}'" for name in dialects)
+    paths = [f"request.path.startsWith('{start}')" for start, name in PREFIXES if name in dialects]
+    by_path = " || ".join(paths) or "false"
+    return f"({_IS_ADMITTED} ? {_FACTS}['client_dialect'] in [{listed}] : ({by_path}))"
+
+
+def _mapper(status: int, spoken: str, body: Json) -> Json:
     comparison = {
         "op": "EQ",
         "value": {"default_value": status, "runtime_key": "dragoman.local_reply_status"},
     }
-    expression = f"!({_OURS}) && {path}"
     ours = typed(
         "cel",
         "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-        expression=expression,
+        expression=f"!({_OURS}) && {spoken}",
     )
     filters = [{"status_code_filter": {"comparison": comparison}}, {"extension_filter": ours}]
     return {

@@ -10,9 +10,16 @@ import yaml
 
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
-from dragoman.envoyconf.clusters import STAGES, provider_cluster, secret, stage_cluster
+from dragoman.dialects.registry import PREFIXES, client_dialect
+from dragoman.envoyconf.clusters import (
+    STAGES,
+    needs_secret,
+    provider_cluster,
+    secret,
+    stage_cluster,
+)
 from dragoman.envoyconf.filters import headers_mode, http_filters, without_answer_filters
-from dragoman.envoyconf.local_replies import anthropic_error, local_replies, openai_error
+from dragoman.envoyconf.local_replies import error_body, local_replies
 from dragoman.envoyconf.statistics import access_logs
 from dragoman.envoyconf.typed import seconds, typed
 from dragoman.ir import Json
@@ -35,7 +42,7 @@ def render(policy: Policy) -> Json:
         "overload_manager": _overload(),
         "layered_runtime": {"layers": [{"name": "dragoman", "static_layer": _RUNTIME}]},
         "static_resources": {
-            "secrets": [secret(provider) for provider in providers if provider.key],
+            "secrets": [secret(provider) for provider in providers if needs_secret(provider)],
             "listeners": [_listener(policy)],
             "clusters": [
                 *(stage_cluster(stage, policy) for stage in STAGES),
@@ -148,8 +155,10 @@ def routes(policy: Policy) -> list[Json]:
             **limit,
             "typed_per_filter_config": plain,
         },
-        _refusal("no_body_messages", "/v1/messages", bodies, anthropic_error(*_no_body()), plain),
-        _refusal("no_body", "/", bodies, openai_error(*_no_body(), "missing_body"), plain),
+        *(
+            _refusal(f"no_body{start.replace('/', '_')}", start, bodies, _no_body(name), plain)
+            for start, name in (*PREFIXES, ("/", ""))
+        ),
         {
             "name": "bodiless",
             "match": {"prefix": "/"},
@@ -168,8 +177,8 @@ def _strip_route(policy: Policy, action: Json, limit: Json, plain: Json) -> list
     return [{"name": "strip_usage", "match": match, "route": action, **limit, **per_filter}]
 
 
-def _no_body() -> tuple[str, str]:
-    return _NO_BODY, "invalid_request_error"
+def _no_body(dialect: str) -> Json:
+    return error_body(client_dialect(dialect), _NO_BODY, 400)
 
 
 def _admitted(*flags: str) -> Json:

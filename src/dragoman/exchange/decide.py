@@ -13,7 +13,7 @@ import msgspec
 
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond
-from dragoman.config.policy import Caller, Model, Policy, Target
+from dragoman.config.policy import Caller, Endpoint, Model, Policy, Provider, Target
 from dragoman.dialects import MODELS, AnyDialect, Call
 from dragoman.dialects.registry import client_call
 from dragoman.errors import (
@@ -21,6 +21,7 @@ from dragoman.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
+    NotOffered,
     Unrepresentable,
     UnsupportedMediaType,
 )
@@ -48,7 +49,7 @@ class Decide:
         """Admit, answer or refuse. `body` is None for a request that has none."""
         client = client_call(head.path, head.headers)
         try:
-            caller = identify(head.headers, self._policy.callers)
+            caller = identify(head, self._policy.callers)
             call = client.call
             if call is None:
                 raise NotFound(f"No such path here: {head.path.partition('?')[0]}.")
@@ -72,12 +73,16 @@ class Decide:
         name = _model_name(body, call)
         client.check_request(body)
         model = find_model(name, caller, self._policy.models)
-        asked = _Asked(client=client, call=call, body=body, model=model, name=name)
+        query = head.path.partition("?")[2]
+        asked = _Asked(client=client, call=call, query=query, body=body, model=model, name=name)
         order = self._speakable(asked, order_targets(model, name, self._chance))
         edits = self._edits(asked, order)
         base = next((edit for edit in edits if edit is not None), Json())
         facts = self._facts(asked, caller, head, len(raw)) | _plan(order, edits, base, asked)
-        spaces: dict[str, Mapping[str, object]] = {names.NAMESPACE: facts}
+        spaces: dict[str, Mapping[str, object]] = {
+            names.NAMESPACE: facts,
+            names.PATHS_NAMESPACE: self._paths(asked, order),
+        }
         if order:
             groups = [{"name": target.provider} for target in order]
             spaces[names.ROUTE_NAMESPACE] = {"priority_groups": groups}
@@ -91,11 +96,11 @@ class Decide:
 
         Raises what the first of them could not say if none is left.
         """
-        refusals: dict[str, Unrepresentable | None] = {}
+        refusals: dict[str, DragomanError | None] = {}
         for target in order:
             provider = self._policy.providers[target.provider]
             if provider.name not in refusals:
-                refusals[provider.name] = _refusal(asked, provider.dialect)
+                refusals[provider.name] = _refusal(asked, provider)
         left = [target for target in order if refusals[target.provider] is None]
         if order and not left:
             raise next(refusal for refusal in refusals.values() if refusal is not None)
@@ -107,10 +112,19 @@ class Decide:
             return [asked.client.edits(asked.body)]
         edits: list[Json | None] = []
         for target in order:
-            dialect = self._policy.providers[target.provider].dialect
-            same = dialect.name == asked.client.name
-            edits.append(own_edits(dialect, asked.body, target.model) if same else None)
+            own = self._policy.providers[target.provider].endpoints.get(asked.client.name)
+            edits.append(own_edits(own, asked.body, target.model) if own else None)
         return edits
+
+    def _paths(self, asked: _Asked, order: list[Target]) -> dict[str, str]:
+        """Where each provider is asked: those of the order, or all where Envoy's routes choose."""
+        models = {target.provider: target.model for target in reversed(order)}
+        chosen = models or dict.fromkeys(self._policy.providers, asked.name)
+        return {
+            name: path_at(endpoint, asked.client, model, asked.query, stream=asked.stream)
+            for name, model in chosen.items()
+            if (endpoint := self._policy.providers[name].endpoint_for(asked.client))
+        }
 
     def _facts(self, asked: _Asked, caller: Caller, head: RequestHead, size: int) -> Json:
         stream = asked.stream
@@ -128,6 +142,8 @@ class Decide:
             names.REQUEST_ID: head.request_id,
             names.ESTIMATED_INPUT_TOKENS: float(size // _BYTES_PER_TOKEN),
         }
+        if asked.call.framing:
+            facts[names.FRAMING] = asked.call.framing
         if asked.model.clamp:
             facts[names.CLAMP] = names.FLAG
         if strip and native.strip_usage:
@@ -142,6 +158,7 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     client: AnyDialect
     call: Call
+    query: str
     body: Json
     model: Model
     name: str
@@ -152,10 +169,18 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
         return self.body.get("stream") is True if said is None else said
 
 
-def own_edits(dialect: AnyDialect, body: Json, model: str) -> Json:
+def own_edits(endpoint: Endpoint, body: Json, model: str) -> Json:
     """Top-level fields to change (None: remove) before this provider takes its own dialect."""
-    edits = dialect.edits(body)
-    return edits if body.get("model") == model else {"model": model, **edits}
+    edits = endpoint.dialect.edits(body)
+    if endpoint.names_model or body.get("model") == model:
+        return edits
+    return {"model": model, **edits}
+
+
+def path_at(endpoint: Endpoint, client: AnyDialect, model: str, query: str, *, stream: bool) -> str:
+    """Path and query to ask for; the client's own query is for its own dialect only."""
+    kept = query if endpoint.dialect.name == client.name else ""
+    return endpoint.request_path(model, kept, stream=stream)
 
 
 def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
@@ -200,8 +225,12 @@ def _model_name(body: Json, call: Call) -> str:
     return model
 
 
-def _refusal(asked: _Asked, dialect: AnyDialect) -> Unrepresentable | None:
-    """Why `dialect` cannot say this request; None where it can, or need not translate it."""
+def _refusal(asked: _Asked, provider: Provider) -> DragomanError | None:
+    """Why `provider` cannot be asked this; None where it can, or need not translate it."""
+    endpoint = provider.endpoint_for(asked.client)
+    if endpoint is None:
+        return NotOffered(f"{provider.name} offers no {asked.client.operation}.")
+    dialect = endpoint.dialect
     if dialect.name == asked.client.name:
         return None
     request = asked.client.decode_request(asked.body)
@@ -221,8 +250,12 @@ def _plan(order: list[Target], edits: list[Json | None], base: Json, asked: _Ask
         names.RETRIES: str(max(1, len(order) - 1)),
     }
     for target in order:
-        pairs = zip(order, edits, strict=True)
-        if all(edit == base for other, edit in pairs if other.provider == target.provider):
+        alike = [
+            edit == base and other.model == target.model
+            for other, edit in zip(order, edits, strict=True)
+            if other.provider == target.provider
+        ]
+        if all(alike):
             facts[names.KEEP + target.provider] = names.FLAG
     return facts
 

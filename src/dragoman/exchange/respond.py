@@ -20,8 +20,6 @@ from dragoman.ir.events import UsageUpdate
 from dragoman.wire.json import decode
 from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 
-_EVENT_STREAM = "text/event-stream"
-
 
 class RespondStage:
     """One answer. Bytes that need no edit go on as they came, at once."""
@@ -30,11 +28,9 @@ class RespondStage:
         """`cluster` is the one that answered; where it was translated, its usage is known."""
         self._client = client_dialect(metadata.get(names.CLIENT_DIALECT, ""))
         provider = policy.providers.get(cluster)
-        self._counts = provider is None or provider.dialect.name == self._client.name
-        self._strips = (
-            metadata.get(names.INCLUDE_USAGE) != names.FLAG
-            and metadata.get(names.STREAM) == names.FLAG
-        )
+        self._counts = provider is None or self._client.name in provider.endpoints
+        self._streams = metadata.get(names.STREAM) == names.FLAG
+        self._strips = self._streams and metadata.get(names.INCLUDE_USAGE) != names.FLAG
         self._max_bytes = policy.limits.response_body_bytes
         self._decoder: StreamDecoder | None = None
         self._frames = SseDecoder(self._max_bytes)
@@ -44,7 +40,7 @@ class RespondStage:
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
         del end_of_stream
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == _EVENT_STREAM:
+        if self._streams and kind in self._client.stream_types:
             self._decoder = self._client.stream_decoder()
             return [Mutate(remove_headers=("content-length",))]
         return [Mutate()]

@@ -14,14 +14,19 @@ import msgspec
 
 from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
-from dragoman.config.policy import Policy, Provider
+from dragoman.config.policy import Endpoint, Policy, Provider
 from dragoman.dialects import AnyDialect, StreamOptions, StreamTranslator
 from dragoman.dialects.registry import client_dialect
-from dragoman.errors import DragomanError, ServiceUnavailable, UpstreamProtocolError
-from dragoman.exchange.decide import own_edits, refuse
+from dragoman.errors import (
+    DragomanError,
+    NotOffered,
+    ServiceUnavailable,
+    UpstreamProtocolError,
+)
+from dragoman.exchange.decide import own_edits, path_at, refuse
 from dragoman.exchange.heads import AttemptHead, ResponseEditor
 from dragoman.exchange.usage import usage_metadata
-from dragoman.ir import Usage
+from dragoman.ir import Request, Usage
 from dragoman.ir.losses import Losses
 from dragoman.wire.content_encoding import ContentDecoder, content_decoder
 from dragoman.wire.json import decode
@@ -31,7 +36,7 @@ DROPPED_HEADER = "x-dragoman-dropped"
 """Response header: JSON paths of what the upstream's dialect could not say, comma separated."""
 _MAX_DROPPED_BYTES = 4096
 _ERROR_STATUS = 400
-_EVENT_STREAM = "text/event-stream"
+_JSON = {"content-type": "application/json"}
 
 
 class Translate:
@@ -49,14 +54,18 @@ class Translate:
     def on_request(self, raw: bytes) -> Mutate | Respond:
         """The request in the provider's dialect. Answers, rather than raises, what goes wrong."""
         try:
-            provider = self._provider()
+            provider, endpoint = self._upstream()
             model = self._model()
-            body = self._body(provider, raw, model)
+            body = self._body(endpoint, raw, model)
         except DragomanError as error:
             self.passes_response = True
             return refuse(error, self._client)
-        models = {self._head.cluster: model} if model else {}
-        return Mutate(body=body, metadata={names.MODELS_NAMESPACE: models})
+        models = {self._head.cluster: model}
+        metadata: dict[str, Mapping[str, object]] = {names.MODELS_NAMESPACE: models}
+        if endpoint.dialect.name != self._client.name or endpoint.names_model:
+            path = path_at(endpoint, self._client, model, "", stream=self._stream)
+            metadata[names.PATHS_NAMESPACE] = {provider.name: path}
+        return Mutate(body=body, metadata=metadata)
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
         self._editor = self._choose_editor(headers)
@@ -73,43 +82,52 @@ class Translate:
             raise UpstreamProtocolError("the upstream's body came before its headers")
         return self._editor
 
-    def _provider(self) -> Provider:
+    @property
+    def _stream(self) -> bool:
+        return self._head.metadata.get(names.STREAM) == names.FLAG
+
+    def _upstream(self) -> tuple[Provider, Endpoint]:
         name = self._head.provider or self._head.cluster
         provider = self._policy.providers.get(name)
         if provider is None:
             raise ServiceUnavailable(f"The policy has no provider {name} for the cluster chosen.")
-        return provider
+        endpoint = provider.endpoint_for(self._client)
+        if endpoint is None:
+            raise NotOffered(f"{name} offers no {self._client.operation}.")
+        return provider, endpoint
 
-    def _model(self) -> str | None:
-        """The model to ask for; None: the name the client used."""
+    def _model(self) -> str:
+        """The model to ask for: the attempt's, the cluster's, or the name the client used."""
         order = self._head.metadata.get(names.TARGETS, "")
         found = names.model_at(order, self._head.cluster, self._head.attempt)
-        return found or self._head.model or self._head.metadata.get(names.MODEL)
+        return found or self._head.model or self._head.metadata.get(names.MODEL, "")
 
-    def _body(self, provider: Provider, raw: bytes, model: str | None) -> bytes | None:
+    def _body(self, endpoint: Endpoint, raw: bytes, model: str) -> bytes | None:
         body = decode(raw)
-        wanted = model or body.get("model", "")
-        if provider.dialect.name == self._client.name:
+        if endpoint.dialect.name == self._client.name:
             self.passes_response = True
-            edits = own_edits(provider.dialect, body, wanted)
+            edits = own_edits(endpoint, body, model)
             return splice(raw, edits) if edits else None
-        losses = Losses(provider.dialect.name, clamp=names.CLAMP in self._head.metadata)
-        request = msgspec.structs.replace(self._client.decode_request(body), model=wanted)
-        encoded = provider.dialect.encode_request(request, losses)
+        losses = Losses(endpoint.dialect.name, clamp=names.CLAMP in self._head.metadata)
+        request = msgspec.structs.replace(self._client.decode_request(body), model=model)
+        if isinstance(request, Request):
+            request = msgspec.structs.replace(request, stream=self._stream)
+        encoded = endpoint.dialect.encode_request(request, losses)
         self._dropped = losses.paths
         return msgspec.json.encode(encoded)
 
     def _choose_editor(self, headers: Mapping[str, str]) -> ResponseEditor:
-        provider = self._provider().dialect
+        provider = self._upstream()[1].dialect
         decoder = content_decoder(
             headers.get("content-encoding", ""), self._policy.limits.response_body_bytes
         )
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == _EVENT_STREAM and int(headers.get(":status", "0")) < _ERROR_STATUS:
-            asked = self._head.metadata.get(names.INCLUDE_USAGE) == names.FLAG
-            options = StreamOptions(include_usage=asked)
+        streams = self._stream and kind in provider.stream_types
+        if streams and int(headers.get(":status", "0")) < _ERROR_STATUS:
+            options = stream_options(self._head.metadata)
             translator = StreamTranslator(provider, self._client, options)
-            return _StreamEditor(translator, self._client, decoder, self._dropped)
+            kind = self._client.stream_type(options)
+            return _StreamEditor(translator, self._client, kind, decoder, self._dropped)
         limit = self._policy.limits.response_body_bytes
         return _BodyEditor(provider, self._client, decoder, self._dropped, limit)
 
@@ -159,34 +177,34 @@ class _BodyEditor:
 
     def _finish(self, *, ends_stream: bool) -> list[Action]:
         try:
-            status, body, usage = self._translate()
+            answer, usage = self._translate()
         except DragomanError as error:
-            answer = refuse(error, self._client)
-            status, body, usage = answer.status, answer.body, None
-        headers = {
-            ":status": str(status),
-            "content-type": "application/json",
-            "content-length": str(len(body)),
-            **_dropped_header(self._dropped),
-        }
+            answer, usage = refuse(error, self._client), None
+        headers = {**_answer_headers(answer), **_dropped_header(self._dropped)}
         return [
             Mutate(set_headers=headers, remove_headers=("content-encoding",)),
-            Chunk(body=body, end_of_stream=ends_stream, metadata=usage_metadata(usage, exact=True)),
+            Chunk(
+                body=answer.body,
+                end_of_stream=ends_stream,
+                metadata=usage_metadata(usage, exact=True),
+            ),
         ]
 
-    def _translate(self) -> tuple[int, bytes, Usage | None]:
+    def _translate(self) -> tuple[Respond, Usage | None]:
         if self._error is not None:
             raise self._error
         self._body += self._decoder.close()
         raw = bytes(self._body)
         if self._status >= _ERROR_STATUS:
             error = self._provider.decode_error(self._status, raw)
-            return self._status, self._client.encode_error(error).body, None
+            answer = self._client.encode_error(error)
+            return msgspec.structs.replace(answer, status=self._status), None
         losses = Losses(self._client.name)
         response = self._provider.decode_response(_decode_answer(raw))
         encoded = self._client.encode_response(response, losses)
         self._dropped = [*self._dropped, *losses.paths]
-        return self._status, msgspec.json.encode(encoded), response.usage
+        body = msgspec.json.encode(encoded)
+        return Respond(status=self._status, headers=_JSON, body=body), response.usage
 
 
 class _StreamEditor:
@@ -196,11 +214,13 @@ class _StreamEditor:
         self,
         translator: StreamTranslator,
         client: AnyDialect,
+        kind: str,
         decoder: ContentDecoder,
         dropped: list[str],
     ) -> None:
         self._translator = translator
         self._client = client
+        self._kind = kind
         self._decoder = decoder
         self._dropped = dropped
         self._released = False
@@ -238,7 +258,7 @@ class _StreamEditor:
         if self._released:
             return []
         self._released = True
-        headers = {"content-type": _EVENT_STREAM, **_dropped_header(self._dropped)}
+        headers = {"content-type": self._kind, **_dropped_header(self._dropped)}
         return [Mutate(set_headers=headers, remove_headers=("content-length", "content-encoding"))]
 
     def _fail(self, error: DragomanError) -> list[Action]:
@@ -248,15 +268,21 @@ class _StreamEditor:
         if self._released:
             return [Chunk(body=self._translator.fail(error), end_of_stream=True, metadata=usage)]
         answer = refuse(error, self._client)
-        headers = {
-            ":status": str(answer.status),
-            "content-type": "application/json",
-            "content-length": str(len(answer.body)),
-        }
         return [
-            Mutate(set_headers=headers, remove_headers=("content-encoding",)),
+            Mutate(set_headers=_answer_headers(answer), remove_headers=("content-encoding",)),
             Chunk(body=answer.body, end_of_stream=True, metadata=usage),
         ]
+
+
+def stream_options(metadata: Mapping[str, str]) -> StreamOptions:
+    """What the decide stage noted of the stream the client wants."""
+    asked = metadata.get(names.INCLUDE_USAGE) == names.FLAG
+    return StreamOptions(include_usage=asked, framing=metadata.get(names.FRAMING, ""))
+
+
+def _answer_headers(answer: Respond) -> dict[str, str]:
+    size = str(len(answer.body))
+    return {**answer.headers, ":status": str(answer.status), "content-length": size}
 
 
 def _decode_answer(raw: bytes) -> dict[str, object]:

@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 
 from dragoman.config.policy import Policy
+from dragoman.dialects.registry import client_dialect
 from dragoman.extproc.pb.access_log_pb2 import (
     AccessLogCommon,
     AccessLogType,
@@ -52,15 +53,20 @@ class LedgerStream:
     """One stream of access log messages from one Envoy thread; it lasts as long as Envoy does."""
 
     def __init__(self, policy: Policy, sink: Sink) -> None:
-        self._dialects = {p.name: p.dialect.name for p in policy.providers.values()}
+        self._policy = policy
         self._sink = sink
         self.finished = False
 
     def feed(self, message: bytes) -> list[bytes]:
         for logged in StreamAccessLogsMessage.FromString(message).http_logs.log_entry:
             if logged.common_properties.access_log_type == AccessLogType.DownstreamEnd:
-                self._sink(make_entry(read_record(logged), self._dialects))
+                self._sink(make_entry(read_record(logged), self._upstream_dialect))
         return []
+
+    def _upstream_dialect(self, provider: str, client: str) -> str | None:
+        found = self._policy.providers.get(provider)
+        endpoint = found and found.endpoint_for(client_dialect(client))
+        return endpoint.dialect.name if endpoint else None
 
     def close(self) -> list[bytes]:
         return [StreamAccessLogsResponse().SerializeToString()]

@@ -13,7 +13,7 @@ Metering, in the entry's `metering`:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
@@ -85,12 +85,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     dropped: str | None
 
 
-def make_entry(record: AccessRecord, upstream_dialects: Mapping[str, str]) -> Entry:
-    """The entry for `record`. `upstream_dialects` names each cluster's dialect."""
+UpstreamDialect = Callable[[str, str], str | None]
+"""Names the dialect that a provider is asked in when the client speaks the second's."""
+
+
+def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect) -> Entry:
+    """The entry for `record`."""
     facts = record.metadata.get(keys.NAMESPACE, {})
     provider = record.cluster if record.upstream_reached else None
     tokens, metering = measure(record)
     models = record.metadata.get(keys.MODELS_NAMESPACE, {})
+    client = _text(facts, keys.CLIENT_DIALECT)
     return Entry(
         request_id=_text(facts, keys.REQUEST_ID) or record.request_id,
         caller=_text(facts, keys.CALLER),
@@ -98,8 +103,8 @@ def make_entry(record: AccessRecord, upstream_dialects: Mapping[str, str]) -> En
         model=_text(facts, keys.MODEL),
         provider=provider,
         upstream_model=_text(models, provider) if provider else None,
-        client_dialect=_text(facts, keys.CLIENT_DIALECT),
-        upstream_dialect=upstream_dialects.get(provider) if provider else None,
+        client_dialect=client,
+        upstream_dialect=upstream_dialect(provider, client) if provider and client else None,
         stream=facts.get(keys.STREAM) == keys.FLAG,
         attempts=record.attempts,
         status=record.status,
