@@ -387,7 +387,7 @@ def test_the_unasked_usage_frame_is_taken_out_and_counted(size: int) -> None:
         actions += stage.on_body(wire[i : i + size], end_of_stream=i + size >= len(wire))
     _, body, usage = parts(actions)
     assert body == TEXT + b"data: [DONE]\n\n"
-    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (3, 1)
+    assert (usage["input_tokens"], usage["output_tokens"]) == (3, 1)
 
 
 def test_what_was_asked_for_goes_on_unchanged() -> None:
@@ -405,7 +405,7 @@ def test_a_body_in_one_piece_is_counted_and_passed() -> None:
     }
     raw = json.dumps(body).encode()
     _, out, usage = parts(answer(respond(stream="0"), 200, raw))
-    assert (out, usage["prompt_tokens"]) == (raw, 3)
+    assert (out, usage["input_tokens"]) == (raw, 3)
 
 
 def test_an_answer_that_cannot_be_read_still_reaches_the_client() -> None:

@@ -20,7 +20,7 @@ def logged(kind=AccessLogType.DownstreamEnd):
     facts = {"request_id": "r-1", "caller": "demo", "model": "fast"}
     spaces["dragoman"].update({**facts, "client_dialect": "openai_chat"})
     spaces["dragoman.models"].update({"right": "claude"})
-    spaces["dragoman.usage"].update({"uncached_input_tokens": 3, "anthropic_output_tokens": 1})
+    spaces["dragoman.usage"].update({"usage.input_tokens": 3, "usage.output_tokens": 1})
     entry.response.response_code.value = 200
     entry.response.response_code_details = "via_upstream"
     entry.response.response_headers["x-dragoman-dropped"] = "$.seed"

@@ -199,7 +199,7 @@ def test_respond_strips_the_usage_frame_and_lets_trailers_pass():
     sent = piece.response_body.response.body_mutation.streamed_response.body
     assert sent == kept + done
     *_, last, trailers = replies_of(machine, message(response_trailers={}))
-    assert last.dynamic_metadata["dragoman.usage"]["prompt_tokens"] == 5
+    assert last.dynamic_metadata["dragoman.usage"]["input_tokens"] == 5
     assert trailers.WhichOneof("response") == "response_trailers"
 
 

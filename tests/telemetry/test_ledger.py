@@ -8,12 +8,13 @@ from dragoman.telemetry.ledger import AccessRecord, Tokens, log_fields, make_ent
 from dragoman.telemetry.logging import ALLOWED_KEYS, make_logger, stack
 
 FINAL = {"input_tokens": 10.0, "output_tokens": 4.0, "cache_read_input_tokens": 6.0, "exact": "1"}
-OPENAI = {"prompt_tokens": 9.0, "completion_tokens": 3.0, "cached_tokens": 2.0}
+CACHED = "usage.prompt_tokens_details.cached_tokens"
+OPENAI = {"usage.prompt_tokens": 9.0, "usage.completion_tokens": 3.0, CACHED: 2.0}
 ANTHROPIC = {
-    "uncached_input_tokens": 1.0,
-    "anthropic_output_tokens": 5.0,
-    "anthropic_cache_read": 2.0,
-    "anthropic_cache_creation": 3.0,
+    "usage.input_tokens": 1.0,
+    "usage.output_tokens": 5.0,
+    "usage.cache_read_input_tokens": 2.0,
+    "usage.cache_creation_input_tokens": 3.0,
 }
 
 
@@ -39,18 +40,27 @@ def record(usage=None, **fields):
             Tokens(input=6, output=5, cache_read=2, cache_creation=3),
             "exact",
         ),
-        # The respond stage read an Anthropic answer: written tokens are apart, read ones are not.
         (
-            record(OPENAI | {"anthropic_cache_creation": 4.0}),
-            Tokens(input=13, output=3, cache_read=2, cache_creation=4),
+            record(
+                {"usageMetadata.promptTokenCount": 8.0, "usageMetadata.candidatesTokenCount": 2.0}
+                | {"usageMetadata.thoughtsTokenCount": 5.0}
+            ),
+            Tokens(input=8, output=7, reasoning=5),
             "exact",
         ),
+        (
+            record({"usage.inputTokens": 8.0, "usage.cacheReadInputTokens": 4.0}),
+            Tokens(input=12, cache_read=4),
+            "exact",
+        ),
+        # One that counts in two ways is counted once.
+        (record(OPENAI | ANTHROPIC), Tokens(input=9, output=3, cache_read=2), "exact"),
         # OpenAI's count came at the end, so a client that hangs up after it changes nothing.
         (record(OPENAI, flags=("DC",)), Tokens(input=9, output=3, cache_read=2), "exact"),
         # Anthropic's had only begun: the input is known, the output is what was sent.
         (
             record(
-                {"uncached_input_tokens": 7.0, "anthropic_output_tokens": 1.0},
+                {"usage.input_tokens": 7.0, "usage.output_tokens": 1.0},
                 flags=("DC",),
                 stream="1",
                 response_body_bytes=1600,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dragoman.catalog.counts import FAMILIES, WRAPPERS, Kind, all_counts
 from dragoman.envoyconf.clusters import grpc_service
 from dragoman.envoyconf.typed import typed
 from dragoman.ir import Json
@@ -31,43 +32,30 @@ def _or_zero(key: str) -> str:
     return f"('{key}' in {_USAGE} ? {_USAGE}['{key}'] : 0.0)"
 
 
-def _count(final: str, *raw: str) -> str:
-    """The final count if a stage wrote it, else the sum of what the native filters found."""
-    summed = " + ".join(map(_or_zero, raw))
-    value = f"('{final}' in {_USAGE} ? {_USAGE}['{final}'] : {summed})" if raw else _or_zero(final)
-    return f"%CEL('dragoman.usage' in metadata.filter_metadata ? {value} : 0.0)%"
+def _tokens(final: str, kind: Kind) -> str:
+    """The final count if a stage wrote it, else what the native filters found."""
+    found = f"'{final}' in {_USAGE} ? {_USAGE}['{final}'] : {_native(kind)}"
+    return f"%CEL('dragoman.usage' in metadata.filter_metadata ? ({found}) : 0.0)%"
 
 
-TOKENS = {
-    "input": _count(
-        "input_tokens",
-        "prompt_tokens",
-        "uncached_input_tokens",
-        "anthropic_cache_read",
-        "anthropic_cache_creation",
-    ),
-    "output": _count("output_tokens", "completion_tokens", "anthropic_output_tokens"),
-    "cached": _count("cache_read_input_tokens", "cached_tokens", "anthropic_cache_read"),
-    "cache_write": _count("cache_creation_input_tokens", "anthropic_cache_creation"),
-    "reasoning": _count("reasoning_tokens", "openai_reasoning_tokens"),
+def _native(kind: Kind) -> str:
+    """The counts of the first family that is there."""
+    formula = "0.0"
+    for family in reversed(FAMILIES.values()):
+        is_there = " || ".join(f"'{count.key}' in {_USAGE}" for count in family.counts[:2])
+        parts = [_or_zero(count.key) for count in family.counts if kind in count.kinds]
+        formula = f"({is_there} ? {' + '.join(parts) or '0.0'} : {formula})"
+    return formula
+
+
+TOKENS: dict[Kind, str] = {
+    "input": _tokens("input_tokens", "input"),
+    "output": _tokens("output_tokens", "output"),
+    "cached": _tokens("cache_read_input_tokens", "cached"),
+    "cache_write": _tokens("cache_creation_input_tokens", "cache_write"),
+    "reasoning": _tokens("reasoning_tokens", "reasoning"),
 }
 """Each kind of token, as a formula over the metadata of one request."""
-
-USAGE_RULES: dict[str, tuple[str, ...]] = {
-    "prompt_tokens": ("usage", "prompt_tokens"),
-    "completion_tokens": ("usage", "completion_tokens"),
-    "cached_tokens": ("usage", "prompt_tokens_details", "cached_tokens"),
-    "openai_reasoning_tokens": ("usage", "completion_tokens_details", "reasoning_tokens"),
-    "uncached_input_tokens": ("usage", "input_tokens"),
-    "anthropic_output_tokens": ("usage", "output_tokens"),
-    "anthropic_cache_read": ("usage", "cache_read_input_tokens"),
-    "anthropic_cache_creation": ("usage", "cache_creation_input_tokens"),
-}
-"""Metadata key of each native count, and where it stands in an answer or a stream's last event."""
-START_RULES: dict[str, tuple[str, ...]] = {
-    name: ("message", *path) for name, path in USAGE_RULES.items() if path[1].endswith("put_tokens")
-}
-"""The same, in the first event of an Anthropic stream."""
 
 
 def access_logs() -> list[Json]:
@@ -139,18 +127,23 @@ def _histograms() -> list[Json]:
 
 def usage_filters() -> list[Json]:
     """Native extraction of token counts: nothing is buffered in a stream, nothing is changed."""
-    body = [_rule(key, path) for key, path in USAGE_RULES.items()]
-    events = body + [_rule(key, path) for key, path in START_RULES.items()]
-    parser = typed(
-        "envoy.content_parsers.json",
-        "extensions.content_parsers.json.v3.JsonContentParser",
-        rules=[{"rule": rule} for rule in events],
-    )
+    body = [_rule(count.key, count.path) for count in all_counts()]
+    nested = [
+        _rule(count.key, (*wrapper, *count.path))
+        for count in all_counts()
+        for wrapper in WRAPPERS
+        if count.path[0] == "usage"
+    ]
     return [
         typed(
             "dragoman.usage_sse",
             "extensions.filters.http.sse_to_metadata.v3.SseToMetadata",
-            response_rules={"content_parser": parser, "max_event_size": 1 << 20},
+            response_rules={"content_parser": _parser(body + nested), "max_event_size": 1 << 20},
+        ),
+        typed(
+            "dragoman.usage_aws",
+            "extensions.filters.http.aws_eventstream_parser.v3.AwsEventstreamParser",
+            response_rules={"content_parser": _parser(body)},
         ),
         typed(
             "dragoman.usage_json",
@@ -158,6 +151,14 @@ def usage_filters() -> list[Json]:
             response_rules={"rules": body},
         ),
     ]
+
+
+def _parser(rules: list[Json]) -> Json:
+    return typed(
+        "envoy.content_parsers.json",
+        "extensions.content_parsers.json.v3.JsonContentParser",
+        rules=[{"rule": rule} for rule in rules],
+    )
 
 
 def _rule(key: str, path: tuple[str, ...]) -> Json:

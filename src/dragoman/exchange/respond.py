@@ -14,7 +14,7 @@ from dragoman.config.policy import Policy
 from dragoman.dialects import StreamDecoder
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError
-from dragoman.exchange.usage import observed_metadata
+from dragoman.exchange.usage import usage_metadata
 from dragoman.ir import Usage
 from dragoman.ir.events import UsageUpdate
 from dragoman.wire.json import decode
@@ -96,10 +96,10 @@ class RespondStage:
             return self._write(self._frames.close()) if self._strips else b""
         body = bytes(self._body)
         try:
-            self._usage = self._client.decode_response(decode(body)).usage
+            self._usage = getattr(self._client.decode_response(decode(body)), "usage", None)
         except DragomanError:
             self._usage = None
         return body
 
     def _metadata(self) -> Mapping[str, Mapping[str, object]]:
-        return observed_metadata(self._usage) if self._counts else {}
+        return usage_metadata(self._usage, exact=True) if self._counts else {}

@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 
 from dragoman import metadata as keys
+from dragoman.catalog.counts import FAMILIES, KINDS, Family
 from dragoman.telemetry import names
 
 Metering = Literal["exact", "estimated", "none"]
@@ -142,18 +143,28 @@ def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
             cache_creation=_number(usage, "cache_creation_input_tokens"),
             reasoning=_number(usage, "reasoning_tokens"),
         )
-    if "prompt_tokens" not in usage and "uncached_input_tokens" not in usage:
+    family = _family(usage)
+    if family is None:
         return None
-    cache_read = _number(usage, "anthropic_cache_read")
-    cache_creation = _number(usage, "anthropic_cache_creation")
-    counted = _number(usage, "prompt_tokens") + _number(usage, "uncached_input_tokens")
+    sums = {
+        kind: sum(_number(usage, count.key) for count in family.counts if kind in count.kinds)
+        for kind in KINDS
+    }
     return Tokens(
-        input=counted + cache_read + cache_creation,
-        output=_number(usage, "completion_tokens") + _number(usage, "anthropic_output_tokens"),
-        cache_read=_number(usage, "cached_tokens") + cache_read,
-        cache_creation=cache_creation,
-        reasoning=_number(usage, "openai_reasoning_tokens"),
+        input=sums["input"],
+        output=sums["output"],
+        cache_read=sums["cached"],
+        cache_creation=sums["cache_write"],
+        reasoning=sums["reasoning"],
     )
+
+
+def _family(usage: Mapping[str, object]) -> Family | None:
+    """The way of counting that the answer's own numbers show."""
+    for family in FAMILIES.values():
+        if any(count.key in usage for count in family.counts[:2]):
+            return family
+    return None
 
 
 def log_fields(entry: Entry) -> dict[str, object]:
@@ -189,12 +200,14 @@ def log_fields(entry: Entry) -> dict[str, object]:
 def _is_whole(record: AccessRecord, usage: Mapping[str, object]) -> bool:
     """Whether the count covers the whole answer.
 
-    A stage says so itself. Natively, OpenAI's count comes at the end or not at all; Anthropic's
-    begins with the stream and grows, so a cut leaves a part of it.
+    A stage says so itself. Natively, some counts come at the end or not at all; others begin with
+    the stream and grow, so that a cut leaves a part of them.
     """
     if "exact" in usage:
         return usage["exact"] == "1"
-    return "prompt_tokens" in usage or not _CUT_FLAGS.intersection(record.flags)
+    family = _family(usage)
+    grows = family is not None and family.grows
+    return not grows or not _CUT_FLAGS.intersection(record.flags)
 
 
 def _estimate(record: AccessRecord, counted: Tokens) -> Tokens:

@@ -1,0 +1,110 @@
+"""Where answers say their token counts, as data: what Envoy's own filters look for.
+
+One row of `FAMILIES` a way of counting. The first family of which an answer holds a count is the
+one that is read; its counts of a kind add up. Envoy's statistics and the ledger both read this
+table, so that they always say the same.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["input", "output", "cached", "cache_write", "reasoning"]
+KINDS: tuple[Kind, ...] = ("input", "output", "cached", "cache_write", "reasoning")
+"""Cached and written input are part of the input, reasoning is part of the output."""
+
+
+class Count(msgspec.Struct, frozen=True):
+    """One number in an answer."""
+
+    path: tuple[str, ...]
+    """Names from the top of the JSON object."""
+    kinds: tuple[Kind, ...]
+    """What it is a part of."""
+
+    @property
+    def key(self) -> str:
+        """Its name in the metadata namespace `dragoman.usage`."""
+        return ".".join(self.path)
+
+
+class Family(msgspec.Struct, frozen=True, kw_only=True):
+    """One way of counting."""
+
+    counts: tuple[Count, ...]
+    grows: bool
+    """A stream tells its counts early and again; cut short, it leaves a part of them."""
+
+
+def _count(path: str, *kinds: Kind) -> Count:
+    return Count(tuple(path.split(".")), kinds)
+
+
+FAMILIES: dict[str, Family] = {
+    "openai": Family(
+        grows=False,
+        counts=(
+            _count("usage.prompt_tokens", "input"),
+            _count("usage.completion_tokens", "output"),
+            _count("usage.prompt_tokens_details.cached_tokens", "cached"),
+            _count("usage.completion_tokens_details.reasoning_tokens", "reasoning"),
+        ),
+    ),
+    "anthropic": Family(  # and OpenAI's Responses, whose input includes what was cached
+        grows=True,
+        counts=(
+            _count("usage.input_tokens", "input"),
+            _count("usage.output_tokens", "output"),
+            _count("usage.cache_read_input_tokens", "input", "cached"),
+            _count("usage.cache_creation_input_tokens", "input", "cache_write"),
+            _count("usage.input_tokens_details.cached_tokens", "cached"),
+            _count("usage.output_tokens_details.reasoning_tokens", "reasoning"),
+            _count("usage.output_tokens_details.thinking_tokens", "reasoning"),
+        ),
+    ),
+    "gemini": Family(
+        grows=True,
+        counts=(
+            _count("usageMetadata.promptTokenCount", "input"),
+            _count("usageMetadata.toolUsePromptTokenCount", "input"),
+            _count("usageMetadata.candidatesTokenCount", "output"),
+            _count("usageMetadata.thoughtsTokenCount", "output", "reasoning"),
+            _count("usageMetadata.cachedContentTokenCount", "cached"),
+        ),
+    ),
+    "bedrock": Family(
+        grows=False,
+        counts=(
+            _count("usage.inputTokens", "input"),
+            _count("usage.outputTokens", "output"),
+            _count("usage.cacheReadInputTokens", "input", "cached"),
+            _count("usage.cacheWriteInputTokens", "input", "cache_write"),
+        ),
+    ),
+    "cohere": Family(
+        grows=False,
+        counts=(
+            _count("usage.tokens.input_tokens", "input"),
+            _count("usage.tokens.output_tokens", "output"),
+            _count("usage.cached_tokens", "cached"),
+            _count("meta.billed_units.input_tokens", "input"),
+        ),
+    ),
+    "ollama": Family(
+        grows=False,
+        counts=(_count("prompt_eval_count", "input"), _count("eval_count", "output")),
+    ),
+    "total": Family(grows=False, counts=(_count("usage.total_tokens", "input"),)),  # embeddings
+}
+"""In the order in which they are looked for."""
+
+WRAPPERS: tuple[tuple[str, ...], ...] = (("message",), ("response",), ("delta",))
+"""Events of a stream may hold the same object one level down: Anthropic's first, the last of
+OpenAI's Responses, Cohere's last."""
+
+
+def all_counts() -> list[Count]:
+    """Every count of every family."""
+    return [count for family in FAMILIES.values() for count in family.counts]
