@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check proto goldens envoy-yaml bench lock clean
+.PHONY: help run test test-recordings check proto goldens envoy-yaml bench lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/.run: requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
@@ -25,6 +25,9 @@ run: $(VENV)/.run ## start the gateway on its embedded defaults
 
 test: $(VENV)/.dev ## run every test
 	$(BIN)/python -m pytest -q -ra
+
+test-recordings: $(VENV)/.dev ## run over the recorded exchanges in RECORDINGS; one table
+	$(BIN)/python -m pytest -q --tb=line tests/recordings
 
 check: $(VENV)/.dev ## formatting, lint, types, generated files, tests: all that CI does and more
 	$(BIN)/ruff format --check .

@@ -86,10 +86,12 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
     An address with data in it counts as said when its data is; JSON text when its strings are.
     """
     text = said(output)
+    whole = frozenset(text.split("\n"))
     return [
         path(keys)
         for keys, leaf in leaves(body)
         if isinstance(leaf, str)
+        and leaf not in whole
         and keys[-1] not in DISCRIMINATORS
         and not _is_said(leaf, text)
         and not _is_translated(path(keys), output)

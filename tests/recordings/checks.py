@@ -1,0 +1,363 @@
+"""What must hold of a recorded exchange, and the one verdict on it.
+
+A check raises where something is wrong. What a dialect refuses by name, what nobody can compare,
+and what had to be completed is noted instead, each with its reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import traceback
+import zlib
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import msgspec
+
+from dragoman.dialects import AnyDialect
+from dragoman.dialects.registry import NAMES, client_dialect
+from dragoman.errors import DragomanError, UpstreamError, UpstreamProtocolError
+from dragoman.ir import Request
+from dragoman.ir.events import Event
+from dragoman.ir.losses import Losses
+from dragoman.wire.json import decode
+from tests import sdk
+from tests.leaves import unaccounted
+from tests.properties.cases import cut, decode_stream, encode_stream, translate_stream
+from tests.properties.grammar import check as check_grammar
+from tests.recordings.exchanges import Exchange
+
+BYTES_FED = 2 * 2**20
+"""About how much the checks of one stream feed again in all: fewer cuts for a longer one."""
+MOST_CUTS, LEAST_CUTS = 60, 4
+BYTE_BY_BYTE = 16 * 2**10
+"""How much of either end of a stream is fed byte by byte; what lies between, in pieces."""
+PIECE = 61
+
+COMPLETED = {
+    "id": "a tool call without an id: one is made up, for the next turn needs it",
+    "arguments": "a tool call without arguments: it gets empty ones, for SDKs need the field",
+}
+"""Fields an answer may lack, or have empty, and gets on its way through its own dialect."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one exchange."""
+
+    column: str
+    """`passed`, `refused`, `skipped` or `failed`: the worst that was found."""
+    reasons: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    """The other dialects that say all of it."""
+    refused: tuple[str, ...] = ()
+    """The other dialects that refuse it, in whole or in part."""
+    failures: tuple[str, ...] = ()
+
+
+class Findings:
+    """What the checks of one exchange noted so far."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.dialect = exchange.dialect
+        self.refusals: dict[str, str] = {}
+        self.skips: list[str] = []
+        self.completed: list[str] = []
+        self.failures: list[str] = []
+
+    @functools.cached_property
+    def others(self) -> list[AnyDialect]:
+        """The dialects of the same operation."""
+        return [
+            other
+            for name in NAMES
+            if (other := client_dialect(name)).operation == self.dialect.operation
+            and name != self.dialect.name
+        ]
+
+    @functools.cached_property
+    def request(self) -> Any:
+        """The request as read, with what the path says of it."""
+        request = self.dialect.decode_request(self.exchange.request)
+        call = self.exchange.call
+        if call.model and hasattr(request, "model"):
+            request = msgspec.structs.replace(request, model=call.model)
+        if isinstance(request, Request) and call.stream is not None:
+            request = msgspec.structs.replace(request, stream=call.stream)
+        return request
+
+    @functools.cached_property
+    def events(self) -> list[Event]:
+        return decode_stream(self.dialect, [self.exchange.wire.body])
+
+    @functools.cached_property
+    def answer(self) -> Any:
+        return self.dialect.decode_response(decode(self.exchange.wire.body))
+
+    def has(self, what: str) -> bool:
+        """Whether `request`, `events` or `answer` could be read."""
+        return what in self.__dict__
+
+    def refuse(self, other: AnyDialect, what: str, error: DragomanError) -> None:
+        self.refusals.setdefault(other.name, f"{what} refused: {plain(error.message)}")
+
+    def verdict(self) -> Verdict:
+        column = "passed"
+        for name in ("refusals", "skips", "failures"):
+            if getattr(self, name):
+                column = {"refusals": "refused", "skips": "skipped", "failures": "failed"}[name]
+        refused = tuple(self.refusals)
+        return Verdict(
+            column=column,
+            reasons=tuple(dict.fromkeys([*self.refusals.values(), *self.skips, *self.completed])),
+            said=tuple(other.name for other in self.others if other.name not in refused),
+            refused=refused,
+            failures=tuple(self.failures),
+        )
+
+
+def judge(exchange: Exchange) -> Verdict:
+    """Every check on `exchange`; those that depend on one that failed are left out."""
+    findings = Findings(exchange)
+    for check in _checks(findings):
+        try:
+            check(findings)
+        except Exception as error:  # whatever it is, it is this exchange that failed
+            found = "".join(traceback.format_exception(error))
+            findings.failures.append(f"{check.__name__}: {found}")
+    return findings.verdict()
+
+
+def plain(message: str) -> str:
+    """A reason without the numbers that make each one different."""
+    return re.sub(r"\[\d+\]", "[*]", message)[:140]
+
+
+def _checks(findings: Findings) -> Iterator[Any]:
+    yield request_is_read
+    if findings.has("request"):
+        yield from (request_survives, request_loses_nothing)
+    if findings.exchange.is_error:
+        yield error_is_kept
+        return
+    yield stream_is_read if findings.exchange.is_stream else answer_is_read
+    if findings.has("events"):
+        yield from (cuts_change_nothing, others_say_the_same)
+    if findings.has("answer"):
+        yield from (answer_survives, others_say_the_same)
+
+
+# --- requests ---------------------------------------------------------------------------------
+
+
+def request_is_read(findings: Findings) -> None:
+    """A request is read, unless the provider refused it as well."""
+    try:
+        findings.request  # noqa: B018 - read once, kept for the other checks
+    except DragomanError as error:
+        if not findings.exchange.is_error:
+            raise
+        for other in findings.others:
+            findings.refuse(other, "request, as by its provider,", error)
+
+
+def request_survives(findings: Findings) -> None:
+    dialect, losses = findings.dialect, Losses(findings.dialect.name)
+    body = findings.exchange.request
+
+    assert dialect.encode_request(dialect.decode_request(body), losses) == body
+    assert losses.paths == []
+
+
+def request_loses_nothing(findings: Findings) -> None:
+    request = findings.request
+    for other in findings.others:
+        losses = Losses(other.name)
+        try:
+            output = other.encode_request(request, losses)
+        except DragomanError as refusal:
+            assert refusal.path, refusal
+            assert refusal.path.startswith("$")
+            findings.refuse(other, "request", refusal)
+            continue
+        named = {"model in the path": getattr(request, "model", ""), **output}
+        assert unaccounted(findings.exchange.request, named, losses.paths) == [], other.name
+
+
+# --- answers ----------------------------------------------------------------------------------
+
+
+def answer_is_read(findings: Findings) -> None:
+    """A whole answer is read; one that is an error, whatever its status says, raises it."""
+    try:
+        findings.answer  # noqa: B018 - read once, kept for the other checks
+    except UpstreamError as error:
+        assert error.message
+        findings.completed.append("the answer is an error of the provider's, its status is not")
+
+
+def answer_survives(findings: Findings) -> None:
+    losses = Losses(findings.dialect.name)
+    body = decode(findings.exchange.wire.body)
+    output = findings.dialect.encode_response(findings.answer, losses)
+
+    findings.completed += sorted(set(completions(body, output)))
+    assert losses.paths == []
+
+
+def completions(original: Any, output: Any, where: str = "$") -> Iterator[str]:
+    """The reasons why `output` says more than `original`; anything else but equal is wrong."""
+    if isinstance(original, dict) and isinstance(output, dict):
+        assert original.keys() <= output.keys(), f"{where}: lost {original.keys() - output.keys()}"
+        for name, value in output.items():
+            if name in COMPLETED and value != original.get(name) and not original.get(name):
+                yield COMPLETED[name]
+                continue
+            assert name in original, f"{where}.{name}: made up"
+            yield from completions(original[name], value, f"{where}.{name}")
+        return
+    if isinstance(original, list) and isinstance(output, list) and len(original) == len(output):
+        for i, (one, other) in enumerate(zip(original, output, strict=True)):
+            yield from completions(one, other, f"{where}[{i}]")
+        return
+    assert output == original, where
+    assert type(output) is type(original), where
+
+
+def stream_is_read(findings: Findings) -> None:
+    """The events keep the grammar. A stream with an error in it raises that error."""
+    decoder, data = findings.dialect.stream_decoder(), findings.exchange.wire.body
+    try:
+        events = decoder.feed(data)
+    except UpstreamError as error:
+        assert error.message
+        findings.completed.append("the stream ends with an error of the provider's")
+        return
+    try:
+        events += decoder.close()
+    except UpstreamProtocolError as error:
+        findings.skips.append(f"the recorded stream is not whole: {plain(error.message)}")
+        return
+    check_grammar(events)
+    findings.__dict__["events"] = events
+
+
+def cuts_change_nothing(findings: Findings) -> None:
+    """However the bytes are cut, the events are the same, and so is what is made of them."""
+    dialect, data, whole = findings.dialect, findings.exchange.wire.body, findings.events
+    pieces = _small_pieces(data)
+
+    assert decode_stream(dialect, pieces) == whole
+    for at in _cuts(len(data)):
+        assert decode_stream(dialect, cut(data, [at])) == whole, at
+        try:
+            assert decode_stream(dialect, [data[:at]]) == whole, f"truncated at {at}"
+        except UpstreamProtocolError:
+            continue
+    _bytes_for_a_client_stay_the_same(findings, pieces)
+
+
+def _bytes_for_a_client_stay_the_same(findings: Findings, pieces: list[bytes]) -> None:
+    """One target for each stream, another for the next: events being equal, one is enough."""
+    chosen = zlib.crc32(findings.exchange.id.encode()) % len(NAMES)
+    target = client_dialect(NAMES[chosen])
+    if target.operation != findings.dialect.operation:
+        return
+    try:
+        whole = translate_stream(findings.dialect, target, [findings.exchange.wire.body])
+    except DragomanError:
+        return
+    assert translate_stream(findings.dialect, target, pieces) == whole
+
+
+def _small_pieces(data: bytes) -> list[bytes]:
+    """Byte by byte; between the ends of a long stream in pieces, each at another place."""
+    head, tail = BYTE_BY_BYTE, max(BYTE_BY_BYTE, len(data) - BYTE_BY_BYTE)
+    edges = [*range(min(head, len(data))), *range(head, tail, PIECE), *range(tail, len(data))]
+    return [data[a:b] for a, b in zip(edges, [*edges[1:], len(data)], strict=True)]
+
+
+def _cuts(size: int) -> range:
+    count = min(MOST_CUTS, max(LEAST_CUTS, BYTES_FED // max(1, size)))
+    return range(1, size, max(1, size // count))
+
+
+def others_say_the_same(findings: Findings) -> None:
+    """Each official SDK reads in its own dialect what this one's reads in the original."""
+    original = _read_original(findings)
+    for other in findings.others:
+        wire = _translated(findings, other)
+        if wire is None or original is None or not _has_reader(other):
+            continue
+        found = sdk.read(other.name, wire)
+        names = (findings.dialect.name, other.name)
+        assert sdk.comparable(found, *names, like=original) == sdk.comparable(
+            original, *names, like=original
+        ), other.name
+
+
+def _read_original(findings: Findings) -> sdk.Said | None:
+    """None, with the reason noted, where its own SDK cannot read what the provider sent."""
+    if not _has_reader(findings.dialect) or findings.skips:
+        return None
+    try:
+        return sdk.read(findings.dialect.name, findings.exchange.wire)
+    except Exception as error:  # an SDK may stumble over anything
+        why = plain(f"{type(error).__name__}: {error}".split("\n")[0])[:70]
+        findings.skips.append(f"its own SDK cannot read the original: {why}")
+        return None
+
+
+def _translated(findings: Findings, other: AnyDialect) -> sdk.Wire | None:
+    """The answer in the other dialect; None where that refuses it."""
+    try:
+        if findings.exchange.is_stream:
+            return sdk.stream(other.name, encode_stream(other, findings.events))
+        body = other.encode_response(findings.answer, Losses(other.name))
+        return sdk.Wire(json.dumps(body).encode())
+    except DragomanError as refusal:
+        findings.refuse(other, "answer", refusal)
+        return None
+
+
+@functools.cache
+def _reader_exists(name: str) -> bool:
+    return find_spec(f"tests.sdk.{name}") is not None
+
+
+def _has_reader(dialect: AnyDialect) -> bool:
+    return _reader_exists(dialect.name)
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+def error_is_kept(findings: Findings) -> None:
+    """Status and words of an error reach every client, as its own SDK reads them."""
+    wire = findings.exchange.wire
+    error = findings.dialect.decode_error(wire.status, wire.body)
+    assert error.message
+    assert error.status == wire.status
+    if _is_json(wire.body):
+        text = json.dumps(json.loads(wire.body), ensure_ascii=False)
+        assert error.message in text.replace('\\"', '"').replace("\\n", "\n")
+
+    for dialect in (findings.dialect, *findings.others):
+        answer = dialect.encode_error(error)
+        if not _has_reader(dialect):
+            continue
+        again = sdk.Wire(answer.body, status=answer.status)
+        status, message = sdk.read_error(dialect.name, again)
+        assert status == wire.status, dialect.name
+        assert error.message in message, dialect.name
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        json.loads(raw)
+    except ValueError:
+        return False
+    return True
