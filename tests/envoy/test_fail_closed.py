@@ -148,7 +148,7 @@ def test_post_without_a_body(http: httpx.Client, simulator: Simulator, path: str
 
 
 def test_unknown_path(http: httpx.Client) -> None:
-    for path in ("/v1/embeddings", "/v1/messages/batches", "/nothing"):
+    for path in ("/v1/unknown", "/v1/messages/unknown", "/nothing"):
         for answer in (http.get(path), http.post(path, json=body("o/echo"))):
             assert answer.status_code == 404
             assert_shape(path, 404, answer.content)

@@ -20,6 +20,9 @@ CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 POLICY_TEXT = """
 callers:
   demo: {keys: [f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974]}
+  filer:
+    keys: ["76d685141fcb11a2356ee387d26aa6f267c94018492736a150eead3e0a85b1dd"]
+    providers: [oa2, oa, an]
   narrow:
     keys: ["0000000000000000000000000000000000000000000000000000000000000000"]
     models: [none]
@@ -35,7 +38,10 @@ models:
   clamped: {clamp: true, targets: [{provider: an, model: claude-x}]}
   quirky: {targets: [{provider: oa, model: gpt}, {provider: mi, model: mistral-small}]}
   routed: {route: envoy}
+  heard: {targets: [{provider: oa, model: whisper-1}]}
+pass_through: [{prefix: /v1/realtime, provider: oa}]
 """
+FILER = {"authorization": "Bearer filer"}
 KEYS = {"OPENAI_API_KEY": "1", "MISTRAL_API_KEY": "2", "ANTHROPIC_API_KEY": "3"}
 POLICY = parse(POLICY_TEXT, "test.yaml", KEYS)
 HEADERS = {"authorization": "Bearer dragoman-demo", "content-type": "application/json"}
@@ -122,6 +128,59 @@ def test_where_envoy_routes_every_provider_has_its_path() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("path", "more", "expected"),
+    [
+        ("/v1/files/file-1/content?a=1&key=k", {}, {"oa2": "/v1/files/file-1/content?a=1"}),
+        ("/v1/files", {"dragoman-provider": "oa"}, {"oa": "/v1/files"}),
+        ("/v1/files", {"anthropic-version": "2023-06-01"}, {"an": "/v1/files"}),
+        ("/v1/responses/resp_1/cancel", {}, {"oa2": "/v1/responses/resp_1/cancel"}),
+        ("/v1/realtime/calls", {}, {"oa": "/v1/realtime/calls"}),
+    ],
+)
+def test_what_names_no_model_goes_to_a_provider_of_the_caller(
+    path: str, more: dict[str, str], expected: dict[str, str]
+) -> None:
+    action = decide(None, path, headers=FILER | more)
+    assert isinstance(action, Mutate), action
+    assert action.metadata["dragoman.paths"] == expected
+    facts = action.metadata["dragoman"]
+    assert (facts["admitted"], facts["unread"]) == ("1", "1")
+    assert action.metadata["dragoman.route"]["priority_groups"] == [{"name": next(iter(expected))}]
+
+
+def test_nobody_reaches_a_provider_by_name_without_the_grant() -> None:
+    assert refused(decide(None, "/v1/files"))[0] == 403
+    assert refused(decide(None, "/v1/files", headers=FILER | {"dragoman-provider": "mi"}))[0] == 403
+    assert refused(decide(None, "/v1/realtime/calls"))[0] == 404
+    assert refused(decide(None, "/v1/realtimes", headers=FILER))[0] == 404
+
+
+def form(**fields: str) -> bytes:
+    parts = [
+        f'--B\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    return ("".join(parts) + "--B--\r\n").encode()
+
+
+def test_a_form_is_read_for_its_model_and_keeps_every_other_byte() -> None:
+    headers = HEADERS | {"content-type": "multipart/form-data; boundary=B"}
+    action = decide(form(file="RIFF", model="heard"), "/v1/audio/transcriptions", headers=headers)
+    assert isinstance(action, Mutate), action
+    assert action.body == form(file="RIFF", model="whisper-1")
+    assert action.metadata["dragoman"]["keep:oa"] == "1"
+    status, body = refused(decide(form(file="x"), "/v1/audio/transcriptions", headers=headers))
+    assert (status, "$.model" in body["error"]["message"]) == (400, True)
+    assert refused(decide(b"--B\r\n", "/v1/audio/transcriptions", headers=headers))[0] == 400
+    assert refused(decide(b"{}", "/v1/audio/transcriptions"))[0] == 415
+
+
+def test_a_provider_without_the_operation_is_refused_by_name() -> None:
+    status, body = refused(decide(b'{"model":"claude","input":"x"}', "/v1/moderations"))
+    assert (status, "an offers no moderations" in body["error"]["message"]) == (400, True)
+
+
 def test_a_target_that_cannot_say_the_request_is_left_out() -> None:
     _, facts = admitted(chat("cross", n=2))
     assert facts["targets"] == '[["oa","gpt"]]'
@@ -172,7 +231,7 @@ def test_errors_speak_the_clients_dialect(path: str) -> None:
 
 def test_path_method_and_media_are_checked() -> None:
     assert refused(decide(None, "/v1/nothing", method="GET"))[0] == 404
-    assert refused(decide(b"{}", "/v1/messages/batches"))[0] == 404
+    assert refused(decide(b"{}", "/v1/messages/unknown"))[0] == 404
     assert refused(decide(None, CHAT, method="GET"))[0] == 405
     assert refused(decide(None, "/v1/models", method="DELETE"))[0] == 405
     gzipped = HEADERS | {"content-encoding": "gzip"}

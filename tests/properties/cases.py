@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.dialects import ChatDialect, StreamOptions, StreamTranslator
-from dragoman.dialects.registry import NAMES, client_dialect
+from dragoman.dialects.registry import CHAT_NAMES, client_dialect
 from dragoman.errors import Unrepresentable
 from dragoman.ir.events import Event
 from dragoman.ir.losses import Losses
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-DIALECTS: dict[str, ChatDialect] = {name: client_dialect(name) for name in NAMES}
+DIALECTS: dict[str, ChatDialect] = {name: client_dialect(name) for name in CHAT_NAMES}
 PAIRS = {
     f"{source}->{target}": (DIALECTS[source], DIALECTS[target])
-    for source, target in product(NAMES, NAMES)
+    for source, target in product(CHAT_NAMES, CHAT_NAMES)
 }
 CROSSINGS = {name: (a, b) for name, (a, b) in PAIRS.items() if a is not b}
 ALL_USAGE = StreamOptions(include_usage=True)
@@ -32,13 +32,13 @@ def golden_requests(dialect: str) -> dict[str, dict[str, Any]]:
 
 GOLDENS = {
     f"{dialect}/{name}": (dialect, name, body)
-    for dialect in NAMES
+    for dialect in CHAT_NAMES
     for name, body in golden_requests(dialect).items()
 }
 TRANSLATIONS = {
     f"{name}->{target}": (DIALECTS[golden[0]], DIALECTS[target], golden[1], golden[2])
     for name, golden in GOLDENS.items()
-    for target in NAMES
+    for target in CHAT_NAMES
     if target != golden[0]
 }
 

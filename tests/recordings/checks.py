@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects import AnyDialect
+from dragoman.dialects.pass_through import PassThrough
 from dragoman.dialects.registry import NAMES, client_dialect
 from dragoman.errors import DragomanError, UpstreamError, UpstreamProtocolError
 from dragoman.ir import Request
@@ -137,6 +138,8 @@ def plain(message: str) -> str:
 
 
 def _checks(findings: Findings) -> Iterator[Any]:
+    if isinstance(findings.dialect, PassThrough):
+        return  # it goes to its provider and comes back as it is
     yield request_is_read
     if findings.has("request"):
         yield from (request_survives, request_loses_nothing)

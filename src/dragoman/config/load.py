@@ -14,7 +14,16 @@ import msgspec
 import yaml
 
 from dragoman.catalog import ProviderRow, provider_rows
-from dragoman.config.policy import Caller, Endpoint, Model, Policy, Provider, Signing, Target
+from dragoman.config.policy import (
+    Caller,
+    Endpoint,
+    Model,
+    PassThroughRoute,
+    Policy,
+    Provider,
+    Signing,
+    Target,
+)
 from dragoman.config.schema import File, KeySource, ModelEntry, ProviderEntry, ServedEntry
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import provider_dialect
@@ -70,7 +79,8 @@ class _Resolver:
         served = {n: m for n, m in models.items() if m.targets or file.models[n].route == "envoy"}
         return Policy(
             source=self._source,
-            callers=self._callers(file),
+            callers=self._callers(file, providers),
+            pass_through=self._pass_through(file, providers),
             providers=providers,
             models=served,
             listener=file.listener,
@@ -89,14 +99,28 @@ class _Resolver:
     def _refuse(self, path: str, problem: str) -> ConfigError:
         return ConfigError(self._source, path, problem)
 
-    def _callers(self, file: File) -> dict[str, Caller]:
+    def _pass_through(
+        self, file: File, providers: Mapping[str, Provider]
+    ) -> tuple[PassThroughRoute, ...]:
+        return tuple(
+            PassThroughRoute(prefix=entry.prefix, provider=entry.provider)
+            for i, entry in enumerate(file.pass_through)
+            if self._is_served(entry.provider, providers, f"$.pass_through[{i}].provider")
+        )
+
+    def _callers(self, file: File, providers: Mapping[str, Provider]) -> dict[str, Caller]:
         callers: dict[str, Caller] = {}
         for name, entry in file.callers.items():
+            granted = tuple(
+                provider
+                for i, provider in enumerate(entry.providers)
+                if self._is_served(provider, providers, f"$.callers.{name}.providers[{i}]")
+            )
             for i, digest in enumerate(entry.keys):
                 if digest in callers:
                     problem = f"this key already belongs to {callers[digest].name}"
                     raise self._refuse(f"$.callers.{name}.keys[{i}]", problem)
-                callers[digest] = Caller(name=name, models=entry.models)
+                callers[digest] = Caller(name=name, models=entry.models, providers=granted)
         return callers
 
     def _providers(self, entries: dict[str, ProviderEntry]) -> dict[str, Provider]:
@@ -216,7 +240,7 @@ class _Resolver:
                 priority=i if target.priority is None else target.priority,
             )
             for i, target in enumerate(entry.targets)
-            if self._is_served(target.provider, providers, f"{path}.targets[{i}]")
+            if self._is_served(target.provider, providers, f"{path}.targets[{i}].provider")
         )
         self._check_targets(name, entry, targets, path)
         return Model(name=name, targets=targets, clamp=entry.clamp)
@@ -234,5 +258,5 @@ class _Resolver:
 
     def _is_served(self, provider: str, providers: Mapping[str, Provider], path: str) -> bool:
         if provider not in providers and provider not in self._left_out:
-            raise self._refuse(f"{path}.provider", f"no provider {provider} in this file")
+            raise self._refuse(path, f"no provider {provider} in this file")
         return provider in providers

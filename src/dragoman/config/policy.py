@@ -34,10 +34,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         """The path names the model, so that the body need not."""
         return "{model}" in self.path
 
-    def request_path(self, model: str, query: str = "", *, stream: bool = False) -> str:
+    def request_path(
+        self, model: str, query: str = "", *, stream: bool = False, rest: str = ""
+    ) -> str:
         """Path and query of one call; `query` is the client's, of which its key is left out."""
         template = self.stream_path if stream and self.stream_path else self.path
         path, _, own = template.replace("{model}", quote(model, safe="")).partition("?")
+        path += rest
         if not query:
             return f"{path}?{own}" if own else path
         taken = {pair.partition("=")[0] for pair in own.split("&")} | {"key"}
@@ -107,6 +110,15 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     models: tuple[str, ...]
+    providers: tuple[str, ...] = ()
+    """Those it may name for what has no model, such as files; the first is asked unless named."""
+
+
+class PassThroughRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A path nobody here knows, that the operator lets through to one provider."""
+
+    prefix: str
+    provider: str
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +130,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """By SHA-256 digest of a key, hexadecimal."""
     providers: Mapping[str, Provider]
     models: Mapping[str, Model]
+    pass_through: tuple[PassThroughRoute, ...]
     listener: Address
     admin: Address
     run_dir: str

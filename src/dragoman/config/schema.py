@@ -129,6 +129,15 @@ class CallerEntry(_Section, frozen=True, kw_only=True):
     keys: Annotated[list[Digest], msgspec.Meta(min_length=1)]
     """SHA-256 digests of the keys, in hexadecimal (`dragoman digest` prints one)."""
     models: tuple[str, ...] = ("*",)
+    providers: tuple[Name, ...] = ()
+    """Providers it may use for what names no model (files, batches, `pass_through` paths)."""
+
+
+class PassThroughEntry(_Section, frozen=True, kw_only=True):
+    """Paths that go to one provider unread: `prefix` and all below it."""
+
+    prefix: Annotated[str, msgspec.Meta(pattern=r"^/[A-Za-z0-9._~/-]+$")]
+    provider: Name
 
 
 class File(_Section, frozen=True, kw_only=True):
@@ -137,6 +146,7 @@ class File(_Section, frozen=True, kw_only=True):
     callers: dict[Name, CallerEntry]
     providers: dict[Name, ProviderEntry]
     models: dict[str, ModelEntry]
+    pass_through: list[PassThroughEntry] = []
     listener: Address = Address(port=10000)
     admin: Address = Address(port=9901)
     run_dir: str | None = None

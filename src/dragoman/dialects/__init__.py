@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -22,17 +22,27 @@ MODELS = "models"
 """Listing models: the service answers it itself."""
 
 
+BodyKind = Literal["json", "form", "unread"]
+"""How a request's body is read: whole, for its model alone, or not at all (it is not even held)."""
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What a client's path asks for."""
 
     operation: str
     """`chat`, `models`, or the dialect's own operation."""
     method: str = "POST"
+    """Empty: any."""
+    body: BodyKind = "json"
     model: str | None = None
     """The model the path names, unquoted; None where the body names it. For `models`: the one
     asked about, empty for all of them."""
     stream: bool | None = None
     """Whether the path asks for a stream; None where the body says."""
+    default_model: str | None = None
+    """The model meant where neither path nor body names one."""
+    rest: str = ""
+    """What of the path goes behind the provider's own."""
     framing: str = ""
     """How a stream is to be framed, where the dialect has more than one way; its own word."""
 

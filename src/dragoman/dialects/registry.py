@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import msgspec
 
-from dragoman.dialects import AnyDialect, Call
+from dragoman.dialects import CHAT, AnyDialect, Call
 from dragoman.dialects.anthropic_messages import AnthropicMessages
 from dragoman.dialects.anthropic_messages import Quirks as AnthropicQuirks
 from dragoman.dialects.openai_chat import OpenAIChat
 from dragoman.dialects.openai_chat import Quirks as OpenAIQuirks
+from dragoman.dialects.pass_through import OPERATIONS, Operation, PassThrough
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Json
 
@@ -29,12 +31,27 @@ _MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
     "openai_chat": lambda quirks: OpenAIChat(msgspec.convert(quirks, OpenAIQuirks)),
 }
 """Each dialect with a provider's quirks. Those that claim fewer paths come first."""
-_CLIENTS: dict[str, AnyDialect] = {name: make({}) for name, make in _MAKERS.items()}
+_FAMILIES = {"openai": "openai_chat", "anthropic": "anthropic_messages"}
+
+
+def _pass_through(row: Operation, family: Callable[[Json], AnyDialect], quirks: Json) -> AnyDialect:
+    if quirks:
+        raise msgspec.ValidationError(f"{row.name} takes no quirks")
+    return PassThrough(row, family({}))
+
+
+_ALL = _MAKERS | {
+    row.name: functools.partial(_pass_through, row, _MAKERS[_FAMILIES[row.name.partition("_")[0]]])
+    for row in OPERATIONS
+}
+_CLIENTS: dict[str, AnyDialect] = {name: make({}) for name, make in _ALL.items()}
 PREFIXES: tuple[tuple[str, str], ...] = (("/v1/messages", "anthropic_messages"),)
 """Whose client calls an unknown path that begins so."""
 
 NAMES = tuple(_CLIENTS)
 """All dialects, by name."""
+CHAT_NAMES = tuple(name for name, dialect in _CLIENTS.items() if dialect.operation == CHAT)
+"""Those of chat, which all translate into each other."""
 
 
 def client_dialect(name: str) -> AnyDialect:
@@ -62,7 +79,7 @@ def provider_dialect(name: str, quirks: Json) -> AnyDialect:
 
     Raises `InvalidRequest` for a dialect or a quirk that does not exist.
     """
-    make = _MAKERS.get(name)
+    make = _ALL.get(name)
     if make is None:
         raise InvalidRequest("$.dialect", "one of " + ", ".join(NAMES))
     try:

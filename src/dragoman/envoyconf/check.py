@@ -235,6 +235,9 @@ def _routes(at: _Inspection) -> None:
             remedy = "Match dynamic_metadata dragoman admitted = 1"
             at.report(f"{path}.match", "reaches a provider without a decision", remedy)
         _route_action(at, f"{path}.route", route["route"])
+        if names.UNREAD in keys:
+            continue  # what is not held cannot be sent twice
+        _fallback(at, f"{path}.route", route["route"])
         size = route.get("request_body_buffer_limit", 0)
         if size < at.policy.limits.request_body_bytes:
             remedy = f"Set {at.policy.limits.request_body_bytes}"
@@ -247,6 +250,9 @@ def _route_action(at: _Inspection, path: str, action: Json) -> None:
         at.report(f"{path}.timeout", "cuts long answers (Envoy's default is 15s)", "Set 0s")
     if not action.get("auto_host_rewrite") and "host_rewrite_literal" not in action:
         at.report(f"{path}.auto_host_rewrite", "is off: providers see your host", "Set true")
+
+
+def _fallback(at: _Inspection, path: str, action: Json) -> None:
     retries = action.get("retry_policy", {})
     if not retries:
         at.report(f"{path}.retry_policy", "is missing: no fallback", "Copy it", "warning")

@@ -17,6 +17,7 @@ from dragoman.metadata import (
 )
 
 STAGES = ("decide", "translate", "respond", "ledger")
+LENGTH = "dragoman.length"
 _MAX_CONCURRENT = 100_000
 """Circuit-breaker limit: overflow is never retried, so it is no way to limit load here."""
 _STAGE_WINDOW_BYTES = (1 << 31) - 1
@@ -58,6 +59,24 @@ _HOP_HEADERS = (
     "x-envoy-attempt-count",
     "x-envoy-expected-rq-timeout-ms",
 )
+_ATTEMPT_FACTS = (
+    "client_dialect",
+    "targets",
+    "model",
+    "stream",
+    "include_usage",
+    "framing",
+    "clamp",
+    "body",
+)
+_ATTEMPT_ATTRIBUTES = [
+    "xds.cluster_name",
+    "xds.cluster_metadata.filter_metadata['dragoman']['provider']",
+    "xds.cluster_metadata.filter_metadata['dragoman']['model']",
+    "upstream.request_attempt_count",
+    *(f"metadata.filter_metadata['dragoman']['{name}']" for name in _ATTEMPT_FACTS),
+]
+"""What the translate stage is told of each attempt."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PATH_LUA = """\
 function envoy_on_request(handle)
@@ -179,7 +198,7 @@ def upstream_filters(provider: Provider, policy: Policy) -> list[Json]:
             mutations={"request_mutations": [{"remove": "content-length"}]},
         ),
         typed(
-            "dragoman.length",
+            LENGTH,
             "extensions.filters.http.buffer.v3.Buffer",
             max_request_bytes=2 * policy.limits.request_body_bytes,
         ),
@@ -205,7 +224,6 @@ def upstream_filters(provider: Provider, policy: Policy) -> list[Json]:
 
 def translate_filter(provider: Provider, policy: Policy) -> Json:
     """The translate stage; no stream is opened where the metadata says there is nothing to do."""
-    names = ("client_dialect", "targets", "model", "stream", "include_usage", "framing", "clamp")
     processor = typed(
         "dragoman.translate",
         "extensions.filters.http.ext_proc.v3.ExternalProcessor",
@@ -220,13 +238,7 @@ def translate_filter(provider: Provider, policy: Policy) -> Json:
             "response_trailer_mode": "SEND",
         },
         allow_content_length_header=True,
-        request_attributes=[
-            "xds.cluster_name",
-            "xds.cluster_metadata.filter_metadata['dragoman']['provider']",
-            "xds.cluster_metadata.filter_metadata['dragoman']['model']",
-            "upstream.request_attempt_count",
-            *(f"metadata.filter_metadata['dragoman']['{name}']" for name in names),
-        ],
+        request_attributes=_ATTEMPT_ATTRIBUTES,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
         metadata_options={
             "receiving_namespaces": {

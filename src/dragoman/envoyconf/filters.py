@@ -6,13 +6,14 @@ from importlib import resources
 
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
-from dragoman.envoyconf.clusters import grpc_service
+from dragoman.envoyconf.clusters import LENGTH, grpc_service
 from dragoman.envoyconf.statistics import usage_filters
 from dragoman.envoyconf.typed import message, seconds, typed
 from dragoman.ir import Json
 
 DECIDE = "dragoman.decide"
 RESPOND = "dragoman.respond"
+HOLD = "dragoman.hold"
 STRIP_USAGE = "dragoman.strip_usage"
 REQUEST_HEADERS = (
     "authorization",
@@ -23,6 +24,7 @@ REQUEST_HEADERS = (
     "content-encoding",
     "anthropic-version",
     "x-fern-sdk-name",
+    "dragoman-provider",
 )
 """Client headers the decide stage reads."""
 _EXT_PROC = "extensions.filters.http.ext_proc.v3.ExternalProcessor"
@@ -34,7 +36,7 @@ def http_filters(policy: Policy) -> list[Json]:
     filters = [
         _decide(policy),
         typed(
-            "dragoman.hold",
+            HOLD,
             "extensions.filters.http.buffer.v3.Buffer",
             max_request_bytes=policy.limits.request_body_bytes,
         ),
@@ -56,6 +58,12 @@ def without_answer_filters(policy: Policy) -> Json:
         lua = "extensions.filters.http.lua.v3.LuaPerRoute"
         off[STRIP_USAGE] = message(lua, disabled=True)
     return off
+
+
+def unheld() -> Json:
+    """Per-route settings of a body that nobody reads: neither side of Envoy holds it."""
+    per_route = "extensions.filters.http.buffer.v3.BufferPerRoute"
+    return {name: message(per_route, disabled=True) for name in (HOLD, LENGTH)}
 
 
 def headers_mode() -> Json:

@@ -10,6 +10,7 @@ import yaml
 
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
+from dragoman.dialects.pass_through import UNREAD_PREFIXES
 from dragoman.dialects.registry import PREFIXES, client_dialect
 from dragoman.envoyconf.clusters import (
     STAGES,
@@ -18,7 +19,12 @@ from dragoman.envoyconf.clusters import (
     secret,
     stage_cluster,
 )
-from dragoman.envoyconf.filters import headers_mode, http_filters, without_answer_filters
+from dragoman.envoyconf.filters import (
+    headers_mode,
+    http_filters,
+    unheld,
+    without_answer_filters,
+)
 from dragoman.envoyconf.local_replies import error_body, local_replies
 from dragoman.envoyconf.statistics import access_logs
 from dragoman.envoyconf.typed import seconds, typed
@@ -146,6 +152,12 @@ def routes(policy: Policy) -> list[Json]:
     bodies = {"name": ":method", "string_match": {"safe_regex": {"regex": "POST|PUT|PATCH"}}}
     plain = without_answer_filters(policy)
     return [
+        {
+            "name": "unread",
+            "match": _admitted(names.UNREAD),
+            "route": {name: value for name, value in action.items() if name != "retry_policy"},
+            "typed_per_filter_config": {**plain, **unheld()},
+        },
         {"name": "respond", "match": _admitted(names.RESPOND), "route": action, **limit},
         *_strip_route(policy, action, limit, plain),
         {
@@ -155,6 +167,15 @@ def routes(policy: Policy) -> list[Json]:
             **limit,
             "typed_per_filter_config": plain,
         },
+        *(
+            {
+                "name": f"unread{prefix.replace('/', '_')}",
+                "match": {"prefix": prefix},
+                "direct_response": {"status": 503},
+                "typed_per_filter_config": {**plain, **headers_mode()},
+            }
+            for prefix in (*UNREAD_PREFIXES, *(r.prefix for r in policy.pass_through))
+        ),
         *(
             _refusal(f"no_body{start.replace('/', '_')}", start, bodies, _no_body(name), plain)
             for start, name in (*PREFIXES, ("/", ""))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond
 from dragoman.config.policy import Caller, Endpoint, Model, Policy, Provider, Target
-from dragoman.dialects import MODELS, AnyDialect, Call
+from dragoman.dialects import MODELS, AnyDialect, BodyKind, Call
 from dragoman.dialects.registry import client_call
 from dragoman.errors import (
     DragomanError,
@@ -22,18 +23,20 @@ from dragoman.errors import (
     MethodNotAllowed,
     NotFound,
     NotOffered,
+    PermissionDenied,
     Unrepresentable,
     UnsupportedMediaType,
 )
+from dragoman.exchange.bodies import CONTENT_TYPES, edit_body, read_body
 from dragoman.exchange.heads import RequestHead
 from dragoman.ir import Json
 from dragoman.ir.losses import Losses
 from dragoman.policies.authorize import find_model, list_models
 from dragoman.policies.identify import identify
 from dragoman.policies.route import Chance, order_targets
-from dragoman.wire.json import decode
-from dragoman.wire.splice import splice
 
+PROVIDER_HEADER = "dragoman-provider"
+"""Names the provider of a request that names no model."""
 _BYTES_PER_TOKEN = 4
 """Rough, and only for what a provider never counts (`metering: estimated` in the ledger)."""
 
@@ -52,11 +55,14 @@ class Decide:
             caller = identify(head, self._policy.callers)
             call = client.call
             if call is None:
-                raise NotFound(f"No such path here: {head.path.partition('?')[0]}.")
+                return self._pass_unknown(_Asker(head, client.dialect, caller))
             _check_method(head, call)
             if call.operation == MODELS:
                 return self._list_models(call.model or "", client.dialect, caller)
-            return self._admit(head, _json_body(head, body), client.dialect, call, caller)
+            if call.body == "unread":
+                return self._pass(_Asker(head, client.dialect, caller), call)
+            _check_type(head, call.body)
+            return self._admit(head, body or b"", client.dialect, call, caller)
         except DragomanError as error:
             return refuse(error, client.dialect)
 
@@ -66,10 +72,32 @@ class Decide:
         find_model(wanted, caller, self._policy.models)
         return _answer(dialect.encode_model(wanted))
 
+    def _pass(self, asker: _Asker, call: Call) -> Mutate:
+        """What names no model goes to the provider that the caller names, or to its first."""
+        providers = self._policy.providers
+        dialect = asker.client.name
+        served = [name for name in asker.caller.providers if dialect in providers[name].endpoints]
+        wanted = asker.head.headers.get(PROVIDER_HEADER) or next(iter(served), None)
+        if wanted is None or wanted not in served:
+            named = f" at {wanted}" if wanted is not None else ""
+            raise PermissionDenied(f"You may not use {call.operation}{named}.")
+        query = asker.head.path.partition("?")[2]
+        path = providers[wanted].endpoints[dialect].request_path("", query, rest=call.rest)
+        return _passed(asker, wanted, path, call.operation)
+
+    def _pass_unknown(self, asker: _Asker) -> Mutate:
+        """A path nobody knows, where the operator and the caller's grants let it through."""
+        path = asker.head.path.partition("?")[0]
+        for route in self._policy.pass_through:
+            inside = path == route.prefix or path.startswith(route.prefix.rstrip("/") + "/")
+            if inside and route.provider in asker.caller.providers:
+                return _passed(asker, route.provider, asker.head.path, "pass_through")
+        raise NotFound(f"No such path here: {path}.")
+
     def _admit(
         self, head: RequestHead, raw: bytes, client: AnyDialect, call: Call, caller: Caller
     ) -> Mutate:
-        body = decode(raw)
+        body = read_body(call.body, raw)
         name = _model_name(body, call)
         client.check_request(body)
         model = find_model(name, caller, self._policy.models)
@@ -87,9 +115,7 @@ class Decide:
             groups = [{"name": target.provider} for target in order]
             spaces[names.ROUTE_NAMESPACE] = {"priority_groups": groups}
             spaces[names.MODELS_NAMESPACE] = {t.provider: t.model for t in reversed(order)}
-        return Mutate(
-            body=splice(raw, base) if base else None, metadata=spaces, clear_route_cache=True
-        )
+        return Mutate(body=edit_body(call.body, raw, base), metadata=spaces, clear_route_cache=True)
 
     def _speakable(self, asked: _Asked, order: list[Target]) -> list[Target]:
         """`order` without the targets whose dialect cannot say this request.
@@ -142,6 +168,8 @@ class Decide:
             names.REQUEST_ID: head.request_id,
             names.ESTIMATED_INPUT_TOKENS: float(size // _BYTES_PER_TOKEN),
         }
+        if asked.call.body != "json":
+            facts[names.BODY] = asked.call.body
         if asked.call.framing:
             facts[names.FRAMING] = asked.call.framing
         if asked.model.clamp:
@@ -151,6 +179,14 @@ class Decide:
         if not native.usage or (strip and not native.strip_usage):
             facts[names.RESPOND] = names.FLAG
         return facts
+
+
+class _Asker(NamedTuple):
+    """Who asks, before it is known what."""
+
+    head: RequestHead
+    client: AnyDialect
+    caller: Caller
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,26 +236,52 @@ def _answer(body: Json) -> Respond:
 
 def _check_method(head: RequestHead, call: Call) -> None:
     allowed = ("GET", "HEAD") if call.method == "GET" else (call.method,)
-    if head.method not in allowed:
+    if call.method and head.method not in allowed:
         path = head.path.partition("?")[0]
         raise MethodNotAllowed(
             f"{path} takes {call.method}, not {head.method}.", allow=", ".join(allowed)
         )
 
 
-def _json_body(head: RequestHead, body: bytes | None) -> bytes:
-    kind = head.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise UnsupportedMediaType(f"The body must be application/json, not {kind}.")
+def _check_type(head: RequestHead, kind: BodyKind) -> None:
+    wanted = CONTENT_TYPES[kind]
+    given = head.headers.get("content-type", wanted).partition(";")[0].strip().lower()
+    if given != wanted:
+        raise UnsupportedMediaType(f"The body must be {wanted}, not {given}.")
     encoding = head.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise UnsupportedMediaType(f"The body must not be compressed, and it is {encoding}.")
-    return body or b""
+
+
+def _passed(asker: _Asker, provider: str, path: str, operation: str) -> Mutate:
+    """Admits a request whose body nobody reads, to one provider."""
+    facts = {
+        names.ADMITTED: names.FLAG,
+        names.UNREAD: names.FLAG,
+        names.CLIENT_DIALECT: asker.client.name,
+        names.OPERATION: operation,
+        names.CALLER: asker.caller.name,
+        names.REQUEST_ID: asker.head.request_id,
+        names.KEEP + provider: names.FLAG,
+    }
+    spaces: dict[str, Mapping[str, object]] = {
+        names.NAMESPACE: facts,
+        names.PATHS_NAMESPACE: {provider: without_key(path)},
+        names.ROUTE_NAMESPACE: {"priority_groups": [{"name": provider}]},
+    }
+    return Mutate(metadata=spaces, clear_route_cache=True)
+
+
+def without_key(path: str) -> str:
+    """`path` without the client's key in its query."""
+    path, _, query = path.partition("?")
+    kept = "&".join(pair for pair in query.split("&") if not pair.startswith("key="))
+    return f"{path}?{kept}" if kept else path
 
 
 def _model_name(body: Json, call: Call) -> str:
     """The model asked for, by the path or by the body."""
-    model = call.model or body.get("model")
+    model = call.model or body.get("model") or call.default_model
     if not isinstance(model, str) or not model:
         raise InvalidRequest("$.model", "a model name")
     return model

@@ -8,6 +8,7 @@ Envoy retries on the next target.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 from urllib.parse import quote
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
 from dragoman.config.policy import Endpoint, Policy, Provider
-from dragoman.dialects import AnyDialect, StreamOptions, StreamTranslator
+from dragoman.dialects import AnyDialect, BodyKind, StreamOptions, StreamTranslator
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import (
     DragomanError,
@@ -23,6 +24,7 @@ from dragoman.errors import (
     ServiceUnavailable,
     UpstreamProtocolError,
 )
+from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.decide import own_edits, path_at, refuse
 from dragoman.exchange.heads import AttemptHead, ResponseEditor
 from dragoman.exchange.usage import usage_metadata
@@ -30,7 +32,6 @@ from dragoman.ir import Request, Usage
 from dragoman.ir.losses import Losses
 from dragoman.wire.content_encoding import ContentDecoder, content_decoder
 from dragoman.wire.json import decode
-from dragoman.wire.splice import splice
 
 DROPPED_HEADER = "x-dragoman-dropped"
 """Response header: JSON paths of what the upstream's dialect could not say, comma separated."""
@@ -103,11 +104,11 @@ class Translate:
         return found or self._head.model or self._head.metadata.get(names.MODEL, "")
 
     def _body(self, endpoint: Endpoint, raw: bytes, model: str) -> bytes | None:
-        body = decode(raw)
+        kind = cast("BodyKind", self._head.metadata.get(names.BODY, "json"))
+        body = read_body(kind, raw)
         if endpoint.dialect.name == self._client.name:
             self.passes_response = True
-            edits = own_edits(endpoint, body, model)
-            return splice(raw, edits) if edits else None
+            return edit_body(kind, raw, own_edits(endpoint, body, model))
         losses = Losses(endpoint.dialect.name, clamp=names.CLAMP in self._head.metadata)
         request = msgspec.structs.replace(self._client.decode_request(body), model=model)
         if isinstance(request, Request):
