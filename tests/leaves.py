@@ -99,13 +99,17 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
     ]
 
 
-_TRANSLATED = {"$.tool_choice": "tool_choice", "$.reasoning_effort": "thinking"}
-"""Words with another name in the other dialect, and the field there that says them."""
+_EFFORT = ("thinking", "reasoning_effort", "reasoning")
+_TRANSLATED = {
+    "$.tool_choice": ("tool_choice",),
+    "$.reasoning_effort": _EFFORT,
+    "$.reasoning.effort": _EFFORT,
+}
+"""Words with another name in the other dialect, and the fields that say them there."""
 
 
 def _is_translated(where: str, output: Json) -> bool:
-    field = _TRANSLATED.get(where)
-    return field is not None and field in output
+    return any(field in output for field in _TRANSLATED.get(where, ()))
 
 
 def _is_said(leaf: str, text: str) -> bool:

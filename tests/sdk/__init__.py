@@ -49,7 +49,14 @@ def stream(dialect: str, body: bytes) -> Wire:
 def read(dialect: str, wire: Wire) -> Said:
     """The answer as the official SDK of `dialect` reads it. Raises what the SDK raises."""
     said: Said = _module(dialect).read(wire)
-    return said
+    return msgspec.structs.replace(said, finish=_settled(said))
+
+
+def _settled(said: Said) -> str:
+    """Some dialects and servers tell by the calls alone that calls are to be made."""
+    if said.finish in ("stop", "tool_calls"):
+        return "tool_calls" if said.calls else "stop"
+    return said.finish
 
 
 def read_error(dialect: str, wire: Wire) -> tuple[int, str]:

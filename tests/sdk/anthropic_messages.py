@@ -56,17 +56,8 @@ def _said(answer: Any) -> Said:
         text="".join(block.text for block in blocks if block.type == "text"),
         reasoning="".join(block.thinking for block in blocks if block.type == "thinking"),
         calls=tuple(Call(b.id, b.name, b.input) for b in blocks if b.type == "tool_use"),
-        finish=_finish(answer),
+        finish=_FINISH.get(answer.stop_reason, answer.stop_reason),
         input_tokens=usage.input_tokens + read + written,
         cached_tokens=read,
         output_tokens=usage.output_tokens,
     )
-
-
-def _finish(answer: Any) -> str:
-    """As for OpenAI: an end of turn beside tool calls means that they are to be made."""
-    calls = any(block.type == "tool_use" for block in answer.content)
-    word = answer.stop_reason
-    if calls and word == "end_turn":
-        word = "tool_use"
-    return _FINISH.get(word, word)

@@ -55,18 +55,11 @@ def _said(answer: Any) -> Said:
             Call(call.id, call.function.name, parsed(call.function.arguments))
             for call in message.tool_calls or ()
         ),
-        finish=_finish(choice),
+        finish=_FINISH.get(choice.finish_reason, choice.finish_reason),
         input_tokens=usage.prompt_tokens if usage else 0,
         cached_tokens=cached or 0,
         output_tokens=usage.completion_tokens if usage else 0,
     )
-
-
-def _finish(choice: Any) -> str:
-    """`stop` beside tool calls, as some servers say it, means that the calls are to be made."""
-    if choice.message.tool_calls and choice.finish_reason == "stop":
-        return _FINISH.get("tool_calls", "tool_calls")
-    return _FINISH.get(choice.finish_reason, choice.finish_reason)
 
 
 def _reasoning(message: Any) -> str:

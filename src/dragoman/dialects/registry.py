@@ -12,6 +12,8 @@ from dragoman.dialects.anthropic_messages import AnthropicMessages
 from dragoman.dialects.anthropic_messages import Quirks as AnthropicQuirks
 from dragoman.dialects.openai_chat import OpenAIChat
 from dragoman.dialects.openai_chat import Quirks as OpenAIQuirks
+from dragoman.dialects.openai_responses import OpenAIResponses
+from dragoman.dialects.openai_responses import Quirks as ResponsesQuirks
 from dragoman.dialects.pass_through import OPERATIONS, Operation, PassThrough
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Json
@@ -28,6 +30,7 @@ _MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
     "anthropic_messages": lambda quirks: AnthropicMessages(
         msgspec.convert(quirks, AnthropicQuirks)
     ),
+    "openai_responses": lambda quirks: OpenAIResponses(msgspec.convert(quirks, ResponsesQuirks)),
     "openai_chat": lambda quirks: OpenAIChat(msgspec.convert(quirks, OpenAIQuirks)),
 }
 """Each dialect with a provider's quirks. Those that claim fewer paths come first."""

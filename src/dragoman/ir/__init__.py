@@ -86,6 +86,8 @@ class Blob(Markable, frozen=True, kw_only=True):
     mime_type: str
     content: str
     filename: str | None = None
+    filename_at: str = ""
+    """JSON path of `filename` in the client's body."""
 
 
 class File(Markable, frozen=True, kw_only=True):
@@ -155,6 +157,8 @@ class ResponseFormat(Node, frozen=True, kw_only=True):
     description: str | None = None
     schema: Json | None = None
     strict: bool | None = None
+    fields_at: str = ""
+    """JSON path of the object that `name`, `schema` and the like stand in."""
 
 
 class ReasoningConfig(Node, frozen=True, kw_only=True):

@@ -106,7 +106,7 @@ class _Candidate:
         self.end = ChoiceEnd(reason="error")
 
     def close(self, residue: Residue | None) -> None:
-        self.parts.append(_part(self.opened, "".join(self.pieces), residue))
+        self.parts.append(part_of(self.opened, "".join(self.pieces), residue))
 
     def choice(self) -> Choice:
         return Choice(
@@ -171,7 +171,8 @@ def _merge(head: Residue | None, tail: Residue | None) -> Residue | None:
     return Residue(dialect=head.dialect, fields=head.fields | tail.fields)
 
 
-def _part(opened: PartStart, content: str, residue: Residue | None) -> Part:
+def part_of(opened: PartStart, content: str, residue: Residue | None) -> Part:
+    """The part that an opening, its deltas together and its end's residue make."""
     match opened.kind:
         case "text":
             return Text(content=content, residue=residue)

@@ -45,6 +45,11 @@ class Fields:
         """What stands in `name`, left where it is; None if nothing does."""
         return self._left.get(name)
 
+    def put(self, name: str, value: Any) -> None:
+        """Gives back what is left of a field that was taken; an empty object says nothing."""
+        if value:
+            self._left[name] = value
+
     def take(self, name: str, kind: type[T]) -> T:
         """A field that must be there."""
         found = self.take_optional(name, kind)

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects.anthropic_messages.carrying import decode_signature
 from dragoman.dialects.anthropic_messages.names import FINISH, NAME, decode_usage, own_reason
+from dragoman.dialects.carrying import decode_signature
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
 from dragoman.ir import (
     Blob,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import msgspec
 
-from dragoman.dialects.anthropic_messages.carrying import decode_signature, encode_signature
 from dragoman.dialects.anthropic_messages.errors import error_body, stream_error
 from dragoman.dialects.anthropic_messages.names import (
     FINISH,
@@ -19,6 +18,7 @@ from dragoman.dialects.anthropic_messages.names import (
     own,
     own_reason,
 )
+from dragoman.dialects.carrying import decode_signature, encode_signature
 from dragoman.errors import DragomanError, UpstreamProtocolError
 from dragoman.ir import Json, Residue, Usage
 from dragoman.ir.events import (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import msgspec
 
-from dragoman.dialects.anthropic_messages.carrying import encode_signature
 from dragoman.dialects.anthropic_messages.names import (
     BUDGETS,
     MIN_BUDGET,
@@ -19,6 +18,7 @@ from dragoman.dialects.anthropic_messages.names import (
     has_form,
     own,
 )
+from dragoman.dialects.carrying import encode_signature
 from dragoman.errors import InvalidRequest, Unrepresentable, UpstreamProtocolError
 from dragoman.ir import (
     Blob,
@@ -41,6 +41,7 @@ from dragoman.ir import (
     Usage,
 )
 from dragoman.ir.losses import Losses
+from dragoman.ir.turns import join_turns
 
 _MODES = {"auto": "auto", "required": "any", "tool": "tool", "none": "none"}
 _ROLES = {"assistant": "assistant"}
@@ -158,9 +159,9 @@ def _format(request: Request, losses: Losses, body: Json) -> None:
         losses.omit("response_format", at, "ask for a json_schema instead")
     for name in ("name", "strict"):
         if getattr(wanted, name) is not None:
-            losses.omit(name, f"{at}.json_schema.{name}")
+            losses.omit(name, f"{wanted.fields_at}.{name}")
     if wanted.description is not None:
-        losses.omit("name", f"{at}.json_schema.description")
+        losses.omit("name", f"{wanted.fields_at}.description")
     found: Json = {"type": "json_schema", "schema": wanted.schema or {}}
     found |= losses.residue(wanted.residue, at)
     if has_form(wanted.residue, "output_format"):
@@ -175,7 +176,9 @@ def _conversation(request: Request, losses: Losses) -> tuple[str | list[Json] | 
     messages: list[Json] = []
     string: str | None = None
     answers_tools = False
-    for message in request.messages:
+    is_own = request.residue is not None and request.residue.dialect == NAME
+    turns = request.messages if is_own else join_turns(request.messages, losses)
+    for message in turns:
         content = _content(message, losses)
         if message.name is not None:
             losses.omit("name", f"{message.at}.name")
@@ -287,7 +290,7 @@ def _media(part: Uri | Blob | File, losses: Losses) -> Json:
         case Blob():
             source = {"type": "base64", "media_type": part.mime_type, "data": part.content}
             if part.filename is not None:
-                losses.omit("filename", f"{part.at}.file.filename")
+                losses.omit("filename", part.filename_at)
         case File():  # pragma: no branch - there is no other medium
             source = {"type": "file", "file_id": part.file_id}
     return {"type": kind, "source": source}

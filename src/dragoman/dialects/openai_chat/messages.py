@@ -208,7 +208,7 @@ def _content_field(content: list[Part], has_others: bool, encoding: Encoding) ->
 
 
 def _encode_thoughts(thoughts: list[Reasoning], message: Message, encoding: Encoding) -> Json:
-    own = reasoning.encode_own(thoughts, message.residue, encoding.losses)
+    own = reasoning.encode_own(thoughts, message.residue)
     return own or (reasoning.encode_history(thoughts, encoding) if thoughts else {})
 
 

@@ -153,6 +153,7 @@ def _decode_file(fields: Fields) -> Part | None:
             mime_type=mime,
             content=content,
             filename=file.take_optional("filename", str),
+            filename_at=file.at("filename"),
             cache_control=fields.json("cache_control"),
             at=fields.path,
             residue=_file_residue(fields, file),

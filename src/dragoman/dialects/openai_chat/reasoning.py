@@ -13,17 +13,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from dragoman.dialects.carrying import decode_signature, encode_signature
 from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, says
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Json, Part, Reasoning, Residue
-from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
 
 DETAILS = "reasoning_details"
 PLAIN_FIELDS = ("reasoning_content", "reasoning")
 _ANTHROPIC = "anthropic_messages"
 _FORMAT = "anthropic-claude-v1"
+_CARRIED = "dragoman-v1"
+"""Another dialect's state; see `carrying`."""
 _UNINDEXED = "unindexed"
 _TEXT_NAMES = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
@@ -77,6 +79,10 @@ def decode_detail(path: str, item: Json, index: int) -> Reasoning:
             if _is_only(left, index, "format", "signature") and isinstance(text, str):
                 fields_out = {"signature": value}
                 residue = Residue(dialect=_ANTHROPIC, fields=fields_out, form=form)
+        case {"type": "reasoning.text", "format": "dragoman-v1", "signature": str(value)}:
+            carried = decode_signature(value)
+            if carried and _is_only(left, index, "format", "signature") and isinstance(text, str):
+                residue = Residue(dialect=carried.dialect, fields=carried.fields, form=carried.form)
         case {"type": "reasoning.encrypted", "format": "anthropic-claude-v1", "data": str(value)}:
             if _is_only(left, index, "format", "data"):
                 residue = Residue(dialect=_ANTHROPIC, fields={"data": value}, form=form)
@@ -90,7 +96,7 @@ def _is_only(item: Json, index: int, *names: str) -> bool:
     return item.keys() <= {"type", "index", *names} and item.get("index", index) == index
 
 
-def encode_detail(part: Reasoning, index: int, losses: Losses) -> Json:
+def encode_detail(part: Reasoning, index: int) -> Json:
     """One detail at its place in the list."""
     known: Json = {"type": "reasoning.text", "text": part.content}
     residue = part.residue
@@ -105,22 +111,22 @@ def encode_detail(part: Reasoning, index: int, losses: Losses) -> Json:
         if name is None or name in residue.fields:
             return residue.fields
         return {name: part.content, **residue.fields}
-    else:
-        losses.residue(residue, part.at)
+    elif residue is not None and residue.fields:
+        known |= {"signature": encode_signature(residue), "format": _CARRIED}
     is_unindexed = residue is not None and _UNINDEXED in residue.form
     return known if is_unindexed else {**known, "index": index}
 
 
-def encode_details(parts: Sequence[Reasoning], losses: Losses) -> list[Json]:
+def encode_details(parts: Sequence[Reasoning]) -> list[Json]:
     """The whole list of details."""
-    return [encode_detail(part, index, losses) for index, part in enumerate(parts)]
+    return [encode_detail(part, index) for index, part in enumerate(parts)]
 
 
-def encode_own(parts: Sequence[Reasoning], residue: Residue | None, losses: Losses) -> Json:
+def encode_own(parts: Sequence[Reasoning], residue: Residue | None) -> Json:
     """In the very fields it came in; empty where the message came from another dialect."""
     text = "".join(part.content for part in parts)
     out: Json = {name: text for name in PLAIN_FIELDS if says(residue, name)}
-    return {**out, DETAILS: encode_details(parts, losses)} if says(residue, DETAILS) else out
+    return {**out, DETAILS: encode_details(parts)} if says(residue, DETAILS) else out
 
 
 def answer_quirks(parts: Sequence[Part]) -> Quirks:
@@ -138,7 +144,7 @@ def encode_history(parts: Sequence[Reasoning], encoding: Encoding) -> Json:
     if quirks.reasoning_field is not None and text:
         out[quirks.reasoning_field] = text
     if quirks.reasoning_details:
-        return {**out, DETAILS: encode_details(parts, losses)}
+        return {**out, DETAILS: encode_details(parts)}
     for part in parts:
         if quirks.reasoning_field is None:
             losses.omit("reasoning", part.at)

@@ -27,6 +27,7 @@ from dragoman.ir import (
     Tool,
     ToolChoice,
 )
+from dragoman.ir.turns import join_turns
 from dragoman.wire.fields import Fields
 
 _PATHS = {
@@ -206,6 +207,7 @@ def _decode_schema(fields: Fields) -> ResponseFormat:
         schema=inner.json("schema"),
         strict=inner.take_optional("strict", bool),
         at=fields.path,
+        fields_at=inner.path,
         residue=nest(rest(fields), "json_schema", inner.rest(NAME)),
     )
 
@@ -222,7 +224,8 @@ def _decode_effort(top: Fields, body: Json) -> ReasoningConfig | None:
 def encode_request(request: Request, encoding: Encoding) -> Json:
     """The body for a provider. Raises `Unrepresentable` for what this dialect cannot say."""
     body: Json = {"model": request.model}
-    messages = [encode_message(message, encoding) for message in request.messages]
+    turns = request.messages if encoding.own else join_turns(request.messages, encoding.losses)
+    messages = [encode_message(message, encoding) for message in turns]
     body["messages"] = [item for group in messages for item in group]
     body |= _encode_tools(request, encoding)
     body |= _encode_limits(request, encoding)

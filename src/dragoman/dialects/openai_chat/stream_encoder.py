@@ -24,7 +24,6 @@ from dragoman.ir.events import (
     Start,
     UsageUpdate,
 )
-from dragoman.ir.losses import Losses
 from dragoman.wire.sse import encode_sse
 
 _FIELDS: dict[Kind, str] = {
@@ -167,7 +166,7 @@ class ChatStreamEncoder:
 
     def _detail(self, candidate: _Candidate, residue: Residue) -> Json:
         part = Reasoning(content="".join(candidate.thought), residue=residue)
-        return reasoning.encode_detail(part, candidate.details, Losses(NAME))
+        return reasoning.encode_detail(part, candidate.details)
 
     def _end_choice(self, event: ChoiceEnd) -> bytes:
         _, opening = self._candidate(event.choice)

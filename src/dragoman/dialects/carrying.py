@@ -1,8 +1,8 @@
-"""Another dialect's reasoning state, carried through a client of this one.
+"""One dialect's reasoning state, carried through a client of another.
 
-This dialect's clients send a thinking block back just as they got it, signature and all. So what
-another provider must see again (encrypted reasoning, its details) travels as the signature: a
-prefix no provider uses, then base64url of JSON.
+Clients send reasoning back just as they got it, signature or encrypted state and all. So what
+another provider must see again travels in that place: a prefix no provider uses, then base64url of
+JSON.
 """
 
 from __future__ import annotations
