@@ -93,17 +93,22 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
         if isinstance(leaf, str)
         and leaf not in whole
         and keys[-1] not in DISCRIMINATORS
+        and keys != ("model",)  # a dialect may name it in the path
         and not _is_said(leaf, text)
         and not _is_translated(path(keys), output)
         and not is_reported(keys, reported)
     ]
 
 
-_EFFORT = ("thinking", "reasoning_effort", "reasoning")
+_EFFORT = ("thinking", "reasoning_effort", "reasoning", "generationConfig")
 _TRANSLATED = {
-    "$.tool_choice": ("tool_choice",),
+    "$.tool_choice": ("tool_choice", "toolConfig"),
     "$.reasoning_effort": _EFFORT,
     "$.reasoning.effort": _EFFORT,
+    "$.output_config.effort": _EFFORT,
+    "$.generationConfig.thinkingConfig.thinkingLevel": _EFFORT,
+    "$.generationConfig.responseMimeType": ("response_format", "text", "output_config"),
+    "$.toolConfig.functionCallingConfig.mode": ("tool_choice",),
 }
 """Words with another name in the other dialect, and the fields that say them there."""
 

@@ -55,7 +55,7 @@ def test_a_key_in_the_environment_brings_its_provider() -> None:
 def test_every_row_of_the_catalogue_is_usable() -> None:
     for name, row in provider_rows().items():
         url = "" if row.url else ', url: "https://example.test"'
-        url += f", params: {dict.fromkeys(row.params, 'x')}"
+        url += f", params: {dict.fromkeys(row.params, chr(120))}"
         text = f"""
 callers: {{team: {{keys: [{DIGEST}]}}}}
 providers: {{p: {{kind: {name}{url}}}}}

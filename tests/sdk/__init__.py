@@ -53,8 +53,9 @@ def read(dialect: str, wire: Wire) -> Said:
 
 
 def _settled(said: Said) -> str:
-    """Some dialects and servers tell by the calls alone that calls are to be made."""
-    if said.finish in ("stop", "tool_calls"):
+    """Some dialects and servers tell by the calls alone that calls are to be made, and most have no
+    word for an error of the model's own."""
+    if said.finish in ("stop", "tool_calls", "error"):
         return "tool_calls" if said.calls else "stop"
     return said.finish
 

@@ -10,6 +10,8 @@ import msgspec
 from dragoman.dialects import CHAT, AnyDialect, Call
 from dragoman.dialects.anthropic_messages import AnthropicMessages
 from dragoman.dialects.anthropic_messages import Quirks as AnthropicQuirks
+from dragoman.dialects.gemini_generate import GeminiGenerate
+from dragoman.dialects.gemini_generate import Quirks as GeminiQuirks
 from dragoman.dialects.openai_chat import OpenAIChat
 from dragoman.dialects.openai_chat import Quirks as OpenAIQuirks
 from dragoman.dialects.openai_responses import OpenAIResponses
@@ -30,6 +32,7 @@ _MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
     "anthropic_messages": lambda quirks: AnthropicMessages(
         msgspec.convert(quirks, AnthropicQuirks)
     ),
+    "gemini_generate": lambda quirks: GeminiGenerate(msgspec.convert(quirks, GeminiQuirks)),
     "openai_responses": lambda quirks: OpenAIResponses(msgspec.convert(quirks, ResponsesQuirks)),
     "openai_chat": lambda quirks: OpenAIChat(msgspec.convert(quirks, OpenAIQuirks)),
 }
@@ -48,7 +51,10 @@ _ALL = _MAKERS | {
     for row in OPERATIONS
 }
 _CLIENTS: dict[str, AnyDialect] = {name: make({}) for name, make in _ALL.items()}
-PREFIXES: tuple[tuple[str, str], ...] = (("/v1/messages", "anthropic_messages"),)
+PREFIXES: tuple[tuple[str, str], ...] = (
+    ("/v1/messages", "anthropic_messages"),
+    ("/v1beta", "gemini_generate"),
+)
 """Whose client calls an unknown path that begins so."""
 
 NAMES = tuple(_CLIENTS)

@@ -19,6 +19,15 @@ _NAMES: dict[type, str] = {
 }
 
 
+def as_list(found: Any) -> list[Any]:
+    """`found` if it is an array; else an empty one."""
+    match found:
+        case [*items]:
+            return items
+        case _:
+            return []
+
+
 class Fields:
     """Reads each field at most once; what was never read is the residue.
 

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from dragoman.dialects.carrying import decode_signature, encode_signature
-from dragoman.dialects.openai_responses.names import NAME, STRING, has_form, own, residue_of
+from dragoman.dialects.openai_responses.names import (
+    NAME,
+    STRING,
+    has_form,
+    json_object,
+    own,
+    residue_of,
+)
 from dragoman.ir import (
     Blob,
     File,
@@ -23,7 +30,7 @@ from dragoman.ir import (
     Uri,
 )
 from dragoman.ir.losses import Losses
-from dragoman.wire.fields import Fields
+from dragoman.wire.fields import Fields, as_list
 
 Inner = Text | Uri | Blob | File | Opaque
 _MARK = "cache_control"
@@ -169,14 +176,8 @@ def decode_reasoning(value: Json, path: str) -> Reasoning:
 
 
 def _words(found: Any) -> list[str]:
-    if not isinstance(found, list):
-        return []
-    parts: list[Any] = found
-    return [
-        text
-        for part in parts
-        if isinstance(part, dict) and isinstance(text := cast("Json", part).get("text"), str)
-    ]
+    texts = [json_object(part).get("text") for part in as_list(found)]
+    return [text for text in texts if isinstance(text, str)]
 
 
 # --- write ------------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ def message_fields(ident: str, number: int) -> Json:
 
 def item_id(part: Part, ident: str, number: int) -> str:
     """An id for an item whose provider gave none: the answer's, and its place."""
-    prefix = {ToolCall: "fc", Reasoning: "rs"}.get(type(part), "it")
+    prefix = "fc" if isinstance(part, ToolCall) else "rs" if isinstance(part, Reasoning) else "it"
     return f"{prefix}_{ident}_{number}"
 
 

@@ -195,8 +195,8 @@ class ResponsesDecoder:
                 raise UpstreamProtocolError("the upstream sent arguments of no call")
             self._begin(PartStart(kind=cast("Any", kind)), events)
         self._said, self._fresh = True, False
-        tokens = event.get("logprobs")
-        logprobs = {"content": tokens} if isinstance(tokens, list) and tokens else None
+        tokens: Any = event.get("logprobs")
+        logprobs: Json | None = {"content": tokens} if tokens else None
         events.append(Delta(content=content, logprobs=logprobs))
 
     def _whole(self, kind: str, field: str, event: Json, events: list[Event]) -> None:

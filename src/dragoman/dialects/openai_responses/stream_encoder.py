@@ -77,7 +77,7 @@ class ResponsesEncoder:
 
     def _begin(self, start: Start) -> bytes:
         self._start = start
-        body = self._head(start.residue) | {"status": "in_progress", "output": []}
+        body: Json = self._head(start.residue) | {"status": "in_progress", "output": list[Json]()}
         created = self._write("response.created", response=body)
         return created + self._write("response.in_progress", response=body)
 
@@ -106,7 +106,7 @@ class ResponsesEncoder:
                 return self._added(item)
             case "reasoning":
                 self._ident = f"rs_{self._start.id}_{number}"
-                item = {"id": self._ident, "type": "reasoning", "summary": []}
+                item = {"id": self._ident, "type": "reasoning", "summary": list[Json]()}
                 return self._added(item) + self._write(
                     "response.reasoning_summary_part.added",
                     **self._at,
@@ -123,7 +123,8 @@ class ResponsesEncoder:
     def _open_text(self, part: PartStart, number: int) -> bytes:
         fields = message_fields(self._start.id, number)
         self._ident = fields["id"]
-        item = {**fields, "status": "in_progress", "type": "message", "content": []}
+        item: Json = {**fields, "status": "in_progress", "type": "message"}
+        item["content"] = list[Json]()
         empty = Refusal(content="") if part.kind == "refusal" else Text(content="")
         return self._added(item) + self._write(
             "response.content_part.added", **self._at, content_index=0, part=encode_said(empty)
@@ -145,7 +146,7 @@ class ResponsesEncoder:
             case "opaque":
                 return b""
             case "text":
-                tokens = (event.logprobs or {}).get("content") or []
+                tokens: list[Json] = (event.logprobs or Json()).get("content") or []
                 self._logprobs += tokens
                 kind, more = "response.output_text.delta", Json(content_index=0, logprobs=tokens)
         return self._write(kind, **self._at, delta=event.content, **more)

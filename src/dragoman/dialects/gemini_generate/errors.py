@@ -1,0 +1,69 @@
+"""Errors of the dialect: google.rpc.Status, read from a provider and written to a client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from dragoman.actions import Respond
+from dragoman.dialects.gemini_generate.names import json_object
+from dragoman.errors import DragomanError, UpstreamError
+from dragoman.ir import Json
+from dragoman.wire.fields import as_list
+
+_WORDS: dict[int, str] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_STATUSES = {word: status for status, word in reversed(_WORDS.items())}
+_MAX_QUOTED = 300
+
+
+def decode_error(status: int, body: bytes) -> UpstreamError:
+    """What a provider said went wrong; never fails, whatever the body is."""
+    try:
+        found: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        words = body[:_MAX_QUOTED].decode("utf-8", "replace").strip()
+        return UpstreamError(words or f"The provider answered {status}.", status=status)
+    whole = next(iter(as_list(found)), found)
+    return read_error(status, json_object(json_object(whole).get("error")))
+
+
+def read_error(status: int, detail: Json) -> UpstreamError:
+    """The `error` object; within a stream `status` is 0, and its own code tells."""
+    word, code = detail.get("status"), detail.get("code")
+    if status == 0:
+        known = _STATUSES.get(str(word), 502)
+        status = code if isinstance(code, int) and 400 <= code < 600 else known  # noqa: PLR2004
+    message = str(detail.get("message") or f"The provider answered {status}.")
+    return UpstreamError(message, status=status, kind=word if isinstance(word, str) else None)
+
+
+def error_body(error: DragomanError) -> Json:
+    """The error as this dialect's clients read it."""
+    word = _WORDS.get(error.status, "INTERNAL" if error.status >= 500 else "INVALID_ARGUMENT")  # noqa: PLR2004
+    if isinstance(error, UpstreamError) and error.kind in _STATUSES:
+        word = error.kind
+    return {"error": {"code": error.status, "message": error.message, "status": word}}
+
+
+def encode_error(error: DragomanError) -> Respond:
+    """The answer to a request that failed before its first byte."""
+    headers = {"content-type": "application/json"}
+    if allow := getattr(error, "allow", None):
+        headers["allow"] = allow
+    return Respond(
+        status=error.status, headers=headers, body=msgspec.json.encode(error_body(error))
+    )

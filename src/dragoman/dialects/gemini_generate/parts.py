@@ -1,0 +1,303 @@
+"""Parts of a content: between wire and meaning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from dragoman.dialects.gemini_generate.names import (
+    NAME,
+    NO_SIGNATURE,
+    Cursor,
+    carried,
+    carry,
+    has_form,
+    is_own,
+    json_object,
+    modality_of,
+    own,
+    pack,
+    packed,
+    snake,
+    spelled,
+)
+from dragoman.errors import InvalidRequest
+from dragoman.ir import (
+    Blob,
+    File,
+    Json,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Residue,
+    Text,
+    ToolCall,
+    ToolCallResponse,
+    Uri,
+)
+from dragoman.ir.losses import Losses
+
+SIGNATURE = "thoughtSignature"
+_NO_ID = "no_id"
+_NO_ARGS = "no_args"
+_RESPONSE = "response"
+_SAYS = ("output", "result")
+
+
+class CallIds:
+    """Ids of calls where the wire has none: by place, and answers find theirs by the name."""
+
+    def __init__(self, prefix: str = "call") -> None:
+        self._prefix = prefix
+        self._count = 0
+        self._waiting: list[tuple[str, str]] = []
+
+    def of_call(self, given: str | None, name: str) -> str:
+        """The id of the next call."""
+        ident = given or f"{self._prefix}_{self._count}"
+        self._count += 1
+        self._waiting.append((name, ident))
+        return ident
+
+    def of_answer(self, given: str | None, name: str) -> str:
+        """The id of the call that an answer of `name` is to: the first still waiting."""
+        known = ((n, i) for n, i in self._waiting if (i == given if given else n == name))
+        found = next(known, None)
+        if found is None:
+            return given or f"{self._prefix}_{name}"
+        self._waiting.remove(found)
+        return found[1]
+
+
+# --- read -------------------------------------------------------------------------------------
+
+
+def decode_part(value: Any, path: str, ids: CallIds) -> Part:
+    """One part. What this code does not know is kept whole."""
+    fields = Cursor(value, path)
+    if "text" in fields or fields.peek("text") == "":
+        return _text(fields)
+    if "functionCall" in fields:
+        return _call(fields, ids)
+    if "functionResponse" in fields:
+        return _answer(fields, ids)
+    if "inlineData" in fields:
+        return _inline(fields)
+    if "fileData" in fields:
+        return _file(fields)
+    kind = next((name for name in json_object(value) if name not in (SIGNATURE, "thought")), "part")
+    return Opaque(dialect=NAME, kind=kind, value=value, at=path)
+
+
+def _text(fields: Cursor) -> Part:
+    content = fields.take("text", str)
+    if fields.peek("thought") is True:
+        fields.take("thought", bool)
+        state = carried(fields.peek(SIGNATURE))
+        return Reasoning(content=content, at=fields.path, residue=state or fields.residue())
+    return Text(content=content, at=fields.path, residue=fields.residue())
+
+
+def _call(fields: Cursor, ids: CallIds) -> Part:
+    inner = fields.object("functionCall")
+    name = inner.take("name", str)
+    given = inner.take_optional("id", str)
+    args = inner.json("args")
+    form = [*([] if given else [_NO_ID]), *([] if args is not None else [_NO_ARGS])]
+    return ToolCall(
+        id=ids.of_call(given, name),
+        name=name,
+        arguments=msgspec.json.encode(args or {}).decode(),
+        at=fields.path,
+        residue=_nested(fields, "functionCall", inner, *form),
+    )
+
+
+def _nested(fields: Cursor, name: str, inner: Cursor, *form: str) -> Residue:
+    """What is left of a part and of the object in it."""
+    left, within = fields.rest(NAME), inner.rest(NAME)
+    extra = {fields.given(name): within.fields} if within else {}
+    words = (*form, *fields.form, *inner.form)
+    return Residue(dialect=NAME, fields={**(left.fields if left else {}), **extra}, form=words)
+
+
+def _answer(fields: Cursor, ids: CallIds) -> Part:
+    inner = fields.object("functionResponse")
+    name = inner.take("name", str)
+    given = inner.take_optional("id", str)
+    response = inner.json("response") or {}
+    text, is_error = _said(response)
+    found = [decode_part(item, at, ids) for at, item in inner.items("parts")]
+    media = [part for part in found if isinstance(part, Uri | Blob | Opaque)]
+    form = (*(() if given else (_NO_ID,)), *pack(_RESPONSE, response), *pack("name", name))
+    return ToolCallResponse(
+        id=ids.of_answer(given, name),
+        parts=(Text(content=text, at=f"{inner.path}.response"), *media),
+        is_error=is_error,
+        at=fields.path,
+        residue=_nested(fields, "functionResponse", inner, *form),
+    )
+
+
+def _said(response: Json) -> tuple[str, bool | None]:
+    """The text of a function's response, and whether it tells of an error."""
+    match response:
+        case {"error": str(text)} if len(response) == 1:
+            return text, True
+        case {"output": str(text)} | {"result": str(text)} if len(response) == 1:
+            return text, None
+        case _:
+            return msgspec.json.encode(response).decode(), None
+
+
+def _inline(fields: Cursor) -> Part:
+    inner = fields.object("inlineData")
+    mime = inner.take("mimeType", str)
+    return Blob(
+        modality=modality_of(mime),
+        mime_type=mime,
+        content=inner.take("data", str),
+        filename=inner.take_optional("displayName", str),
+        filename_at=inner.at("displayName"),
+        at=fields.path,
+        residue=_nested(fields, "inlineData", inner),
+    )
+
+
+def _file(fields: Cursor) -> Part:
+    inner = fields.object("fileData")
+    mime = inner.peek("mimeType")  # it stays in the residue: few others say it of an address
+    if not isinstance(mime, str | None):
+        raise InvalidRequest(inner.at("mimeType"), "a string")
+    return Uri(
+        modality=modality_of(mime or "application/pdf"),
+        uri=inner.take("fileUri", str),
+        mime_type=mime,
+        at=fields.path,
+        residue=_nested(fields, "fileData", inner),
+    )
+
+
+# --- write ------------------------------------------------------------------------------------
+
+
+def encode_part(part: Part, losses: Losses, names: dict[str, str]) -> Json | None:
+    """One part; None for what says nothing here or was reported. `names`: of calls, by id."""
+    if getattr(part, "cache_control", None) is not None:
+        losses.omit("cache_control", f"{part.at}.cache_control")
+    match part:
+        case Opaque() if part.dialect == NAME:
+            return part.value
+        case Reasoning():
+            return _thought(part, losses)
+        case Text() | Refusal():
+            extra = losses.residue(part.residue, part.at)
+            return spelled({"text": part.content, **extra}, part.residue)
+        case ToolCall():
+            return _call_out(part, losses)
+        case ToolCallResponse():
+            return _answer_out(part, losses, names)
+        case Uri() | Blob() | File():
+            return _media(part, losses)
+        case _:
+            losses.omit("parts", part.at, f"it has no {part.kind} part")
+            return None
+
+
+def _thought(part: Reasoning, losses: Losses) -> Json | None:
+    """Another model's thoughts are of no use to this one."""
+    if part.residue is not None and not is_own(part.residue):
+        losses.omit("reasoning", part.at)
+        return None
+    return spelled({"text": part.content, "thought": True, **own(part.residue)}, part.residue)
+
+
+def thought_for_client(part: Reasoning) -> Json:
+    """The same in an answer: another dialect's state travels as the signature."""
+    wire: Json = {"text": part.content, "thought": True}
+    if is_own(part.residue):
+        return {**wire, **own(part.residue)}
+    state = carry(part.residue)
+    return {**wire, SIGNATURE: state} if state else wire
+
+
+def arguments_of(call: ToolCall) -> Json:
+    """Arguments as the object they must be here. Raises `InvalidRequest`."""
+    try:
+        return msgspec.json.decode(call.arguments or "{}", type=Json)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"{call.at}", "a call whose arguments are a JSON object") from error
+
+
+def _call_out(call: ToolCall, losses: Losses) -> Json:
+    extra = losses.residue(call.residue, call.at)
+    inner: Json = {"name": call.name}
+    if not has_form(call.residue, _NO_ID):
+        inner["id"] = call.id
+    arguments = arguments_of(call)
+    if arguments or not has_form(call.residue, _NO_ARGS):
+        inner["args"] = arguments
+    return _wrapped("functionCall", inner, extra, call.residue)
+
+
+def _wrapped(name: str, inner: Json, extra: Json, residue: Residue | None) -> Json:
+    beside = {key: value for key, value in extra.items() if key not in (name, snake(name))}
+    within = json_object(extra.get(name)) or json_object(extra.get(snake(name)))
+    whole = spelled({**inner, **within}, residue)
+    return spelled({**beside, name: whole}, residue)
+
+
+def _answer_out(part: ToolCallResponse, losses: Losses, names: dict[str, str]) -> Json:
+    extra = losses.residue(part.residue, part.at)
+    response = packed(part.residue, _RESPONSE)
+    if response is not None:
+        inner: Json = {"name": packed(part.residue, "name"), "response": response}
+    else:
+        if part.id not in names:
+            raise InvalidRequest(part.at, "an answer to a call made before it")
+        inner = {"name": names[part.id], "response": _response(part, losses)}
+    media = [encode_part(one, losses, names) for one in part.parts if not isinstance(one, Text)]
+    if media:
+        inner["parts"] = media
+    if not has_form(part.residue, _NO_ID):
+        inner["id"] = part.id
+    return _wrapped("functionResponse", inner, extra, part.residue)
+
+
+def _response(part: ToolCallResponse, losses: Losses) -> Json:
+    texts: list[str] = []
+    for inner in part.parts:
+        if not isinstance(inner, Text):
+            continue
+        losses.residue(inner.residue, inner.at)
+        if inner.cache_control is not None:
+            losses.omit("cache_control", f"{inner.at}.cache_control")
+        texts.append(inner.content)
+    return {"error" if part.is_error else "output": "\n\n".join(texts)}
+
+
+def _media(part: Uri | Blob | File, losses: Losses) -> Json:
+    extra = losses.residue(part.residue, part.at)
+    match part:
+        case Blob():
+            inner: Json = {"mimeType": part.mime_type, "data": part.content}
+            if part.filename is not None:
+                inner["displayName"] = part.filename
+            return _wrapped("inlineData", inner, extra, part.residue)
+        case Uri():
+            inner = {"fileUri": part.uri}
+            if part.mime_type is not None:
+                inner["mimeType"] = part.mime_type
+            return _wrapped("fileData", inner, extra, part.residue)
+        case File():
+            losses.omit("parts", part.at, "another provider's file id")
+            return {}
+
+
+def sign_calls(parts: list[Json]) -> None:
+    """The first call of a turn must have a signature, if only the one that says there is none."""
+    first = next((part for part in parts if "functionCall" in part), None)
+    if first is not None and not any(SIGNATURE in part for part in parts):
+        first[SIGNATURE] = NO_SIGNATURE

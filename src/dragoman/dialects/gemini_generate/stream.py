@@ -1,0 +1,303 @@
+"""Streams: whole answers one after another, each with what is new, as SSE or as a JSON array."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from dragoman.dialects.gemini_generate.errors import error_body, read_error
+from dragoman.dialects.gemini_generate.names import (
+    FINISH_OUT,
+    NAME,
+    carried,
+    carry,
+    decode_usage,
+    encode_usage,
+    is_own,
+    json_object,
+    own,
+)
+from dragoman.dialects.gemini_generate.parts import SIGNATURE, CallIds, decode_part
+from dragoman.dialects.gemini_generate.response import (
+    answer_part,
+    decode_logprobs,
+    encode_logprobs,
+    finish_of,
+)
+from dragoman.errors import DragomanError, InvalidRequest, UpstreamProtocolError
+from dragoman.ir import Json, Opaque, Part, Residue, ToolCall, Usage
+from dragoman.ir.events import (
+    ChoiceEnd,
+    Delta,
+    Event,
+    Finish,
+    PartEnd,
+    PartStart,
+    Start,
+    UsageUpdate,
+    part_of,
+)
+from dragoman.ir.losses import Losses
+from dragoman.wire.json_array import JsonArrayDecoder
+from dragoman.wire.sse import SseDecoder, encode_sse
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_NEVER = ("text", "thought", SIGNATURE)
+
+
+class _Words(NamedTuple):
+    """A part with words of the answer, or of its thoughts."""
+
+    kind: str
+    value: Json
+    logprobs: Json | None
+
+
+class _Candidate:
+    """One choice while it arrives."""
+
+    def __init__(self) -> None:
+        self.open = ""
+        self.calls: list[Part] = []
+        self.finish: Any = None
+        self.extra: Json = {}
+
+
+class GeminiDecoder:
+    """A provider's bytes in, events out; the first byte tells the framing."""
+
+    def __init__(self) -> None:
+        self._sse = SseDecoder()
+        self._array: JsonArrayDecoder | None = None
+        self._known = False
+        self._started = False
+        self._blocked = False
+        self._head: Json = {}
+        self._candidates: dict[int, _Candidate] = {}
+        self._ids = CallIds()
+
+    def feed(self, data: bytes) -> list[Event]:
+        if not self._known:
+            data = data.lstrip()
+            if not data:
+                return []
+            self._known = True
+            self._array = JsonArrayDecoder() if data.startswith(b"[") else None
+        return self._events(self._frames(data))
+
+    def close(self) -> list[Event]:
+        if self._array is not None:
+            self._array.close()
+            events: list[Event] = []
+        else:
+            events = self._events([frame.data for frame in self._sse.close()])
+        ended = all(one.finish is not None for one in self._candidates.values())
+        if not self._started or not ended or not (self._candidates or self._blocked):
+            raise UpstreamProtocolError("the upstream's stream ended before its answer did")
+        return events + self._end()
+
+    def _frames(self, data: bytes) -> list[Any]:
+        if self._array is not None:
+            return list(self._array.feed(data))
+        return [frame.data for frame in self._sse.feed(data)]
+
+    def _events(self, frames: list[Any]) -> list[Event]:
+        events: list[Event] = []
+        for frame in frames:
+            try:
+                chunk = _decode(frame)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise UpstreamProtocolError("the upstream sent a chunk that is not JSON") from error
+            if "error" in chunk:
+                raise read_error(0, json_object(chunk["error"]))
+            try:
+                self._chunk(chunk, events)
+            except InvalidRequest as error:
+                raise UpstreamProtocolError(f"the upstream's stream: {error.message}") from error
+        return events
+
+    def _chunk(self, chunk: Json, events: list[Event]) -> None:
+        if not self._started:
+            self._started = True
+            ident = str(chunk.get("responseId") or "")
+            self._ids = CallIds(f"call_{ident}" if ident else "call")
+            events.append(Start(id=ident, model=str(chunk.get("modelVersion") or "")))
+        candidates: list[Any] = chunk.get("candidates") or []
+        for place, found in enumerate(candidates):
+            self._candidate(json_object(found), place, events)
+        if feedback := json_object(chunk.get("promptFeedback")):
+            self._head["promptFeedback"] = feedback
+            self._blocked = self._blocked or "blockReason" in feedback
+        if (usage := decode_usage(chunk.get("usageMetadata"))) is not None:
+            events.append(UsageUpdate(usage=usage))
+
+    def _candidate(self, found: Json, place: int, events: list[Event]) -> None:
+        index = found.get("index", place)
+        if not isinstance(index, int):
+            raise UpstreamProtocolError("the upstream sent a candidate whose index is no number")
+        one = self._candidates.setdefault(index, _Candidate())
+        parts: list[Any] = json_object(found.get("content")).get("parts") or []
+        logprobs = decode_logprobs(found.get("logprobsResult"))
+        for value in parts:
+            self._part(one, index, json_object(value), logprobs, events)
+            logprobs = None
+        if found.get("finishReason"):
+            one.finish = found["finishReason"]
+        one.extra |= {
+            name: value
+            for name, value in found.items()
+            if name in ("groundingMetadata", "citationMetadata", "urlContextMetadata")
+        }
+
+    def _part(
+        self, one: _Candidate, index: int, value: Json, logprobs: Json | None, events: list[Event]
+    ) -> None:
+        if isinstance(value.get("text"), str):
+            kind = "reasoning" if value.get("thought") is True else "text"
+            self._text(one, index, _Words(kind, value, logprobs), events)
+            return
+        self._shut(one, index, None, events)
+        part = decode_part(value, "$", self._ids)
+        if isinstance(part, ToolCall):
+            one.calls.append(part)
+            opened = PartStart(kind="tool_call", choice=index, id=part.id, name=part.name)
+            events += [opened, Delta(content=part.arguments, choice=index)]
+            events.append(PartEnd(choice=index, residue=part.residue))
+        else:
+            kind = part.kind if isinstance(part, Opaque) else next(iter(value))
+            events.append(PartStart(kind="opaque", choice=index, name=kind, value=value))
+            events.append(PartEnd(choice=index, residue=Residue(dialect=NAME, fields=value)))
+
+    def _text(self, one: _Candidate, index: int, said: _Words, events: list[Event]) -> None:
+        kind = said.kind
+        content, signature = said.value["text"], said.value.get(SIGNATURE)
+        if one.open != kind and (content or signature):
+            self._shut(one, index, None, events)
+            one.open = kind
+            events.append(PartStart(kind=cast("Any", kind), choice=index))
+        if content:
+            events.append(Delta(content=content, choice=index, logprobs=said.logprobs))
+        if signature:
+            residue = Residue(dialect=NAME, fields={SIGNATURE: signature})
+            state = carried(signature) if kind == "reasoning" else None
+            self._shut(one, index, state or residue, events)
+
+    def _shut(
+        self, one: _Candidate, index: int, residue: Residue | None, events: list[Event]
+    ) -> None:
+        if one.open:
+            one.open = ""
+            events.append(PartEnd(choice=index, residue=residue))
+
+    def _end(self) -> list[Event]:
+        events: list[Event] = []
+        for index in sorted(self._candidates):
+            one = self._candidates[index]
+            self._shut(one, index, None, events)
+            extra = Residue(dialect=NAME, fields=one.extra) if one.extra else None
+            reason = finish_of(one.finish, one.calls)
+            events.append(ChoiceEnd(reason=reason, choice=index, residue=extra))
+        if not self._candidates:
+            events.append(ChoiceEnd(reason="content_filter"))
+        residue = Residue(dialect=NAME, fields=self._head) if self._head else None
+        return [*events, Finish(residue=residue)]
+
+
+class GeminiEncoder:
+    """Events in, the client's bytes out, as SSE or as the items of one array."""
+
+    def __init__(self, framing: str = "") -> None:
+        self._is_array = framing == "json"
+        self._began = False
+        self._losses = Losses(NAME)
+        self._head: Json = {}
+        self._opened: dict[int, PartStart] = {}
+        self._pieces: dict[int, list[str]] = {}
+        self._ends: dict[int, ChoiceEnd] = {}
+        self._usage: Usage | None = None
+
+    def feed(self, event: Event) -> bytes:
+        match event:
+            case Start():
+                self._head = {"modelVersion": event.model, "responseId": event.id}
+                return b""
+            case UsageUpdate():
+                self._usage = event.usage
+                return b""
+            case ChoiceEnd():
+                self._ends[event.choice] = event
+                return b""
+            case Finish():
+                return self._finish(event)
+            case PartStart():
+                self._opened[event.choice] = event
+                self._pieces[event.choice] = []
+                return b""
+            case Delta():
+                return self._delta(event)
+            case PartEnd():
+                return self._shut(event)
+
+    def close(self) -> bytes:
+        return (b"]" if self._began else b"[]") if self._is_array else b""
+
+    def fail(self, error: DragomanError) -> bytes:
+        return self._frame(error_body(error)) + (b"]" if self._is_array else b"")
+
+    def _frame(self, body: Json) -> bytes:
+        data = msgspec.json.encode(body)
+        if not self._is_array:
+            return encode_sse(data)
+        head = b",\r\n" if self._began else b"["
+        self._began = True
+        return head + data
+
+    def _write(self, index: int, part: Json, **more: object) -> bytes:
+        content = {"parts": [part], "role": "model"}
+        return self._frame(
+            {"candidates": [{"content": content, "index": index, **more}], **self._head}
+        )
+
+    def _delta(self, event: Delta) -> bytes:
+        kind = self._opened[event.choice].kind
+        if kind in ("tool_call", "opaque"):
+            self._pieces[event.choice].append(event.content)
+            return b""
+        part: Json = {"text": event.content}
+        if kind == "reasoning":
+            part["thought"] = True
+        more: Json = {}
+        if event.logprobs is not None:
+            more["logprobsResult"] = encode_logprobs(event.logprobs)
+        return self._write(event.choice, part, **more)
+
+    def _shut(self, event: PartEnd) -> bytes:
+        opened = self._opened.pop(event.choice)
+        if opened.kind in ("tool_call", "opaque"):
+            content = "".join(self._pieces[event.choice])
+            part = answer_part(part_of(opened, content, event.residue), self._losses)
+            return b"" if part is None else self._write(event.choice, part)
+        signature = self._signature(opened, event.residue)
+        if signature is None:
+            return b""
+        thought = {"thought": True} if opened.kind == "reasoning" else {}
+        return self._write(event.choice, {"text": "", **thought, SIGNATURE: signature})
+
+    def _signature(self, opened: PartStart, residue: Residue | None) -> str | None:
+        if is_own(residue):
+            return own(residue).get(SIGNATURE)
+        return carry(residue) if opened.kind == "reasoning" else None
+
+    def _finish(self, event: Finish) -> bytes:
+        candidates = [
+            {
+                "content": {"parts": [{"text": ""}], "role": "model"},
+                "finishReason": FINISH_OUT[end.reason],
+                "index": index,
+                **own(end.residue),
+            }
+            for index, end in sorted(self._ends.items())
+        ]
+        usage = {} if self._usage is None else {"usageMetadata": encode_usage(self._usage)}
+        return self._frame({"candidates": candidates, **usage, **self._head, **own(event.residue)})
