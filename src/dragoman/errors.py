@@ -16,10 +16,16 @@ class DragomanError(Exception):
     """Stable machine-readable word, the same in every dialect."""
 
     def __init__(self, message: str, *, path: str | None = None) -> None:
+        message = _writable(message)
         super().__init__(message)
         self.message = message
         self.path = path
         """JSON path in the client's body, such as `$.messages[0].role`; None if no one place is."""
+
+
+def _writable(text: str) -> str:
+    """`text` without half characters, which a header may bring in and no JSON can take out."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class InvalidRequest(DragomanError):

@@ -300,6 +300,7 @@ def wire(*events: dict[str, Any]) -> bytes:
 
 
 START = {"type": "message_start", "message": {"id": "i", "model": "m"}}
+END = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
 STOP = {"type": "message_stop"}
 
 
@@ -313,7 +314,49 @@ def block(start: dict[str, Any], *deltas: dict[str, Any]) -> list[dict[str, Any]
 
 def decoded(*events: dict[str, Any]) -> list[Any]:
     decoder = DIALECT.stream_decoder()
-    return decoder.feed(wire(START, *events, STOP)) + decoder.close()
+    return decoder.feed(wire(START, *events, END, STOP)) + decoder.close()
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [STOP],
+        [END, STOP],
+        [START, STOP],
+        [START, START, END, STOP],
+        [START, *block({"type": "text", "text": ""})[:-1], END, STOP],
+        [START, *block({"type": "text", "text": ""})[1:], END, STOP],
+        [START, {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "x"}}],
+        [START, END, *block({"type": "text", "text": ""}), STOP],
+    ],
+)
+def test_an_event_out_of_its_place_breaks_the_stream(events: list[dict[str, Any]]) -> None:
+    with pytest.raises(UpstreamProtocolError):
+        DIALECT.stream_decoder().feed(wire(*events))
+
+
+def test_the_last_reason_and_all_usage_count_and_what_follows_the_end_does_not() -> None:
+    first = {"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"input_tokens": 3}}
+    last = {**END, "usage": {"output_tokens": 4}}
+    answer = fold(decoded(first, last, STOP, STOP))
+
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (3, 4)
+
+
+def test_an_answer_too_many_is_not_written() -> None:
+    with pytest.raises(UpstreamProtocolError):
+        DIALECT.stream_encoder(StreamOptions()).feed(PartStart(kind="text", choice=1))
+    with pytest.raises(UpstreamProtocolError):
+        DIALECT.stream_encoder(StreamOptions()).feed(ChoiceEnd(reason="stop", choice=1))
+    two = Response(
+        id="r",
+        model="m",
+        choices=tuple(Choice(parts=(Text(content=text),), finish_reason="stop") for text in "ab"),
+    )
+    with pytest.raises(UpstreamProtocolError):
+        DIALECT.encode_response(two, Losses(DIALECT.name))
 
 
 def test_citations_and_signatures_end_with_their_part() -> None:
@@ -325,7 +368,7 @@ def test_citations_and_signatures_end_with_their_part() -> None:
         {"type": "ping"},
         {"type": "something_new"},
     )
-    parts = fold([*events[:-1], ChoiceEnd(reason="stop"), Finish()]).choices[0].parts
+    parts = fold(events).choices[0].parts
 
     assert [part.residue.fields for part in parts] == [
         {"signature": "s"},

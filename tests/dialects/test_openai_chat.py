@@ -839,6 +839,7 @@ BROKEN: dict[str, bytes] = {
     "nothing": b"",
     "no JSON": _wire(b"{"),
     "wrong type": _wire({"choices": 7}),
+    "a second choice without a first": _wire({"choices": [{"index": 1, "finish_reason": "stop"}]}),
     "unknown content": _wire(_delta(content=[{"type": "image"}])),
     "a call goes on after its end": _wire(
         _delta(tool_calls=[_call("", index=0, id="1", name="f")]),

@@ -71,13 +71,20 @@ _decode_delta = msgspec.json.Decoder(_Delta).decode
 
 
 class MessagesDecoder:
-    """A provider's stream to events."""
+    """A provider's stream to events. An event out of its place breaks the stream.
+
+    The end of the answer is held back until `message_stop`: usage, and a reason, may come again.
+    """
 
     def __init__(self) -> None:
         self._frames = SseDecoder()
         self._usage: Json = {}
-        self._block: Json = {}
+        self._kind: str | None = None
+        """Of the open block; None between blocks."""
         self._residue: Json = {}
+        self._started = False
+        self._last: _Delta | None = None
+        """The last `message_delta`; no block follows one."""
         self._ended = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -95,28 +102,38 @@ class MessagesDecoder:
         return []
 
     def _take(self, frame: _Frame, events: list[Event]) -> None:
+        if self._ended:
+            return
         match frame.type:
             case "content_block_delta" if frame.delta:
                 self._delta(frame.delta, events)
             case "content_block_start" if frame.content_block is not None:
+                self._check(self._started and self._kind is None and self._last is None)
                 self._start_block(frame.content_block, events)
             case "content_block_stop":
-                residue = self._residue or None
-                events.append(PartEnd(residue=self._end_residue(residue)))
-                self._block, self._residue = {}, {}
+                self._check(self._kind is not None)
+                events.append(PartEnd(residue=self._end_residue(self._residue or None)))
+                self._kind, self._residue = None, {}
             case "message_start" if frame.message is not None:
+                self._check(not self._started)
                 self._start(frame.message, events)
             case "message_delta" if frame.delta:
-                self._end(_decode_delta(frame.delta), frame.usage, events)
+                self._check(self._started and self._kind is None)
+                self._count(frame.usage or {}, events)
+                self._last = _decode_delta(frame.delta)
             case "message_stop":
-                self._ended = True
-                events.append(Finish())
+                self._end(events)
             case "error":
                 raise stream_error(frame.error or {})
             case _:
                 pass  # ping, and types added after this was written
 
+    def _check(self, in_place: bool) -> None:  # noqa: FBT001 - reads as a sentence
+        if not in_place:
+            raise UpstreamProtocolError("a stream event is out of its place")
+
     def _start(self, message: Json, events: list[Event]) -> None:
+        self._started = True
         rest = {k: v for k, v in message.items() if k not in _KNOWN_MESSAGE and v is not None}
         residue = Residue(dialect=NAME, fields=rest) if rest else None
         name, model = str(message.get("id") or ""), str(message.get("model") or "")
@@ -130,8 +147,7 @@ class MessagesDecoder:
         events.append(UsageUpdate(usage=decode_usage(self._usage)))
 
     def _start_block(self, block: Json, events: list[Event]) -> None:
-        kind = str(block.get("type"))
-        self._block = block
+        kind = self._kind = str(block.get("type"))
         if kind not in _KINDS:
             events.append(PartStart(kind="opaque", name=kind, value=block))
             return
@@ -144,8 +160,9 @@ class MessagesDecoder:
             events.append(Delta(content=str(first)))
 
     def _delta(self, raw: msgspec.Raw, events: list[Event]) -> None:
+        self._check(self._kind is not None)
         delta = _decode_delta(raw)
-        if self._block.get("type") not in _KINDS:
+        if self._kind not in _KINDS:
             value = msgspec.json.decode(raw, type=Json)
             events.append(Delta(content="", residue=Residue(dialect=NAME, fields=value)))
             return
@@ -163,16 +180,15 @@ class MessagesDecoder:
         carried = decode_signature(str(fields.get("signature", "")))
         return carried or Residue(dialect=NAME, fields=fields)
 
-    def _end(self, delta: _Delta, usage: Json | None, events: list[Event]) -> None:
-        self._count(usage or {}, events)
+    def _end(self, events: list[Event]) -> None:
+        delta = self._last
+        if delta is None or self._kind is not None:
+            raise UpstreamProtocolError("the stream ended before its answer did")
+        self._ended = True
         word = delta.stop_reason or "end_turn"
-        events.append(
-            ChoiceEnd(
-                reason=FINISH.get(word, "stop"),
-                stop_sequence=delta.stop_sequence,
-                residue=own_reason(word),
-            )
-        )
+        reason, residue = FINISH.get(word, "stop"), own_reason(word)
+        events.append(ChoiceEnd(reason=reason, stop_sequence=delta.stop_sequence, residue=residue))
+        events.append(Finish())
 
 
 class MessagesEncoder:
@@ -224,6 +240,7 @@ class MessagesEncoder:
         return _frame("message_start", {"message": message})
 
     def _open(self, part: PartStart) -> bytes:
+        _check_only_choice(part.choice)
         self._opened = part
         self._refused = self._refused or part.kind == "refusal"
         self._index += 1
@@ -254,6 +271,7 @@ class MessagesEncoder:
         return out + self._at("content_block_stop")
 
     def _end(self, end: ChoiceEnd) -> bytes:
+        _check_only_choice(end.choice)
         reason = "content_filter" if self._refused else end.reason
         word = finish_word(reason, end.stop_sequence, end.residue)
         delta = {"stop_reason": word, "stop_sequence": end.stop_sequence}
@@ -270,6 +288,11 @@ _DELTAS: dict[Kind, tuple[bytes, bytes]] = {
     "tool_call": (b"input_json_delta", b"partial_json"),
     "opaque": (b"text_delta", b"text"),
 }
+
+
+def _check_only_choice(choice: int) -> None:
+    if choice:
+        raise UpstreamProtocolError("the upstream sent more answers than the one asked for")
 
 
 def _empty_block(part: PartStart) -> Json:

@@ -317,6 +317,8 @@ def encode_tool(tool: Tool | OpaqueTool, losses: Losses) -> Json:
 
 def encode_response(response: Response, losses: Losses) -> Json:
     """A whole answer for a client of this dialect."""
+    if len(response.choices) != 1:
+        raise UpstreamProtocolError("the upstream did not send the one answer asked for")
     choice = response.choices[0]
     content = [block for part in choice.parts if (block := _answer_block(part, losses)) is not None]
     refused = any(isinstance(part, Refusal) for part in choice.parts)

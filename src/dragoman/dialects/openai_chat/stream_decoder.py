@@ -160,7 +160,8 @@ class ChatStreamDecoder:
             candidate.stop = choice.stop_reason
 
     def _finish(self, events: list[Event]) -> None:
-        if not self._choices or any(c.reason is None for c in self._choices.values()):
+        has_gap = max(self._choices, default=0) + 1 != len(self._choices)
+        if has_gap or any(c.reason is None for c in self._choices.values()):
             raise UpstreamProtocolError(_TRUNCATED)
         for index in sorted(self._choices):
             self._choices[index].finish(events)
