@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-recordings check proto goldens envoy-yaml bench lock clean
+.PHONY: help run test test-recordings fuzz check proto goldens envoy-yaml bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,6 +28,14 @@ test: $(VENV)/.dev ## run every test
 
 test-recordings: $(VENV)/.dev ## run over the recorded exchanges in RECORDINGS; one table
 	$(BIN)/python -m pytest -q --tb=line tests/recordings
+
+$(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt || \
+		echo "no atheris for this machine: fuzzing goes on without coverage to guide it" >&2
+	@touch $@
+
+fuzz: $(VENV)/.fuzz ## fuzz every decoder and the whole request path for FUZZ_SECONDS (60)
+	$(BIN)/python -m tests.fuzz
 
 check: $(VENV)/.dev ## formatting, lint, types, generated files, tests: all that CI does and more
 	$(BIN)/ruff format --check .
@@ -58,6 +66,8 @@ lock: ## pin every package with its hashes (needs uv)
 		--no-emit-index-url --no-annotate --extra build pyproject.toml -o requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate --extra dev pyproject.toml -o requirements-dev.txt
+	echo atheris==3.0.0 | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --no-annotate - -o requirements-fuzz.txt
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
