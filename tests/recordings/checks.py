@@ -139,7 +139,8 @@ def plain(message: str) -> str:
 
 def _checks(findings: Findings) -> Iterator[Any]:
     if isinstance(findings.dialect, PassThrough):
-        return  # it goes to its provider and comes back as it is
+        findings.completed.append("passes through as it is, to and from its provider")
+        return
     yield request_is_read
     if findings.has("request"):
         yield from (request_survives, request_loses_nothing)

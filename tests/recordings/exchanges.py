@@ -108,6 +108,14 @@ def _read(record: _Record, place: str) -> Exchange | Aside:
             column="skipped" if reason is None else "out of scope",
             reason=reason or "no dialect takes this path, and no rule leaves it out",
         )
+    if claim.call.body != "json":
+        return Aside(
+            id=place,
+            provider=record.provider,
+            endpoint=_nameless(claim.endpoint),
+            column="out of scope",
+            reason="passes through unread, to and from its provider: nothing is translated",
+        )
     request = record.request_body()
     if not isinstance(request, dict):
         kind = record.request_headers.get("content-type", "its type is not said").partition(";")[0]

@@ -63,7 +63,9 @@ def find_claim(method: str, path_and_query: str, headers: Mapping[str, str]) -> 
         for head in HEADS:
             found = client_call(f"{head}{suffix}?{query}", headers)
             call = found.call
-            if call is not None and call.method == method and call.operation != MODELS:
+            if call is None or call.operation == MODELS:
+                continue
+            if call.method in ("", method):
                 endpoint = _without_model(head + suffix, call.model)
                 return Claim(dialect=found.dialect, call=call, endpoint=endpoint)
     return None

@@ -197,7 +197,7 @@ class ResponsesEncoder:
     def _finish(self, residue: Residue | None) -> bytes:
         body = self._head(residue or self._start.residue)
         status, details = status_of(self._reason)
-        if packed(residue, "echo") is None:
+        if packed(residue, "echo") is None or body.get("status") not in ("completed", "incomplete"):
             body |= {"status": status, "incomplete_details": details}
         body["output"] = self._output
         body["usage"] = None if self._usage is None else encode_usage(self._usage)
