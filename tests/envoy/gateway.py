@@ -34,6 +34,8 @@ KINDS = {
     "openrouter": "openrouter",
     "mistral": "mistral",
     "azure": "azure-openai",
+    "gemini": "gemini",
+    "responses": "simulator-responses",
 }
 """Providers of the policy: their names, also those of the simulator's ports, and their rows."""
 START_SECONDS = 20.0
@@ -85,12 +87,13 @@ def policy(simulator: Simulator, folder: Path, **changes: Any) -> dict[str, Any]
     """
     document: dict[str, Any] = {
         "callers": {
-            "demo": {"keys": [_digest(KEY)]},
+            "demo": {"keys": [_digest(KEY)], "providers": ["openai-b", "openai", "anthropic"]},
             "limited": {"keys": [_digest(LIMITED_KEY)], "models": ["o/*"]},
             **{name: {"keys": [_digest(key)]} for name, key in METER_KEYS.items()},
         },
         "providers": {name: _provider(name, simulator, folder) for name in KINDS},
         "models": _models(),
+        "pass_through": [{"prefix": "/v1/realtime", "provider": "openai"}],
         "ledger": {"path": str(folder / "ledger.jsonl")},
     }
     document["providers"]["dead"] = {"kind": "openai", "url": "http://127.0.0.1:9"} | {
@@ -124,6 +127,9 @@ def _models() -> dict[str, Any]:
         "r/*": on("openrouter"),
         "m/*": on("mistral"),
         "z/*": on("azure"),
+        "g/*": on("gemini"),
+        "p/*": on("responses"),
+        "fall-g/*": on("gemini", "anthropic"),
         "fall/*": on("openai", "anthropic"),
         "back/*": on("anthropic", "openai"),
         "same/*": on("openai", "openai-b"),

@@ -39,6 +39,7 @@ by_translation = pytest.mark.parametrize(
 
 SAME_AS_ABSENT = {
     "strict": (False,),
+    "additionalProperties": (False,),
     "is_error": (False,),
     "disable_parallel_tool_use": (False,),
     "parallel_tool_calls": (True,),

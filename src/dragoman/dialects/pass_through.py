@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import msgspec
 
@@ -33,7 +34,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Of the dialect; the family of its errors is what stands before the first underscore."""
     operation: str
     path: str
-    """Regular expression; the group `rest`, if any, goes behind the provider's own path."""
+    """Regular expression. Its groups, if any: `model`, and `rest`, which goes behind the provider's
+    own path."""
     body: BodyKind = "json"
     method: str = "POST"
     """Empty: any."""
@@ -49,6 +51,23 @@ OPERATIONS = (
         operation="moderations",
         path="/v1/moderations",
         default_model="omni-moderation-latest",
+    ),
+    Operation(name="openai_embeddings", operation="embeddings", path="/v1/embeddings"),
+    Operation(
+        name="anthropic_count_tokens",
+        operation="count_tokens",
+        path="/v1/messages/count_tokens",
+    ),
+    Operation(
+        name="openai_input_tokens",
+        operation="count_tokens",
+        path="/v1/responses/input_tokens",
+    ),
+    Operation(
+        name="gemini_count_tokens",
+        operation="count_tokens",
+        path="/v1(?:beta1?)?(?:/projects/[^/]+/locations/[^/]+/publishers/google)?"
+        "/models/(?P<model>.+):countTokens",
     ),
     Operation(name="openai_compact", operation="compact", path="/v1/responses/compact"),
     Operation(
@@ -160,6 +179,7 @@ class PassThrough:
             method=self._row.method,
             body=self._row.body,
             default_model=self._row.default_model,
+            model=unquote(found.groupdict().get("model") or "") or None,
             rest=found.groupdict().get("rest") or "",
         )
 

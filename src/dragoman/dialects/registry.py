@@ -37,7 +37,12 @@ _MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
     "openai_chat": lambda quirks: OpenAIChat(msgspec.convert(quirks, OpenAIQuirks)),
 }
 """Each dialect with a provider's quirks. Those that claim fewer paths come first."""
-_FAMILIES = {"openai": "openai_chat", "anthropic": "anthropic_messages"}
+_FAMILIES = {
+    "openai": "openai_chat",
+    "anthropic": "anthropic_messages",
+    "gemini": "gemini_generate",
+}
+"""Whose errors an operation's clients read, by the first word of its name."""
 
 
 def _pass_through(row: Operation, family: Callable[[Json], AnyDialect], quirks: Json) -> AnyDialect:

@@ -3,6 +3,7 @@
 import time
 from functools import lru_cache
 from http import HTTPStatus
+from urllib.parse import unquote
 
 import msgspec
 
@@ -154,7 +155,8 @@ def _peek(request: ReceivedRequest) -> _Peek:
 
 
 def _model_in_path(path: str) -> str | None:
-    return path.partition("/deployments/")[2].partition("/")[0] or None
+    deployment = path.partition("/deployments/")[2].partition("/")[0]
+    return deployment or unquote(path.partition("/models/")[2].rpartition(":")[0]) or None
 
 
 def _read_body(body: bytes) -> JsonObject:

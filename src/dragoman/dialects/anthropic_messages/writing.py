@@ -19,6 +19,7 @@ from dragoman.dialects.anthropic_messages.names import (
     own,
 )
 from dragoman.dialects.carrying import encode_signature
+from dragoman.dialects.schemas import close_objects
 from dragoman.errors import InvalidRequest, Unrepresentable, UpstreamProtocolError
 from dragoman.ir import (
     Blob,
@@ -162,7 +163,10 @@ def _format(request: Request, losses: Losses, body: Json) -> None:
             losses.omit(name, f"{wanted.fields_at}.{name}")
     if wanted.description is not None:
         losses.omit("name", f"{wanted.fields_at}.description")
-    found: Json = {"type": "json_schema", "schema": wanted.schema or {}}
+    schema = wanted.schema or {}
+    if request.residue is None or request.residue.dialect != NAME:
+        schema = close_objects(schema, f"{wanted.fields_at}.schema", NAME)
+    found: Json = {"type": "json_schema", "schema": schema}
     found |= losses.residue(wanted.residue, at)
     if has_form(wanted.residue, "output_format"):
         body["output_format"] = found

@@ -71,7 +71,7 @@ def decode_request(body: Json) -> Request:
     is_one = isinstance(top.peek("contents"), dict)
     contents: list[tuple[str, Any]] = []
     if is_one:
-        contents.append((top.at("contents"), top.take("contents", dict)))
+        contents.append((top.at("contents"), top.json("contents")))
     contents += top.items("contents")
     messages += [_content(value, path, ids) for path, value in contents]
     tools = _tools(top)

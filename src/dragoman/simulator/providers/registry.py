@@ -1,10 +1,14 @@
 """Which provider's operation a request is for, by its path."""
 
 from dragoman.simulator.messages import ProviderError, ReceivedRequest
-from dragoman.simulator.providers import anthropic_messages, openai_chat
+from dragoman.simulator.providers import anthropic_messages, openai_chat, translated
 from dragoman.simulator.providers.protocol import Endpoint, Provider
 
-ENDPOINTS: tuple[Endpoint, ...] = (*openai_chat.ENDPOINTS, *anthropic_messages.ENDPOINTS)
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *openai_chat.ENDPOINTS,
+    *anthropic_messages.ENDPOINTS,
+    *translated.ENDPOINTS,
+)
 
 
 def guess_provider(request: ReceivedRequest) -> Provider:

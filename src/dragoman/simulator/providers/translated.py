@@ -1,0 +1,210 @@
+"""Providers of the other chat dialects, spoken with the gateway's own codecs.
+
+They answer as the hand-written providers do, but judge a request only by whether its dialect can
+read it: what they prove is routing, paths, framing and metering, not the dialect itself.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from dragoman.dialects import ChatDialect, StreamOptions
+from dragoman.dialects.registry import client_dialect
+from dragoman.errors import DragomanError, UpstreamError
+from dragoman.ir import (
+    Blob,
+    Choice,
+    FinishReason,
+    Part,
+    Reasoning,
+    Refusal,
+    Request,
+    Response,
+    Text,
+    Tool,
+    ToolCall,
+    ToolCallResponse,
+    Uri,
+    Usage,
+)
+from dragoman.ir.events import (
+    ChoiceEnd,
+    Delta,
+    Event,
+    Finish,
+    PartEnd,
+    PartStart,
+    Start,
+    UsageUpdate,
+)
+from dragoman.ir.losses import Losses
+from dragoman.simulator.answers import Answer, Prompt, compose_answer
+from dragoman.simulator.answers import Tool as OfferedTool
+from dragoman.simulator.messages import (
+    JsonObject,
+    ProviderError,
+    ReceivedRequest,
+    Reply,
+    encode_json,
+)
+from dragoman.simulator.providers.protocol import Context, Endpoint
+from dragoman.simulator.tokens import count_tokens, split_words
+
+_FINISH: dict[str, FinishReason] = {
+    "length": "length",
+    "tool_calls": "tool_call",
+    "filtered": "content_filter",
+    "refusal": "content_filter",
+}
+
+
+class TranslatedProvider:
+    """One dialect; `key_header` is where its key must be."""
+
+    def __init__(self, name: str, key_header: str) -> None:
+        self.name = name
+        self._key_header = key_header
+        self.dialect: ChatDialect = client_dialect(name)
+
+    def check_access(self, request: ReceivedRequest, *, keyless: bool) -> None:
+        """Any key will do."""
+        if not keyless and not request.header(self._key_header):
+            raise ProviderError(401, "API key not valid. Please pass a valid API key.")
+
+    def render_error(self, error: ProviderError) -> Reply:
+        """The error in the dialect's shape."""
+        answer = self.dialect.encode_error(UpstreamError(error.message, status=error.status))
+        return Reply(status=error.status, pieces=(answer.body,))
+
+    def render_stream_error(self, error: ProviderError) -> bytes:
+        """The error as the end of a stream."""
+        encoder = self.dialect.stream_encoder(StreamOptions(include_usage=True))
+        return encoder.fail(UpstreamError(error.message, status=error.status))
+
+    def handle(self, request: ReceivedRequest, body: JsonObject, context: Context) -> Reply:
+        """An answer to a request that the dialect can read."""
+        try:
+            self.dialect.check_request(body)
+            model, asked = self._read(request, body)
+        except DragomanError as error:
+            raise ProviderError(400, error.message) from error
+        answer = compose_answer(_prompt(asked, context))
+        parts = tuple(_parts(answer, context.number))
+        usage = Usage(
+            input_tokens=sum(_tokens(part) for m in asked.messages for part in m.parts),
+            output_tokens=answer.output_tokens,
+            reasoning_tokens=answer.reasoning_tokens,
+        )
+        choice = Choice(parts=parts, finish_reason=_FINISH.get(answer.finish, "stop"))
+        response = Response(
+            id=f"sim{context.number}",
+            model=model,
+            choices=(choice,),
+            usage=usage,
+            created=context.created,
+        )
+        if not asked.stream:
+            encoded = self.dialect.encode_response(response, Losses(self.name))
+            return Reply(pieces=(encode_json(encoded),))
+        return self._stream(response)
+
+    def _read(self, request: ReceivedRequest, body: JsonObject) -> tuple[str, Request]:
+        path, _, query = request.target.partition("?")
+        call = self.dialect.match(path, query, dict(request.headers))
+        asked = self.dialect.decode_request(body)
+        if call is not None and call.stream is not None:
+            asked = msgspec.structs.replace(asked, stream=call.stream)
+        model = call.model if call is not None and call.model else asked.model
+        return model, asked
+
+    def _stream(self, response: Response) -> Reply:
+        options = StreamOptions(include_usage=True)
+        encoder = self.dialect.stream_encoder(options)
+        pieces = [encoder.feed(event) for event in _events(response)]
+        pieces.append(encoder.close())
+        kind = self.dialect.stream_type(options)
+        whole = tuple(piece for piece in pieces if piece)
+        return Reply(content_type=kind, pieces=whole, streamed=True)
+
+
+def _prompt(asked: Request, context: Context) -> Prompt:
+    last = asked.messages[-1] if asked.messages else None
+    parts: tuple[Part, ...] = last.parts if last else ()
+    said = [part for m in asked.messages if m.role == "user" for part in m.parts]
+    choice = asked.tool_choice
+    shape = asked.response_format
+    mode = choice.mode if choice else "auto"
+    return Prompt(
+        last_text=next((p.content for p in reversed(said) if isinstance(p, Text)), ""),
+        tool_results=tuple(_result(p) for p in parts if isinstance(p, ToolCallResponse)),
+        tools=tuple(
+            OfferedTool(tool.name, tool.parameters or {})
+            for tool in asked.tools
+            if isinstance(tool, Tool)
+        ),
+        tool_choice=mode if mode != "tool" else "required",
+        forced_tool=choice.name if choice else None,
+        parallel=asked.parallel_tool_calls is not False,
+        images=sum(isinstance(p, Uri | Blob) and p.modality == "image" for p in said),
+        schema=(shape.schema or {}) if shape is not None and shape.kind != "text" else None,
+        reasoning=asked.reasoning is not None and asked.reasoning.effort != "none",
+        stop=asked.stop_sequences,
+        max_tokens=asked.max_tokens,
+        switches=context.directives.switches,
+    )
+
+
+def _result(part: ToolCallResponse) -> str:
+    return "\n".join(inner.content for inner in part.parts if isinstance(inner, Text))
+
+
+def _tokens(part: Part) -> int:
+    match part:
+        case Text() | Refusal() | Reasoning():
+            return count_tokens(part.content)
+        case ToolCallResponse():
+            return count_tokens(_result(part))
+        case _:
+            return 1
+
+
+def _parts(answer: Answer, number: int) -> Iterator[Part]:
+    if answer.reasoning is not None:
+        yield Reasoning(content=answer.reasoning)
+    if answer.finish == "refusal":
+        yield Refusal(content=answer.text)
+    elif answer.text:
+        yield Text(content=answer.text)
+    for index, call in enumerate(answer.calls):
+        arguments = encode_json(call.arguments).decode()
+        yield ToolCall(id=f"call_sim{number}_{index}", name=call.name, arguments=arguments)
+
+
+def _events(response: Response) -> Iterator[Event]:
+    yield Start(id=response.id, model=response.model, created=response.created)
+    for part in response.choices[0].parts:
+        match part:
+            case ToolCall():
+                yield PartStart(kind="tool_call", id=part.id, name=part.name)
+                yield Delta(content=part.arguments)
+            case Reasoning():
+                yield PartStart(kind="reasoning")
+                yield from (Delta(content=word) for word in split_words(part.content))
+            case Text() | Refusal():
+                yield PartStart(kind="text" if isinstance(part, Text) else "refusal")
+                yield from (Delta(content=word) for word in split_words(part.content))
+            case _:
+                continue
+        yield PartEnd()
+    yield UsageUpdate(usage=response.usage or Usage())
+    yield ChoiceEnd(reason=response.choices[0].finish_reason)
+    yield Finish()
+
+
+RESPONSES = TranslatedProvider("openai_responses", "authorization")
+GEMINI = TranslatedProvider("gemini_generate", "x-goog-api-key")
+ENDPOINTS = (
+    Endpoint(provider=RESPONSES, method="POST", suffix="/responses", handle=RESPONSES.handle),
+    Endpoint(provider=GEMINI, method="POST", suffix=":generateContent", handle=GEMINI.handle),
+    Endpoint(provider=GEMINI, method="POST", suffix=":streamGenerateContent", handle=GEMINI.handle),
+)

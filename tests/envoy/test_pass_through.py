@@ -1,0 +1,145 @@
+"""Operations that go to a provider of the client's own dialect, through the real Envoy."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+
+from dragoman.simulator import Simulator
+from tests.envoy.gateway import KEY, LIMITED_KEY, Gateway
+
+EMBEDDED = {
+    "object": "list",
+    "model": "m",
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -1.0]}],
+    "usage": {"prompt_tokens": 7, "total_tokens": 7},
+}
+LISTED = {"object": "list", "data": [], "has_more": False}
+STORED = {
+    "id": "file-1",
+    "object": "file",
+    "bytes": 3,
+    "created_at": 1,
+    "filename": "a.jsonl",
+    "purpose": "batch",
+    "status": "processed",
+}
+LARGE = 40 * 2**20
+"""More than the policy lets any body that is read have."""
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> openai.OpenAI:
+    return openai.OpenAI(api_key=KEY, base_url=gateway.url + "/v1", max_retries=0)
+
+
+def answer(simulator: Simulator, body: dict[str, Any]) -> None:
+    simulator.control.script({"status": 200, "body": body})
+
+
+def seen(simulator: Simulator) -> list[tuple[str, str, str]]:
+    return [(r.listener, r.method, r.target) for r in simulator.control.requests()]
+
+
+def test_embeddings_with_fallback(client: openai.OpenAI, simulator: Simulator) -> None:
+    simulator.control.script({"status": 503}, {"listener": "openai"})
+    simulator.control.script({"status": 200, "body": EMBEDDED}, {"listener": "openai-b"})
+    found = client.embeddings.create(model="same/echo", input="hi", encoding_format="float")
+    assert found.data[0].embedding == [0.5, -1.0]
+    assert [where for where, _, _ in seen(simulator)] == ["openai", "openai-b"]
+
+
+def test_embeddings_of_a_provider_without_them(client: openai.OpenAI, simulator: Simulator) -> None:
+    with pytest.raises(openai.BadRequestError, match="offers no embeddings"):
+        client.embeddings.create(model="a/echo", input="hi")
+    assert not simulator.control.requests()
+
+
+def test_count_tokens(gateway: Gateway, simulator: Simulator) -> None:
+    answer(simulator, {"input_tokens": 12})
+    asked = anthropic.Anthropic(api_key=KEY, base_url=gateway.url, max_retries=0)
+    found = asked.messages.count_tokens(
+        model="a/echo", messages=[{"role": "user", "content": "hi"}]
+    )
+    assert found.input_tokens == 12
+    assert seen(simulator) == [("anthropic", "POST", "/v1/messages/count_tokens")]
+
+
+def test_transcription_keeps_the_file_and_changes_the_model(
+    client: openai.OpenAI, simulator: Simulator
+) -> None:
+    answer(simulator, {"text": "hello"})
+    sound = io.BytesIO(b"RIFF\x00\xff--not-the-boundary\r\n")
+    found = client.audio.transcriptions.create(model="o/echo", file=("a.wav", sound))
+    assert found.text == "hello"
+    (request,) = simulator.control.requests()
+    body = simulator.control.body(request.number)
+    assert b"RIFF\x00\xff--not-the-boundary\r\n" in body
+    assert b'name="model"\r\n\r\nsim/echo\r\n' in body
+
+
+def test_files_go_to_the_callers_first_provider(
+    client: openai.OpenAI, simulator: Simulator
+) -> None:
+    answer(simulator, STORED)
+    assert client.files.create(file=b"abc", purpose="batch").id == "file-1"
+    assert client.files.retrieve("file-1").id == "file-1"
+    assert client.files.content("file-1").content
+    assert seen(simulator) == [
+        ("openai-b", "POST", "/v1/files"),
+        ("openai-b", "GET", "/v1/files/file-1"),
+        ("openai-b", "GET", "/v1/files/file-1/content"),
+    ]
+
+
+def test_a_file_larger_than_any_body_that_is_read(
+    client: openai.OpenAI, simulator: Simulator
+) -> None:
+    answer(simulator, STORED)
+    client.files.create(file=b"x" * LARGE, purpose="batch")
+    (request,) = simulator.control.requests()
+    assert request.body_bytes > LARGE
+
+
+def test_a_header_names_the_provider(client: openai.OpenAI, simulator: Simulator) -> None:
+    answer(simulator, LISTED)
+    client.batches.list(extra_headers={"dragoman-provider": "openai"})
+    with pytest.raises(openai.PermissionDeniedError):
+        client.batches.list(extra_headers={"dragoman-provider": "mistral"})
+    assert [where for where, _, _ in seen(simulator)] == ["openai"]
+
+
+def test_anthropic_batches(gateway: Gateway, simulator: Simulator) -> None:
+    answer(simulator, {"data": [], "has_more": False, "first_id": None, "last_id": None})
+    asked = anthropic.Anthropic(api_key=KEY, base_url=gateway.url, max_retries=0)
+    assert list(asked.messages.batches.list()) == []
+    assert seen(simulator)[0][:2] == ("anthropic", "GET")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_a_path_the_operator_lets_through(
+    gateway: Gateway, simulator: Simulator, method: str
+) -> None:
+    answer(simulator, {"ok": True})
+    url = gateway.url + "/v1/realtime/calls?a=1"
+    headers = {"authorization": f"Bearer {KEY}"}
+    found = httpx.request(method, url, headers=headers, json={"x": 1} if method == "POST" else None)
+    assert (found.status_code, found.json()) == (200, {"ok": True})
+    assert seen(simulator) == [("openai", method, "/v1/realtime/calls?a=1")]
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/batches/b", "/v1/realtime/calls"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+def test_nobody_passes_without_the_grant(
+    gateway: Gateway, simulator: Simulator, path: str, method: str
+) -> None:
+    for headers in ({}, {"authorization": f"Bearer {LIMITED_KEY}"}):
+        found = httpx.request(method, gateway.url + path, headers=headers, content=b"{}")
+        assert found.status_code in (401, 403, 404), found.text
+        assert "error" in found.json()
+    assert not simulator.control.requests()
