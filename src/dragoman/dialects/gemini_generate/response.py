@@ -112,10 +112,10 @@ def finish_of(word: Any, parts: tuple[Part, ...] | list[Part]) -> FinishReason:
 def decode_logprobs(found: Any) -> Json | None:
     """The chosen tokens, each with its alternatives, as `{"content": [...]}`."""
     wire = json_object(found)
-    chosen: list[Any] = wire.get("chosenCandidates") or []
+    chosen = as_list(wire.get("chosenCandidates"))
     if not chosen:
         return None
-    tops: list[Any] = wire.get("topCandidates") or []
+    tops = as_list(wire.get("topCandidates"))
     content: list[Json] = []
     for i, one in enumerate(chosen):
         others = as_list(json_object(tops[i]).get("candidates")) if i < len(tops) else []

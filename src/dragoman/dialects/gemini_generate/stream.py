@@ -39,6 +39,7 @@ from dragoman.ir.events import (
     part_of,
 )
 from dragoman.ir.losses import Losses
+from dragoman.wire.fields import as_list
 from dragoman.wire.json_array import JsonArrayDecoder
 from dragoman.wire.sse import SseDecoder, encode_sse
 
@@ -92,7 +93,8 @@ class GeminiDecoder:
             events: list[Event] = []
         else:
             events = self._events([frame.data for frame in self._sse.close()])
-        ended = all(one.finish is not None for one in self._candidates.values())
+        has_gap = self._candidates.keys() != set(range(len(self._candidates)))
+        ended = not has_gap and all(one.finish is not None for one in self._candidates.values())
         if not self._started or not ended or not (self._candidates or self._blocked):
             raise UpstreamProtocolError("the upstream's stream ended before its answer did")
         return events + self._end()
@@ -123,8 +125,7 @@ class GeminiDecoder:
             ident = str(chunk.get("responseId") or "")
             self._ids = CallIds(f"call_{ident}" if ident else "call")
             events.append(Start(id=ident, model=str(chunk.get("modelVersion") or "")))
-        candidates: list[Any] = chunk.get("candidates") or []
-        for place, found in enumerate(candidates):
+        for place, found in enumerate(as_list(chunk.get("candidates"))):
             self._candidate(json_object(found), place, events)
         if feedback := json_object(chunk.get("promptFeedback")):
             self._head["promptFeedback"] = feedback
@@ -137,9 +138,8 @@ class GeminiDecoder:
         if not isinstance(index, int):
             raise UpstreamProtocolError("the upstream sent a candidate whose index is no number")
         one = self._candidates.setdefault(index, _Candidate())
-        parts: list[Any] = json_object(found.get("content")).get("parts") or []
         logprobs = decode_logprobs(found.get("logprobsResult"))
-        for value in parts:
+        for value in as_list(json_object(found.get("content")).get("parts")):
             self._part(one, index, json_object(value), logprobs, events)
             logprobs = None
         if found.get("finishReason"):
