@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-recordings fuzz check proto goldens envoy-yaml bench lock clean
+.PHONY: help run test test-recordings fuzz matrix check proto goldens envoy-yaml bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -54,6 +54,9 @@ proto: $(VENV)/.dev ## regenerate the protocol messages
 
 goldens: $(VENV)/.dev ## regenerate the golden files; review them as a diff
 	$(BIN)/python -m tests.goldens
+
+matrix: $(VENV)/.dev ## regenerate the README's matrix of dialects
+	$(BIN)/python -m tests.matrix
 
 envoy-yaml: $(VENV)/.dev ## regenerate envoy/envoy.yaml from envoy/dragoman.yaml
 	OPENAI_API_KEY=at-run-time ANTHROPIC_API_KEY=at-run-time $(BIN)/dragoman envoy -c envoy/dragoman.yaml > envoy/envoy.yaml

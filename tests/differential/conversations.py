@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import msgspec
+
+from dragoman.catalog import provider_rows
+from dragoman.dialects import ChatDialect
+from dragoman.dialects.registry import provider_dialect
+from dragoman.errors import Unrepresentable
 from dragoman.ir import (
     Blob,
+    Json,
     Message,
     Part,
     ReasoningConfig,
@@ -19,6 +27,7 @@ from dragoman.ir import (
     ToolChoice,
     Uri,
 )
+from dragoman.ir.losses import Losses
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PDF = "JVBERi0xLjQKJSVFT0YK"
@@ -36,6 +45,35 @@ CLOCK = Tool(name="clock", description="The time in a city", parameters=SCHEMA)
 def said(role: Role, *parts: str | Part) -> Message:
     texts = (Text(content=part) if isinstance(part, str) else part for part in parts)
     return Message(role=role, parts=tuple(texts))
+
+
+def spoken(client: ChatDialect, conversation: Request) -> tuple[Request, list[str]] | None:
+    """The conversation as read from a client, and what its dialect had no words for.
+
+    None where it cannot say it at all. What only some providers of the dialect take, its clients
+    can say: the wordiest of the catalogue speaks for them.
+    """
+    found: list[tuple[Json, list[str]]] = []
+    for speaker in (client, *_providers(client.name)):
+        losses = Losses(client.name)
+        try:
+            body = speaker.encode_request(conversation, losses)
+        except Unrepresentable:
+            continue
+        found.append((body, losses.paths))
+    if not found:
+        return None
+    body, lost = min(found, key=lambda said: len(said[1]))
+    read = client.decode_request(msgspec.json.decode(msgspec.json.encode(body)))
+    whole = {"model": conversation.model, "stream": conversation.stream}
+    return msgspec.structs.replace(read, **whole), lost
+
+
+@functools.cache
+def _providers(dialect: str) -> tuple[ChatDialect, ...]:
+    """The dialect as each provider of the catalogue speaks it."""
+    served = (row.serves.get(dialect) for row in provider_rows().values())
+    return tuple(provider_dialect(dialect, endpoint.quirks) for endpoint in served if endpoint)
 
 
 def result(call: ToolCall, text: str) -> Message:
@@ -92,7 +130,11 @@ CONVERSATIONS: dict[str, Request] = {
     "tool choice required": asked(tools=TOOLS, tool_choice=ToolChoice(mode="required")),
     "tool choice named": asked(tools=TOOLS, tool_choice=ToolChoice(mode="tool", name="clock")),
     "image by address": asked(
-        said("user", "See", Uri(modality="image", uri="https://example.com/a.png"))
+        said(
+            "user",
+            "See",
+            Uri(modality="image", uri="https://example.com/a.png", mime_type="image/png"),
+        )
     ),
     "image inline": asked(
         said("user", "See", Blob(modality="image", mime_type="image/png", content=PNG))
