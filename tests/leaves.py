@@ -10,7 +10,7 @@ Json = dict[str, Any]
 Keys = tuple[str | int, ...]
 """The way down to a leaf."""
 
-DISCRIMINATORS = frozenset({"type", "role", "object", "media_type"})
+DISCRIMINATORS = frozenset({"type", "role", "object", "media_type", "mimeType", "mime_type"})
 """Words that say what an object is: a translation says it by another object."""
 
 
@@ -93,6 +93,8 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
         if isinstance(leaf, str)
         and leaf not in whole
         and keys[-1] not in DISCRIMINATORS
+        and keys[-2:] != ("toolResult", "status")
+        and not (keys[-1] == "format" and keys[-2] in ("image", "document", "video", "audio"))
         and keys != ("model",)  # a dialect may name it in the path
         and not _is_said(leaf, text)
         and not _is_translated(path(keys), output)
@@ -100,15 +102,26 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
     ]
 
 
-_EFFORT = ("thinking", "reasoning_effort", "reasoning", "generationConfig")
+_EFFORT = (
+    "thinking",
+    "reasoning_effort",
+    "reasoning",
+    "generationConfig",
+    "additionalModelRequestFields",
+)
 _TRANSLATED = {
     "$.tool_choice": ("tool_choice", "toolConfig"),
     "$.reasoning_effort": _EFFORT,
     "$.reasoning.effort": _EFFORT,
     "$.output_config.effort": _EFFORT,
     "$.generationConfig.thinkingConfig.thinkingLevel": _EFFORT,
-    "$.generationConfig.responseMimeType": ("response_format", "text", "output_config"),
-    "$.toolConfig.functionCallingConfig.mode": ("tool_choice",),
+    "$.generationConfig.responseMimeType": (
+        "response_format",
+        "text",
+        "output_config",
+        "outputConfig",
+    ),
+    "$.toolConfig.functionCallingConfig.mode": ("tool_choice", "toolConfig"),
 }
 """Words with another name in the other dialect, and the fields that say them there."""
 

@@ -36,6 +36,7 @@ KINDS = {
     "azure": "azure-openai",
     "gemini": "gemini",
     "responses": "simulator-responses",
+    "bedrock": "bedrock-key",
 }
 """Providers of the policy: their names, also those of the simulator's ports, and their rows."""
 START_SECONDS = 20.0
@@ -129,6 +130,7 @@ def _models() -> dict[str, Any]:
         "z/*": on("azure"),
         "g/*": on("gemini"),
         "p/*": on("responses"),
+        "b/*": on("bedrock"),
         "fall-g/*": on("gemini", "anthropic"),
         "fall/*": on("openai", "anthropic"),
         "back/*": on("anthropic", "openai"),

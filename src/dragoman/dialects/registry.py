@@ -10,6 +10,8 @@ import msgspec
 from dragoman.dialects import CHAT, AnyDialect, Call
 from dragoman.dialects.anthropic_messages import AnthropicMessages
 from dragoman.dialects.anthropic_messages import Quirks as AnthropicQuirks
+from dragoman.dialects.bedrock_converse import BedrockConverse
+from dragoman.dialects.bedrock_converse import Quirks as BedrockQuirks
 from dragoman.dialects.gemini_generate import GeminiGenerate
 from dragoman.dialects.gemini_generate import Quirks as GeminiQuirks
 from dragoman.dialects.openai_chat import OpenAIChat
@@ -32,6 +34,7 @@ _MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
     "anthropic_messages": lambda quirks: AnthropicMessages(
         msgspec.convert(quirks, AnthropicQuirks)
     ),
+    "bedrock_converse": lambda quirks: BedrockConverse(msgspec.convert(quirks, BedrockQuirks)),
     "gemini_generate": lambda quirks: GeminiGenerate(msgspec.convert(quirks, GeminiQuirks)),
     "openai_responses": lambda quirks: OpenAIResponses(msgspec.convert(quirks, ResponsesQuirks)),
     "openai_chat": lambda quirks: OpenAIChat(msgspec.convert(quirks, OpenAIQuirks)),
@@ -59,6 +62,7 @@ _CLIENTS: dict[str, AnyDialect] = {name: make({}) for name, make in _ALL.items()
 PREFIXES: tuple[tuple[str, str], ...] = (
     ("/v1/messages", "anthropic_messages"),
     ("/v1beta", "gemini_generate"),
+    ("/model/", "bedrock_converse"),
 )
 """Whose client calls an unknown path that begins so."""
 

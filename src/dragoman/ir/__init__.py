@@ -42,7 +42,14 @@ class Markable(Node, frozen=True, kw_only=True):
     """A node a prompt-cache mark can stand on."""
 
     cache_control: Json | None = None
-    """The mark as sent, `{"type": "ephemeral", ...}`: both dialects that have one agree on it."""
+    """The mark as sent, `{"type": "ephemeral", ...}`: the dialects that have one agree on it."""
+    mark_at: str = ""
+    """Its JSON path, where it does not stand in the object itself."""
+
+    @property
+    def mark_path(self) -> str:
+        """JSON path of the mark in the client's body."""
+        return self.mark_at or f"{self.at}.cache_control"
 
 
 class Text(Markable, frozen=True, kw_only=True):

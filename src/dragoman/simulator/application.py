@@ -156,7 +156,9 @@ def _peek(request: ReceivedRequest) -> _Peek:
 
 def _model_in_path(path: str) -> str | None:
     deployment = path.partition("/deployments/")[2].partition("/")[0]
-    return deployment or unquote(path.partition("/models/")[2].rpartition(":")[0]) or None
+    gemini = path.partition("/models/")[2].rpartition(":")[0]
+    bedrock = path.partition("/model/")[2].rpartition("/")[0]
+    return deployment or unquote(gemini or bedrock) or None
 
 
 def _read_body(body: bytes) -> JsonObject:

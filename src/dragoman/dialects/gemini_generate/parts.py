@@ -27,6 +27,7 @@ from dragoman.ir import (
     Blob,
     File,
     Json,
+    Markable,
     Opaque,
     Part,
     Reasoning,
@@ -185,8 +186,8 @@ def _file(fields: Cursor) -> Part:
 
 def encode_part(part: Part, losses: Losses, names: dict[str, str]) -> Json | None:
     """One part; None for what says nothing here or was reported. `names`: of calls, by id."""
-    if getattr(part, "cache_control", None) is not None:
-        losses.omit("cache_control", f"{part.at}.cache_control")
+    if isinstance(part, Markable) and part.cache_control is not None:
+        losses.omit("cache_control", part.mark_path)
     match part:
         case Opaque() if part.dialect == NAME:
             return part.value
@@ -273,7 +274,7 @@ def _response(part: ToolCallResponse, losses: Losses) -> Json:
             continue
         losses.residue(inner.residue, inner.at)
         if inner.cache_control is not None:
-            losses.omit("cache_control", f"{inner.at}.cache_control")
+            losses.omit("cache_control", inner.mark_path)
         texts.append(inner.content)
     return {"error" if part.is_error else "output": "\n\n".join(texts)}
 

@@ -400,7 +400,7 @@ def _group(tool: Tool | OpaqueTool) -> str:
 def _tool_out(tool: Tool, losses: Losses) -> Json:
     extra = losses.residue(tool.residue, tool.at)
     if tool.cache_control is not None:
-        losses.omit("cache_control", f"{tool.at}.cache_control")
+        losses.omit("cache_control", tool.mark_path)
     if tool.strict is not None:
         losses.omit("strict", tool.at if not tool.at else f"{tool.at}.strict")
     wire: Json = {**extra, "name": tool.name}

@@ -153,7 +153,7 @@ def _encode_result(part: ToolCallResponse, common: Json, encoding: Encoding) -> 
     if part.is_error is not None:
         losses.omit("is_error", f"{part.at}.is_error")
     if part.cache_control is not None:
-        losses.omit("cache_control", f"{part.at}.cache_control")
+        losses.omit("cache_control", part.mark_path)
     for item in part.parts:
         if not isinstance(item, Text) and not encoding.own:
             losses.omit("parts", item.at, "only text in a tool's answer")
@@ -215,7 +215,7 @@ def _encode_thoughts(thoughts: list[Reasoning], message: Message, encoding: Enco
 def _encode_call(call: ToolCall, encoding: Encoding) -> Json:
     extra = encoding.losses.residue(call.residue, call.at)
     if call.cache_control is not None:
-        encoding.losses.omit("cache_control", f"{call.at}.cache_control")
+        encoding.losses.omit("cache_control", call.mark_path)
     arguments = call.arguments if encoding.own else call.arguments or "{}"
     function: dict[str, Any] = {"name": call.name, "arguments": arguments}
     return merge(extra, {"id": call.id, **typed(call.residue), "function": function})

@@ -76,5 +76,5 @@ def cache_mark(node: Markable, encoding: Encoding) -> Json:
         return {}
     if encoding.own or encoding.quirks.cache_control:
         return {"cache_control": node.cache_control}
-    encoding.losses.omit("cache_control", f"{node.at}.cache_control")
+    encoding.losses.omit("cache_control", node.mark_path)
     return {}

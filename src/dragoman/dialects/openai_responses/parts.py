@@ -18,6 +18,7 @@ from dragoman.ir import (
     Blob,
     File,
     Json,
+    Markable,
     Modality,
     Opaque,
     Part,
@@ -33,7 +34,6 @@ from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields, as_list
 
 Inner = Text | Uri | Blob | File | Opaque
-_MARK = "cache_control"
 _AUDIO_MIME = {"mp3": "audio/mpeg", "wav": "audio/wav"}
 _AUDIO_FORMAT = {mime: word for word, mime in _AUDIO_MIME.items()} | {"audio/mp3": "mp3"}
 _MEDIA: dict[str, Modality] = {"image": "image", "audio": "audio", "video": "video"}
@@ -206,8 +206,8 @@ def _kind(part: Text | Refusal, default: str) -> str:
 
 
 def _lose_mark(part: Part, losses: Losses) -> None:
-    if getattr(part, _MARK, None) is not None:
-        losses.omit(_MARK, f"{part.at}.{_MARK}")
+    if isinstance(part, Markable) and part.cache_control is not None:
+        losses.omit("cache_control", part.mark_path)
 
 
 def _media(part: Uri | Blob | File, losses: Losses) -> Json:

@@ -358,7 +358,7 @@ def _spoken(part: Part, losses: Losses) -> Json:
     if isinstance(part, Text):
         losses.residue(part.residue, part.at)
         if part.cache_control is not None:
-            losses.omit("cache_control", f"{part.at}.cache_control")
+            losses.omit("cache_control", part.mark_path)
         return {"content": part.content}
     if isinstance(part, Refusal):
         losses.residue(part.residue, part.at)
@@ -395,7 +395,7 @@ def _tool_out(tool: Tool, losses: Losses, *, is_own: bool) -> Json:
     """`parameters` and `strict` must be there, if only as null, for this API."""
     extra = losses.residue(tool.residue, tool.at)
     if tool.cache_control is not None:
-        losses.omit("cache_control", f"{tool.at}.cache_control")
+        losses.omit("cache_control", tool.mark_path)
     wire: Json = {**extra, "type": "function", "name": tool.name}
     if tool.description is not None:
         wire["description"] = tool.description

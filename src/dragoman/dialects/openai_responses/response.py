@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from dragoman.dialects.openai_responses.errors import stream_error
 from dragoman.dialects.openai_responses.names import (
@@ -225,6 +225,5 @@ def _item(part: Part, ident: str, losses: Losses) -> list[Json]:
             losses.paths.append(f"$.output.{part.kind}")
             return []
         case _:
-            media = cast("Any", part)
-            losses.paths.append(f"$.output.{media.modality}")
+            losses.paths.append(f"$.output.{type(part).__name__}")
             return []

@@ -74,7 +74,8 @@ class TranslatedProvider:
     def render_error(self, error: ProviderError) -> Reply:
         """The error in the dialect's shape."""
         answer = self.dialect.encode_error(UpstreamError(error.message, status=error.status))
-        return Reply(status=error.status, pieces=(answer.body,))
+        headers = tuple((k, v) for k, v in answer.headers.items() if k != "content-type")
+        return Reply(status=error.status, headers=headers, pieces=(answer.body,))
 
     def render_stream_error(self, error: ProviderError) -> bytes:
         """The error as the end of a stream."""
@@ -203,7 +204,10 @@ def _events(response: Response) -> Iterator[Event]:
 
 RESPONSES = TranslatedProvider("openai_responses", "authorization")
 GEMINI = TranslatedProvider("gemini_generate", "x-goog-api-key")
+BEDROCK = TranslatedProvider("bedrock_converse", "authorization")
 ENDPOINTS = (
+    Endpoint(provider=BEDROCK, method="POST", suffix="/converse", handle=BEDROCK.handle),
+    Endpoint(provider=BEDROCK, method="POST", suffix="/converse-stream", handle=BEDROCK.handle),
     Endpoint(provider=RESPONSES, method="POST", suffix="/responses", handle=RESPONSES.handle),
     Endpoint(provider=GEMINI, method="POST", suffix=":generateContent", handle=GEMINI.handle),
     Endpoint(provider=GEMINI, method="POST", suffix=":streamGenerateContent", handle=GEMINI.handle),

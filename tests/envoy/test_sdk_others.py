@@ -1,7 +1,7 @@
-"""The OpenAI Responses and Google Gemini dialects through the real Envoy, with their official SDKs.
+"""OpenAI Responses, Google Gemini and Bedrock Converse through the real Envoy, with their official SDKs.
 
-`o/`, `a/`, `p/` and `g/` are a provider each that speaks Chat Completions, Messages, Responses and
-Gemini: every client dialect meets every provider dialect.
+`o/`, `a/`, `p/`, `g/` and `b/` are a provider each that speaks Chat Completions, Messages,
+Responses, Gemini and Converse: every client dialect meets every provider dialect.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ import json
 from typing import Any
 
 import anthropic
+import boto3
 import httpx
 import openai
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
 from google import genai
 from google.genai import errors, types
 
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import KEY, Gateway, fresh_caller, wait_until
 
-PROVIDERS = ("o", "a", "p", "g")
+PROVIDERS = ("o", "a", "p", "g", "b")
 by_provider = pytest.mark.parametrize("p", PROVIDERS)
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -153,6 +157,66 @@ def test_gemini_errors_and_models(gateway: Gateway, gemini: genai.Client) -> Non
     assert "models/g/*" in [model["name"] for model in listed["models"]]
 
 
+@pytest.fixture
+def bedrock(gateway: Gateway) -> Any:
+    """The SDK sends its own bearer tokens over TLS only, so the key goes in by hand."""
+    config = Config(retries={"total_max_attempts": 1}, signature_version=UNSIGNED)
+    kind = "bedrock-runtime"
+    client = boto3.client(kind, region_name="x", endpoint_url=gateway.url, config=config)
+
+    def authorize(request: Any, **_: Any) -> None:
+        request.headers["Authorization"] = f"Bearer {KEY}"
+
+    client.meta.events.register("before-send.bedrock-runtime.*", authorize)
+    return client
+
+
+def _turn(text: str) -> Any:
+    return {"role": "user", "content": [{"text": text}]}
+
+
+@by_provider
+def test_bedrock_text(bedrock: Any, p: str) -> None:
+    answer = bedrock.converse(modelId=f"{p}/echo", messages=[_turn("hello there")])
+    assert answer["output"]["message"]["content"] == [{"text": "You said: hello there"}]
+    assert answer["stopReason"] == "end_turn"
+    assert answer["usage"]["inputTokens"] > 0
+    assert answer["usage"]["outputTokens"] > 0
+
+
+@by_provider
+def test_bedrock_stream(bedrock: Any, p: str) -> None:
+    answer = bedrock.converse_stream(modelId=f"{p}/echo", messages=[_turn("hello there")])
+    events = list(answer["stream"])
+    deltas = [e["contentBlockDelta"]["delta"] for e in events if "contentBlockDelta" in e]
+    assert "".join(delta["text"] for delta in deltas) == "You said: hello there"
+    assert events[-1]["metadata"]["usage"]["outputTokens"] > 0
+
+
+@by_provider
+def test_bedrock_tools(bedrock: Any, p: str) -> None:
+    tool = {"toolSpec": {"name": "weather", "inputSchema": {"json": WEATHER}}}
+    asked = [_turn('Call the tool with {"city": "Ghent"}')]
+    whole: Any = {"modelId": f"{p}/echo", "toolConfig": {"tools": [tool]}}
+    first = bedrock.converse(messages=asked, **whole)
+    assert first["stopReason"] == "tool_use"
+    asked.append(first["output"]["message"])
+    (call,) = [b["toolUse"] for b in asked[-1]["content"] if "toolUse" in b]
+    assert (call["name"], call["input"]) == ("weather", {"city": "Ghent"})
+    result = {"toolUseId": call["toolUseId"], "content": [{"text": "rain"}]}
+    asked.append({"role": "user", "content": [{"toolResult": result}]})
+    second = bedrock.converse(messages=asked, **whole)
+    assert second["output"]["message"]["content"] == [{"text": "The tools said: rain"}]
+
+
+def test_bedrock_errors(bedrock: Any) -> None:
+    with pytest.raises(ClientError) as caught:
+        bedrock.converse(modelId="nothing", messages=[_turn("x")])
+    found: Any = caught.value.response
+    assert found["Error"]["Code"] == "ResourceNotFoundException"
+    assert found["ResponseMetadata"]["HTTPStatusCode"] == 404
+
+
 def _paths(simulator: Simulator, listener: str) -> list[str]:
     return [r.target for r in simulator.control.requests() if r.listener == listener]
 
@@ -199,6 +263,16 @@ NATIVE: dict[str, tuple[str, str, dict[str, Any]]] = {
         "g/echo",
         "/v1beta/models/g%2Fecho:streamGenerateContent?alt=sse",
         {"contents": [{"parts": [{"text": "hi"}]}]},
+    ),
+    "bedrock": (
+        "b/echo",
+        "/model/b%2Fecho/converse",
+        {"messages": [{"role": "user", "content": [{"text": "hi"}]}]},
+    ),
+    "bedrock stream": (
+        "b/echo",
+        "/model/b%2Fecho/converse-stream",
+        {"messages": [{"role": "user", "content": [{"text": "hi"}]}]},
     ),
     "responses stream": ("p/echo", "/v1/responses", {"input": "hi", "stream": True}),
 }
