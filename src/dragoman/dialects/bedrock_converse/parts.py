@@ -284,13 +284,13 @@ def _media_out(part: Uri | Blob | File, losses: Losses) -> Json | None:
     extra = json_object(losses.residue(part.residue, part.at).get(part.modality))
     mime = None if isinstance(part, File) else part.mime_type
     word = FORMATS.get(mime or "")
+    if isinstance(part, Uri) and not part.uri.startswith("s3://"):
+        losses.omit("parts", part.at or "$.messages", "it takes no address but S3's")
     if isinstance(part, File) or word is None:
         what = "another provider's file id" if isinstance(part, File) else f"the format {mime}"
         losses.omit("parts", part.at or "$.messages", what)
         return None
     if isinstance(part, Uri):
-        if not part.uri.startswith("s3://"):
-            losses.omit("parts", part.at or "$.messages", "it takes no address but S3's")
         source: Json = {"s3Location": {"uri": part.uri}}
         return {part.modality: {"format": word, "source": source, **extra}}
     inner: Json = {"format": word, "source": {"bytes": part.content}, **extra}

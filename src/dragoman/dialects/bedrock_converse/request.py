@@ -208,6 +208,12 @@ def _additional(top: Fields, kept: Json) -> tuple[ReasoningConfig | None, int | 
     if thinking == {"type": "enabled", "budget_tokens": budget} and isinstance(budget, int):
         fields.take("thinking", dict)
         reasoning = ReasoningConfig(budget_tokens=budget, at=fields.at("thinking"))
+    elif thinking in ({"type": "disabled"}, {"type": "adaptive"}):
+        fields.take("thinking", dict)
+        is_off = thinking["type"] == "disabled"
+        effort: Effort | None = "none" if is_off else None
+        at = fields.at("thinking")
+        reasoning = ReasoningConfig(effort=effort, adaptive=not is_off, at=at)
     top_k = fields.take_optional("top_k", int)
     rest = fields.rest(NAME)
     kept[_MORE] = rest.fields if rest else {}
@@ -220,8 +226,8 @@ def _additional(top: Fields, kept: Json) -> tuple[ReasoningConfig | None, int | 
 def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     """The body of `converse`."""
     extra = dict(losses.residue(request.residue, "$"))
-    config = json_object(extra.pop("inferenceConfig", None))
-    more = json_object(extra.pop(_MORE, None))
+    config = dict(json_object(extra.pop("inferenceConfig", None)))
+    more = dict(json_object(extra.pop(_MORE, None)))
     given = own(request.residue)
     body: Json = {}
     _conversation(request, losses, body)
