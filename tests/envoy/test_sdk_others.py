@@ -138,9 +138,10 @@ def test_gemini_image_and_schema(gemini: genai.Client, p: str) -> None:
     assert json.loads(answer.text or "").keys() == {"city"}
 
 
-def test_gemini_json_array_stream(gateway: Gateway) -> None:
+@pytest.mark.parametrize("p", ["a", "g"])
+def test_gemini_json_array_stream(gateway: Gateway, p: str) -> None:
     """A client that does not ask for SSE gets one array, also from another dialect's provider."""
-    path = "/v1beta/models/a%2Fecho:streamGenerateContent"
+    path = f"/v1beta/models/{p}%2Fecho:streamGenerateContent"
     body = {"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]}
     answer = httpx.post(gateway.url + path, json=body, headers={"x-goog-api-key": KEY})
     assert answer.headers["content-type"] == "application/json"
@@ -274,6 +275,11 @@ NATIVE: dict[str, tuple[str, str, dict[str, Any]]] = {
         "/model/b%2Fecho/converse-stream",
         {"messages": [{"role": "user", "content": [{"text": "hi"}]}]},
     ),
+    "gemini array": (
+        "g/echo",
+        "/v1beta/models/g%2Fecho:streamGenerateContent",
+        {"contents": [{"parts": [{"text": "hi"}]}]},
+    ),
     "responses stream": ("p/echo", "/v1/responses", {"input": "hi", "stream": True}),
 }
 
@@ -283,10 +289,10 @@ def _entries_of(gateway: Gateway, caller: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("model", "path", "body"), NATIVE.values(), ids=NATIVE)
-def test_what_passes_through_is_counted_natively(
+def test_what_passes_through_is_counted(
     gateway: Gateway, model: str, path: str, body: dict[str, Any]
 ) -> None:
-    """No Python in the answer's way: Envoy's own filters find the tokens."""
+    """Envoy's own filters find the tokens, but for an array, which the respond stage counts."""
     caller, key = fresh_caller()
     whole = {"model": model, **body} if path == "/v1/responses" else body
     answer = httpx.post(gateway.url + path, json=whole, headers={"authorization": f"Bearer {key}"})

@@ -35,12 +35,23 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return "{model}" in self.path
 
     def request_path(
-        self, model: str, query: str = "", *, stream: bool = False, rest: str = ""
+        self,
+        model: str,
+        query: str = "",
+        *,
+        stream: bool = False,
+        rest: str = "",
+        framed: bool = False,
     ) -> str:
-        """Path and query of one call; `query` is the client's, of which its key is left out."""
+        """Path and query of one call; `query` is the client's, of which its key is left out.
+
+        A client that wants its stream framed in a way of its own says so in the query, or by what
+        it leaves out: then the template's query is left out too (`framed`).
+        """
         template = self.stream_path if stream and self.stream_path else self.path
         path, _, own = template.replace("{model}", quote(model, safe="")).partition("?")
         path += rest
+        own = "" if framed else own
         if not query:
             return f"{path}?{own}" if own else path
         taken = {pair.partition("=")[0] for pair in own.split("&")} | {"key"}

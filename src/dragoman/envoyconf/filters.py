@@ -101,7 +101,7 @@ def _decide(policy: Policy) -> Json:
 
 
 def _respond(policy: Policy) -> Json:
-    wanted = (names.CLIENT_DIALECT, names.INCLUDE_USAGE, names.STREAM)
+    wanted = (names.CLIENT_DIALECT, names.INCLUDE_USAGE, names.STREAM, names.FRAMING)
     return typed(
         RESPOND,
         _EXT_PROC,

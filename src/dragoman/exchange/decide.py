@@ -15,7 +15,7 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond
 from dragoman.config.policy import Caller, Endpoint, Model, Policy, Provider, Target
-from dragoman.dialects import MODELS, AnyDialect, BodyKind, Call
+from dragoman.dialects import MODELS, AnyDialect, BodyKind, Call, StreamOptions
 from dragoman.dialects.registry import client_call
 from dragoman.errors import (
     DragomanError,
@@ -37,6 +37,8 @@ from dragoman.policies.route import Chance, order_targets
 
 PROVIDER_HEADER = "dragoman-provider"
 """Names the provider of a request that names no model."""
+_COUNTED_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
+"""Content types of streams that Envoy's own filters count in."""
 _BYTES_PER_TOKEN = 4
 """Rough, and only for what a provider never counts (`metering: estimated` in the ledger)."""
 
@@ -147,7 +149,7 @@ class Decide:
         models = {target.provider: target.model for target in reversed(order)}
         chosen = models or dict.fromkeys(self._policy.providers, asked.name)
         return {
-            name: path_at(endpoint, asked.client, model, asked.query, stream=asked.stream)
+            name: _path(endpoint, asked, model)
             for name, model in chosen.items()
             if (endpoint := self._policy.providers[name].endpoint_for(asked.client))
         }
@@ -176,7 +178,9 @@ class Decide:
             facts[names.CLAMP] = names.FLAG
         if strip and native.strip_usage:
             facts[names.STRIP_USAGE] = names.FLAG
-        if not native.usage or (strip and not native.strip_usage):
+        options = StreamOptions(framing=asked.call.framing)
+        uncounted = stream and asked.client.stream_type(options) not in _COUNTED_STREAMS
+        if not native.usage or uncounted or (strip and not native.strip_usage):
             facts[names.RESPOND] = names.FLAG
         return facts
 
@@ -211,6 +215,13 @@ def own_edits(endpoint: Endpoint, body: Json, model: str) -> Json:
     if endpoint.names_model or body.get("model") == model:
         return edits
     return {"model": model, **edits}
+
+
+def _path(endpoint: Endpoint, asked: _Asked, model: str) -> str:
+    framed = bool(asked.call.framing) and endpoint.dialect.name == asked.client.name
+    if framed:
+        return endpoint.request_path(model, asked.query, stream=asked.stream, framed=True)
+    return path_at(endpoint, asked.client, model, asked.query, stream=asked.stream)
 
 
 def path_at(endpoint: Endpoint, client: AnyDialect, model: str, query: str, *, stream: bool) -> str:

@@ -86,7 +86,7 @@ class TranslatedProvider:
         """An answer to a request that the dialect can read."""
         try:
             self.dialect.check_request(body)
-            model, asked = self._read(request, body)
+            model, framing, asked = self._read(request, body)
         except DragomanError as error:
             raise ProviderError(400, error.message) from error
         answer = compose_answer(_prompt(asked, context))
@@ -107,19 +107,19 @@ class TranslatedProvider:
         if not asked.stream:
             encoded = self.dialect.encode_response(response, Losses(self.name))
             return Reply(pieces=(encode_json(encoded),))
-        return self._stream(response)
+        return self._stream(response, framing)
 
-    def _read(self, request: ReceivedRequest, body: JsonObject) -> tuple[str, Request]:
+    def _read(self, request: ReceivedRequest, body: JsonObject) -> tuple[str, str, Request]:
         path, _, query = request.target.partition("?")
         call = self.dialect.match(path, query, dict(request.headers))
         asked = self.dialect.decode_request(body)
         if call is not None and call.stream is not None:
             asked = msgspec.structs.replace(asked, stream=call.stream)
         model = call.model if call is not None and call.model else asked.model
-        return model, asked
+        return model, call.framing if call is not None else "", asked
 
-    def _stream(self, response: Response) -> Reply:
-        options = StreamOptions(include_usage=True)
+    def _stream(self, response: Response, framing: str) -> Reply:
+        options = StreamOptions(include_usage=True, framing=framing)
         encoder = self.dialect.stream_encoder(options)
         pieces = [encoder.feed(event) for event in _events(response)]
         pieces.append(encoder.close())
