@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
@@ -53,7 +54,7 @@ def _values_in(data: bytes) -> Iterable[Any]:
     try:
         yield json.loads(data)
     except (ValueError, RecursionError):
-        for line in data.split(b"\n"):
+        for line in [payload for _, payload in split_messages(data)] or data.split(b"\n"):
             start = line.find(b"{")
             try:
                 yield json.loads(line[start:]) if start >= 0 else None
@@ -147,6 +148,8 @@ def _mutate_text(text: str, random: Random, known: Vocabulary) -> str:
 
 
 def _mutate_frames(data: bytes, random: Random, known: Vocabulary) -> bytes:
+    if messages := split_messages(data):
+        return _mutate_messages(messages, random, known)
     end = _FRAME_END if _FRAME_END.search(data) else _LINE_END
     pieces = end.split(data)
     if len(pieces) < 3:
@@ -177,6 +180,61 @@ def _move_frames(pieces: list[bytes], i: int, random: Random) -> list[bytes]:
             return pieces[: i + 1]
         case _:
             return [*pieces[:i], _mutate_bytes(pieces[i], random), *pieces[i + 1 :]]
+
+
+# --- AWS event stream messages: lengths and checksums stay right, or no decoder would look inside
+
+
+def split_messages(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Headers and payload of each message; empty where the data is no event stream."""
+    found: list[tuple[bytes, bytes]] = []
+    at = 0
+    while at < len(data):
+        prelude = data[at : at + 8]
+        size, headers = int.from_bytes(prelude[:4], "big"), int.from_bytes(prelude[4:], "big")
+        checksum = data[at + 8 : at + 12]
+        if size < 16 + headers or at + size > len(data) or checksum != _checksum(prelude):
+            return []
+        start = at + 12 + headers
+        found.append((data[at + 12 : start], data[start : at + size - 4]))
+        at += size
+    return found
+
+
+def join_messages(messages: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The inverse."""
+    return b"".join(_message(headers, payload) for headers, payload in messages)
+
+
+def _message(headers: bytes, payload: bytes) -> bytes:
+    size = 16 + len(headers) + len(payload)
+    prelude = size.to_bytes(4, "big") + len(headers).to_bytes(4, "big")
+    whole = prelude + _checksum(prelude) + headers + payload
+    return whole + _checksum(whole)
+
+
+def _checksum(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(4, "big")
+
+
+def _mutate_messages(
+    messages: list[tuple[bytes, bytes]], random: Random, known: Vocabulary
+) -> bytes:
+    i = random.randrange(len(messages))
+    headers, payload = messages[i]
+    match random.randrange(8):
+        case 0:
+            left = messages[:i] + messages[i + 1 :]
+        case 1:
+            left = messages[: i + 1] + messages[i:]
+        case 2:
+            left = [*messages[:i], (_mutate_bytes(headers, random), payload), *messages[i + 1 :]]
+        case 3:
+            return _mutate_bytes(join_messages(messages), random)
+        case _:
+            changed = _mutate_once(payload, random, known)
+            left = [*messages[:i], (headers, changed), *messages[i + 1 :]]
+    return join_messages(left)
 
 
 # --- bytes ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.fuzz.findings import CORPUS, minimise, run, signature
-from tests.fuzz.mutation import Vocabulary, mutate
+from tests.fuzz.mutation import Vocabulary, join_messages, mutate, split_messages
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import TARGETS
 
@@ -54,3 +54,14 @@ def test_a_finding_is_cut_down(monkeypatch: pytest.MonkeyPatch) -> None:
     small = minimise("request", b'{"a": [1, 2], "c": {"b": "long text"}}', signature(error))
     assert b'"b"' in small
     assert len(small) < 25
+
+
+def test_messages_of_an_event_stream_stay_whole_while_their_words_change() -> None:
+    messages = [(b"\x01h\x07\x00\x01v", b'{"a": 1}'), (b"", b"")]
+    wire = join_messages(messages)
+    assert split_messages(wire) == messages
+    assert split_messages(wire[:-1]) == []
+    random, known = Random(0), Vocabulary([b'{"a": 1}'])
+    changed = [mutate(wire, random, known) for _ in range(50)]
+    assert sum(bool(split_messages(one)) for one in changed) > 25
+    assert len(set(changed)) > 25
