@@ -88,9 +88,9 @@ def policy(simulator: Simulator, folder: Path, **changes: Any) -> dict[str, Any]
     """
     document: dict[str, Any] = {
         "callers": {
-            "demo": {"keys": [_digest(KEY)], "providers": ["openai-b", "openai", "anthropic"]},
-            "limited": {"keys": [_digest(LIMITED_KEY)], "models": ["o/*"]},
-            **{name: {"keys": [_digest(key)]} for name, key in METER_KEYS.items()},
+            "demo": {"keys": [digest(KEY)], "providers": ["openai-b", "openai", "anthropic"]},
+            "limited": {"keys": [digest(LIMITED_KEY)], "models": ["o/*"]},
+            **{name: {"keys": [digest(key)]} for name, key in METER_KEYS.items()},
         },
         "providers": {name: _provider(name, simulator, folder) for name in KINDS},
         "models": _models(),
@@ -103,7 +103,8 @@ def policy(simulator: Simulator, folder: Path, **changes: Any) -> dict[str, Any]
     return document | changes
 
 
-def _digest(key: str) -> str:
+def digest(key: str) -> str:
+    """The digest by which a policy knows a key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dragoman.config.policy import Policy
 
 _PLACEHOLDER = "set"
+_SIGNERS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+"""What Envoy signs with."""
 
 
 def without_keys(policy: Policy, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -15,7 +17,10 @@ def without_keys(policy: Policy, environment: Mapping[str, str] = os.environ) ->
 
     Only Envoy is given the keys; the Python processes need no more than to see that one is there.
     """
-    keys = {provider.key.env for provider in policy.providers.values() if provider.key}
+    providers = policy.providers.values()
+    keys = {provider.key.env for provider in providers if provider.key}
+    if any(provider.signing for provider in providers):
+        keys |= _SIGNERS
     return {
         name: _PLACEHOLDER if name in keys and value else value
         for name, value in environment.items()
