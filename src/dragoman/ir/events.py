@@ -50,6 +50,8 @@ class PartStart(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""
     name: str = ""
     value: Json | None = None
+    dialect: str = ""
+    """Whose an opaque part is: no other dialect writes it."""
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +185,6 @@ def part_of(opened: PartStart, content: str, residue: Residue | None) -> Part:
         case "tool_call":
             return ToolCall(id=opened.id, name=opened.name, arguments=content, residue=residue)
         case "opaque":
-            dialect = residue.dialect if residue else ""
+            dialect = opened.dialect or (residue.dialect if residue else "")
             value = (opened.value or {}) | (residue.fields if residue else {})
             return Opaque(dialect=dialect, kind=opened.name, value=value)

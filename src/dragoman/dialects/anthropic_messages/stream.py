@@ -149,7 +149,7 @@ class MessagesDecoder:
     def _start_block(self, block: Json, events: list[Event]) -> None:
         kind = self._kind = str(block.get("type"))
         if kind not in _KINDS:
-            events.append(PartStart(kind="opaque", name=kind, value=block))
+            events.append(PartStart(kind="opaque", name=kind, value=block, dialect=NAME))
             return
         name, call = str(block.get("name", "")), str(block.get("id", ""))
         hidden = block if kind == "redacted_thinking" else None
@@ -242,13 +242,21 @@ class MessagesEncoder:
     def _open(self, part: PartStart) -> bytes:
         _check_only_choice(part.choice)
         self._opened = part
+        if self._is_foreign():
+            return b""
         self._refused = self._refused or part.kind == "refusal"
         self._index += 1
         self._delta_head = b'{"type":"content_block_delta","index":%d,"delta":' % self._index
         block = _empty_block(part) if part.value is None else part.value
         return self._at("content_block_start", content_block=block)
 
+    def _is_foreign(self) -> bool:
+        """Whether the open part is one that only another dialect has."""
+        return self._opened.kind == "opaque" and self._opened.dialect != NAME
+
     def _delta(self, event: Delta) -> bytes:
+        if self._is_foreign():
+            return b""
         if event.residue is not None:
             fields = own(event.residue)
             return self._at("content_block_delta", delta=fields) if fields else b""
@@ -259,6 +267,8 @@ class MessagesEncoder:
 
     def _close_part(self, end: PartEnd) -> bytes:
         out = b""
+        if self._is_foreign():
+            return out
         fields = own(end.residue)
         if self._opened.kind == "reasoning" and end.residue is not None:
             signature = fields.get("signature") or encode_signature(None if fields else end.residue)

@@ -158,7 +158,7 @@ class ResponsesDecoder:
             case "reasoning":
                 self._begin(PartStart(kind="reasoning"), events)
             case _ if kind != "message":
-                self._begin(PartStart(kind="opaque", name=kind, value=item), events)
+                self._begin(PartStart(kind="opaque", name=kind, value=item, dialect=NAME), events)
             case _:
                 pass
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dragoman.dialects.openai_responses.errors import error_event
-from dragoman.dialects.openai_responses.names import encode_usage, packed, status_of
+from dragoman.dialects.openai_responses.names import NAME, encode_usage, packed, status_of
 from dragoman.dialects.openai_responses.parts import encode_said
 from dragoman.dialects.openai_responses.response import encode_output, head, message_fields
 from dragoman.errors import DragomanError
@@ -116,7 +116,7 @@ class ResponsesEncoder:
             case "opaque":
                 value = part.value or {}
                 self._ident = str(value.get("id") or "")
-                return self._added(value) if "type" in value else b""
+                return self._added(value) if part.dialect == NAME else b""
             case _:
                 return self._open_text(part, number)
 
