@@ -27,10 +27,12 @@ __all__ = ["GeminiGenerate", "Quirks"]
 _EVENT_STREAM = "text/event-stream"
 _JSON = "application/json"
 _CALL = re.compile(
-    r"/v1(?:beta1?)?(?:/projects/[^/]+/locations/[^/]+/publishers/google)?"
-    r"/models/(.+):(generateContent|streamGenerateContent)"
+    r"/v1(?:beta1?|alpha)?(?:/projects/[^/]+/locations/[^/]+)?(?:/publishers/google)?"
+    r"/(?:models|tunedModels|endpoints)/(.+):(generateContent|streamGenerateContent)"
 )
 _MODELS = "/v1beta/models"
+_MODELS_V1 = "/v1/models"
+"""Also OpenAI's: Google's for who shows a key of Google's."""
 _REFERENCE = Quirks()
 
 
@@ -45,13 +47,15 @@ class GeminiGenerate:
         self._quirks = quirks
 
     def match(self, path: str, query: str, headers: Mapping[str, str]) -> Call | None:
-        del headers
         if found := _CALL.fullmatch(path):
             stream = found[2] == "streamGenerateContent"
             framing = "json" if stream and "alt=sse" not in query.split("&") else ""
             return Call(operation=CHAT, model=unquote(found[1]), stream=stream, framing=framing)
-        if path == _MODELS or path.startswith(_MODELS + "/"):
-            asked = unquote(path[len(_MODELS) + 1 :])
+        listing = _MODELS_V1 if "x-goog-api-key" in headers else _MODELS
+        if path.startswith(_MODELS):
+            listing = _MODELS
+        if path == listing or path.startswith(listing + "/"):
+            asked = unquote(path[len(listing) + 1 :])
             return Call(operation=MODELS, method="GET", model=asked)
         return None
 

@@ -28,6 +28,7 @@ _WORDS: dict[int, str] = {
 }
 _STATUSES = {word: status for status, word in reversed(_WORDS.items())}
 _MAX_QUOTED = 300
+_TYPES = "type.googleapis.com/google.rpc."
 
 
 def decode_error(status: int, body: bytes) -> UpstreamError:
@@ -48,7 +49,14 @@ def read_error(status: int, detail: Json) -> UpstreamError:
         known = _STATUSES.get(str(word), 502)
         status = code if isinstance(code, int) and 400 <= code < 600 else known  # noqa: PLR2004
     message = str(detail.get("message") or f"The provider answered {status}.")
-    return UpstreamError(message, status=status, kind=word if isinstance(word, str) else None)
+    kind = word if isinstance(word, str) else None
+    reason, delay = None, None
+    for more in as_list(detail.get("details")):
+        reason = json_object(more).get("reason") or reason
+        delay = json_object(more).get("retryDelay") or delay
+    if delay is not None and "retry" not in message.lower():
+        message = f"{message} Retry in {delay}."
+    return UpstreamError(message, status=status, kind=kind, code=str(reason) if reason else None)
 
 
 def error_body(error: DragomanError) -> Json:
@@ -56,7 +64,22 @@ def error_body(error: DragomanError) -> Json:
     word = _WORDS.get(error.status, "INTERNAL" if error.status >= 500 else "INVALID_ARGUMENT")  # noqa: PLR2004
     if isinstance(error, UpstreamError) and error.kind in _STATUSES:
         word = error.kind
-    return {"error": {"code": error.status, "message": error.message, "status": word}}
+    wire: Json = {"code": error.status, "message": error.message, "status": word}
+    if details := _details(error):
+        wire["details"] = [details]
+    return {"error": wire}
+
+
+def _details(error: DragomanError) -> Json | None:
+    """Where the request is wrong, or the reason in one word."""
+    if error.path is not None:
+        field = error.path.removeprefix("$").removeprefix(".")
+        violation = {"field": field, "description": error.message}
+        return {"@type": f"{_TYPES}BadRequest", "fieldViolations": [violation]}
+    reason = error.upstream_code if isinstance(error, UpstreamError) else error.code
+    if reason is None:
+        return None
+    return {"@type": f"{_TYPES}ErrorInfo", "reason": reason.upper(), "domain": "dragoman"}
 
 
 def encode_error(error: DragomanError) -> Respond:
