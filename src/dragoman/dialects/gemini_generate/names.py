@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from dragoman.dialects.carrying import decode_signature, encode_signature
-from dragoman.ir import Effort, FinishReason, Json, Modality, Residue, Usage
+from dragoman.ir import Effort, FinishReason, Json, Modality, Part, Reasoning, Residue, Usage
 from dragoman.wire.fields import Fields
 
 NAME = "gemini_generate"
@@ -67,7 +67,12 @@ LEVELS: dict[Effort, str] = {
 }
 """`thinkingLevel` for the same, from Gemini 3 on."""
 NO_SIGNATURE = "skip_thought_signature_validator"
-"""Google's own placeholder for a call that another model made."""
+"""Google's own placeholder for a call that another model made.
+Source: https://ai.google.dev/gemini-api/docs/thought-signatures, November 2026."""
+SIGNATURE = "thoughtSignature"
+NEXT, PREVIOUS, TEXT, BARE = "next", "previous", "text", "bare"
+"""Where a signature stood that is on no thought: on the part behind it (a call), on the text
+before it, on an empty text, or in a part of its own."""
 
 _HUMP = re.compile(r"(?<!^)([A-Z])")
 
@@ -158,6 +163,23 @@ def is_own(residue: Residue | None) -> bool:
 def has_form(residue: Residue | None, word: str) -> bool:
     """Whether the object came in this dialect's spelling `word`."""
     return residue is not None and residue.dialect == NAME and word in residue.form
+
+
+def state(signature: str, place: str, at: str, *form: str) -> Reasoning:
+    """A signature that is on no thought, as a part of its own: so every dialect that brings
+    reasoning back brings it back too. `place` says where it belongs."""
+    residue = Residue(dialect=NAME, fields={SIGNATURE: signature}, form=(place, *form))
+    return Reasoning(content="", at=at, residue=residue)
+
+
+def place_of(part: Part) -> str | None:
+    """Where the signature that `part` is belongs; None for any other part."""
+    if not isinstance(part, Reasoning) or part.content:
+        return None
+    return next((place for place in _PLACES if has_form(part.residue, place)), None)
+
+
+_PLACES = (NEXT, PREVIOUS, TEXT, BARE)
 
 
 def pack(word: str, value: Any) -> tuple[str, str]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from dragoman.dialects.gemini_generate.names import (
+    BARE,
     NAME,
+    NEXT,
     NO_SIGNATURE,
+    PREVIOUS,
+    SIGNATURE,
+    TEXT,
     Cursor,
     carried,
     carry,
@@ -19,8 +25,10 @@ from dragoman.dialects.gemini_generate.names import (
     own,
     pack,
     packed,
+    place_of,
     snake,
     spelled,
+    state,
 )
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
@@ -40,7 +48,6 @@ from dragoman.ir import (
 )
 from dragoman.ir.losses import Losses
 
-SIGNATURE = "thoughtSignature"
 _NO_ID = "no_id"
 _NO_ARGS = "no_args"
 _RESPONSE = "response"
@@ -75,6 +82,46 @@ class CallIds:
 # --- read -------------------------------------------------------------------------------------
 
 
+def decode_parts(value: Any, path: str, ids: CallIds) -> list[Part]:
+    """One part, and beside it the signature it bears if it is no thought."""
+    fields = Cursor(value, path)
+    signature = fields.peek(SIGNATURE)
+    if not isinstance(signature, str) or fields.peek("thought") is True:
+        return [decode_part(value, path, ids)]
+    rest = {k: v for k, v in json_object(value).items() if k not in (SIGNATURE, snake(SIGNATURE))}
+    form = (snake(SIGNATURE),) if fields.given(SIGNATURE) == snake(SIGNATURE) else ()
+    place = _place(rest)
+    if place is None:
+        return [decode_part(value, path, ids)]
+    signed = carried(signature)
+    one = state(signature, place, fields.at(SIGNATURE), *form)
+    if signed is not None:
+        one = Reasoning(content="", at=one.at, residue=signed)
+    if place in (TEXT, BARE):
+        return [one]
+    part = decode_part(rest, path, ids)
+    return [part, one] if place == PREVIOUS else [one, part]
+
+
+def _place(part: Json) -> str | None:
+    """Where in `part` a signature stands; None where the part is kept whole, signature and all."""
+    match part:
+        case {"text": ""} if len(part) == 1:
+            return TEXT
+        case {"text": str()}:
+            return PREVIOUS
+        case {"fileData": _} | {"file_data": _} if _is_kept_by_google(part):
+            return None
+        case {}:
+            known = any(name in part or snake(name) in part for name in _SIGNED)
+            return NEXT if known else None if part else BARE
+        case _:
+            return None
+
+
+_SIGNED = ("functionCall", "functionResponse", "inlineData", "fileData")
+
+
 def decode_part(value: Any, path: str, ids: CallIds) -> Part:
     """One part. What this code does not know is kept whole."""
     fields = Cursor(value, path)
@@ -86,7 +133,7 @@ def decode_part(value: Any, path: str, ids: CallIds) -> Part:
         return _answer(fields, ids)
     if "inlineData" in fields:
         return _inline(fields)
-    if "fileData" in fields:
+    if "fileData" in fields and not _is_kept_by_google(value):
         return _file(fields)
     kind = next((name for name in json_object(value) if name not in (SIGNATURE, "thought")), "part")
     return Opaque(dialect=NAME, kind=kind, value=value, at=path)
@@ -167,6 +214,17 @@ def _inline(fields: Cursor) -> Part:
     )
 
 
+def _is_kept_by_google(part: Json) -> bool:
+    """Whether a file lies where only Google can read it: in its Files API or in Cloud Storage."""
+    file = json_object(part.get("fileData") or part.get("file_data"))
+    uri = str(file.get("fileUri") or file.get("file_uri") or _WEB)
+    return not uri.startswith(("http://", _WEB)) or uri.startswith(_FILES)
+
+
+_WEB = "https://"
+_FILES = "https://generativelanguage.googleapis.com/"
+
+
 def _file(fields: Cursor) -> Part:
     inner = fields.object("fileData")
     mime = inner.peek("mimeType")  # it stays in the residue: few others say it of an address
@@ -207,6 +265,43 @@ def encode_part(part: Part, losses: Losses, names: dict[str, str]) -> Json | Non
             return None
 
 
+def encode_parts(
+    parts: Iterable[Part], losses: Losses, write: Callable[[Part], Json | None]
+) -> list[Json]:
+    """Parts as `write` writes them, each signature back where it stood."""
+    out: list[Json] = []
+    waiting: Reasoning | None = None
+    on_text = False
+    for part in parts:
+        place = place_of(part)
+        if place == NEXT and isinstance(part, Reasoning):
+            _lose(waiting, losses)
+            waiting = part
+        elif place is not None and isinstance(part, Reasoning):
+            if place == PREVIOUS and on_text:
+                out[-1] = _sign(out[-1], part)
+            else:
+                out.append(_sign({} if place == BARE else {"text": ""}, part))
+            on_text = False
+        elif (wire := write(part)) is not None:
+            if waiting is not None and not isinstance(part, Text | Reasoning | Refusal):
+                wire, waiting = _sign(wire, waiting), None
+            out.append(wire)
+            on_text = isinstance(part, Text)
+    _lose(waiting, losses)
+    return out
+
+
+def _lose(waiting: Reasoning | None, losses: Losses) -> None:
+    """A signature whose part is gone says nothing any more."""
+    if waiting is not None:
+        losses.omit("reasoning", waiting.at)
+
+
+def _sign(wire: Json, part: Reasoning) -> Json:
+    return {**wire, **spelled(own(part.residue), part.residue)}
+
+
 def _thought(part: Reasoning, losses: Losses) -> Json | None:
     """Another model's thoughts are of no use to this one."""
     if part.residue is not None and not is_own(part.residue):
@@ -240,10 +335,11 @@ def _call_out(call: ToolCall, losses: Losses) -> Json:
     arguments = arguments_of(call)
     if arguments or not has_form(call.residue, _NO_ARGS):
         inner["args"] = arguments
-    return _wrapped("functionCall", inner, extra, call.residue)
+    return wrapped("functionCall", inner, extra, call.residue)
 
 
-def _wrapped(name: str, inner: Json, extra: Json, residue: Residue | None) -> Json:
+def wrapped(name: str, inner: Json, extra: Json, residue: Residue | None) -> Json:
+    """`{name: inner}` beside what is left of both objects, in the client's spelling."""
     beside = {key: value for key, value in extra.items() if key not in (name, snake(name))}
     within = json_object(extra.get(name)) or json_object(extra.get(snake(name)))
     whole = spelled({**inner, **within}, residue)
@@ -264,7 +360,7 @@ def _answer_out(part: ToolCallResponse, losses: Losses, names: dict[str, str]) -
         inner["parts"] = media
     if not has_form(part.residue, _NO_ID):
         inner["id"] = part.id
-    return _wrapped("functionResponse", inner, extra, part.residue)
+    return wrapped("functionResponse", inner, extra, part.residue)
 
 
 def _response(part: ToolCallResponse, losses: Losses) -> Json:
@@ -286,12 +382,12 @@ def _media(part: Uri | Blob | File, losses: Losses) -> Json:
             inner: Json = {"mimeType": part.mime_type, "data": part.content}
             if part.filename is not None:
                 inner["displayName"] = part.filename
-            return _wrapped("inlineData", inner, extra, part.residue)
+            return wrapped("inlineData", inner, extra, part.residue)
         case Uri():
             inner = {"fileUri": part.uri}
             if part.mime_type is not None:
                 inner["mimeType"] = part.mime_type
-            return _wrapped("fileData", inner, extra, part.residue)
+            return wrapped("fileData", inner, extra, part.residue)
         case File():
             losses.omit("parts", part.at, "another provider's file id")
             return {}

@@ -18,7 +18,14 @@ from dragoman.dialects.gemini_generate.names import (
     packed,
     spelled,
 )
-from dragoman.dialects.gemini_generate.parts import CallIds, decode_part, encode_part, sign_calls
+from dragoman.dialects.gemini_generate.parts import (
+    CallIds,
+    decode_parts,
+    encode_part,
+    encode_parts,
+    sign_calls,
+    wrapped,
+)
 from dragoman.dialects.gemini_generate.schemas import to_json_schema
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
@@ -36,12 +43,13 @@ from dragoman.ir import (
     ToolChoice,
 )
 from dragoman.ir.losses import Losses
+from dragoman.ir.turns import join_turns
 from dragoman.wire.fields import as_list
 
 _CONFIG = "generationConfig"
 _STRING = "string"
 _UNTYPED = "no_role"
-_ONE = "one"
+_ONE, _ONE_TOOL = "one", "one tool"
 _MAX_STOPS = 5
 _ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "user", "tool": "user"}
 _PLAIN: dict[str, tuple[str, type]] = {
@@ -57,9 +65,13 @@ _PLAIN: dict[str, tuple[str, type]] = {
     "top_logprobs": ("logprobs", int),
 }
 """Fields of the configuration that need no thought: their names and types on the wire."""
-_MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none"}
+_VALIDATED = "VALIDATED"
+"""The mode that leaves the choice to the model, and holds a call to its schema."""
+_MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", _VALIDATED: "auto"}
 _MODES_OUT = {"auto": "AUTO", "required": "ANY", "none": "NONE", "tool": "ANY"}
 _EFFORTS: tuple[Effort, ...] = ("minimal", "low", "medium", "high")
+_UNSIGNED = re.compile(r"gemini-[12](?:\D|$)")
+"""Models that look for no signature on a call."""
 _LEVELLED = re.compile(r"gemini-(?:[3-9]|\d\d)")
 
 
@@ -69,17 +81,18 @@ def decode_request(body: Json) -> Request:
     ids = CallIds()
     messages = _system(top, ids)
     is_one = isinstance(top.peek("contents"), dict)
+    tools_are_one = isinstance(top.peek("tools"), dict)
     contents: list[tuple[str, Any]] = []
     if is_one:
         contents.append((top.at("contents"), top.json("contents")))
     contents += top.items("contents")
     messages += [_content(value, path, ids) for path, value in contents]
     tools = _tools(top)
-    choice = _tool_choice(top)
+    choice = _tool_choice(top, tools)
     state = _state(top)
     config = top.object_optional(_CONFIG)
     fields, opaque = _configuration(config) if config else ({}, [])
-    form = [*top.form, *([_ONE] if is_one else [])]
+    form = [*top.form, *([_ONE] if is_one else []), *([_ONE_TOOL] if tools_are_one else [])]
     left = top.rest(NAME)
     kept = dict(left.fields) if left else {}
     if config is not None:
@@ -108,7 +121,8 @@ def _system(top: Cursor, ids: CallIds) -> list[Message]:
         value, form = {"parts": [{"text": value}]}, (_STRING,)
     fields = Cursor(value, at)
     role = fields.take_optional("role", str)
-    parts = tuple(decode_part(part, path, ids) for path, part in fields.items("parts"))
+    found = fields.items("parts")
+    parts = tuple(part for path, one in found for part in decode_parts(one, path, ids))
     words = (*form, *pack("role", role)) if role else form
     return [Message(role="system", parts=parts, at=at, residue=_residue(fields, *words))]
 
@@ -126,7 +140,7 @@ def _content(value: Any, path: str, ids: CallIds) -> Message:
         found: list[tuple[str, Any]] = [(fields.at("parts"), fields.take("parts", dict))]
     else:
         found = fields.items("parts")
-    parts = tuple(decode_part(part, at, ids) for at, part in found)
+    parts = tuple(part for at, one in found for part in decode_parts(one, at, ids))
     role = _ROLES[word or "user"]
     return Message(role=role, parts=parts, at=path, residue=_residue(fields, *form))
 
@@ -134,10 +148,9 @@ def _content(value: Any, path: str, ids: CallIds) -> Message:
 def _tools(top: Cursor) -> list[Tool | OpaqueTool]:
     tools: list[Tool | OpaqueTool] = []
     value = top.peek("tools")
-    if isinstance(value, dict):
-        at = top.at("tools")
-        return [OpaqueTool(dialect=NAME, kind="tools", value=top.json("tools") or {}, at=at)]
-    for path, item in top.items("tools"):
+    is_one = isinstance(value, dict)
+    found = [(top.at("tools"), top.json("tools"))] if is_one else top.items("tools")
+    for path, item in found:
         fields = Cursor(item, path)
         tools += [_declaration(one, at) for at, one in fields.items("functionDeclarations")]
         left = fields.rest(NAME)
@@ -166,7 +179,8 @@ def _declaration(value: Any, path: str) -> Tool:
     )
 
 
-def _tool_choice(top: Cursor) -> ToolChoice | OpaqueTool | None:
+def _tool_choice(top: Cursor, tools: list[Tool | OpaqueTool]) -> ToolChoice | OpaqueTool | None:
+    """A mode, and the functions it is about: several yet not all of them only Gemini can say."""
     whole, at = top.peek("toolConfig"), top.at("toolConfig")
     outer = top.object_optional("toolConfig")
     if outer is None:
@@ -177,14 +191,25 @@ def _tool_choice(top: Cursor) -> ToolChoice | OpaqueTool | None:
         return opaque
     mode = inner.take_optional("mode", str)
     allowed = inner.strings("allowedFunctionNames")
-    beside, within = outer.rest(NAME), inner.rest(NAME)
-    if mode not in _MODES or len(allowed) > 1 or (allowed and mode != "ANY") or beside or within:
+    kept: Json = {inner.given("mode"): mode} if mode == _VALIDATED else {}
+    if len(allowed) > 1 and set(allowed) >= {tool.name for tool in tools if isinstance(tool, Tool)}:
+        kept[inner.given("allowedFunctionNames")] = list(allowed)  # all of them: it limits nothing
+        allowed = ()
+    if mode not in _MODES or len(allowed) > 1 or (allowed and mode != "ANY"):
         return opaque
-    form = (*outer.form, *inner.form)
-    residue = Residue(dialect=NAME, fields={}, form=form)
+    residue = _rest_of_choice(outer, inner, kept)
     if allowed:
         return ToolChoice(mode="tool", name=allowed[0], at=at, residue=residue)
     return ToolChoice(mode=cast("Any", _MODES[mode]), at=at, residue=residue)
+
+
+def _rest_of_choice(outer: Cursor, inner: Cursor, kept: Json) -> Residue:
+    """What else stands in the objects of a choice; `kept` of what was taken."""
+    beside, within = outer.rest(NAME), inner.rest(NAME)
+    fields = dict(beside.fields) if beside else {}
+    if within or kept:
+        fields[outer.given("functionCallingConfig")] = {**(within.fields if within else {}), **kept}
+    return Residue(dialect=NAME, fields=fields, form=(*outer.form, *inner.form))
 
 
 def _state(top: Cursor) -> list[OpaqueTool]:
@@ -307,11 +332,10 @@ def _omit_unsaid(request: Request, losses: Losses) -> None:
 def _contents(request: Request, losses: Losses, names: dict[str, str], body: Json) -> list[Json]:
     own = is_own(request.residue)
     contents: list[Json] = []
-    for message in request.messages:
+    for message in request.messages if own else join_turns(request.messages, losses):
         if message.name is not None:
             losses.omit("name", f"{message.at}.name")
-        found = [encode_part(part, losses, names) for part in message.parts]
-        parts = [part for part in found if part is not None]
+        parts = encode_parts(message.parts, losses, lambda part: encode_part(part, losses, names))
         extra = losses.residue(message.residue, message.at)
         if message.role in ("system", "developer"):
             _system_out(message, parts, extra, body)
@@ -323,7 +347,7 @@ def _contents(request: Request, losses: Losses, names: dict[str, str], body: Jso
             contents[-1]["parts"] += parts
         elif parts:
             contents.append({"role": role, "parts": parts})
-    if not own:
+    if not own and not _UNSIGNED.search(request.model):
         for content in contents:
             if content["role"] == "model":
                 sign_calls(content["parts"])
@@ -372,29 +396,29 @@ def _tools_out(request: Request, losses: Losses, body: Json) -> None:
             losses.omit("tools", tool.at, f"it has no tool of type {tool.kind}")
         elif tool.kind == "toolConfig":
             body["toolConfig"] = tool.value
-        elif tool.kind == "tools":
-            body["tools"] = tool.value
         elif tool.kind == "cachedContent":
             body |= tool.value
         elif tool.at.startswith(("$.tools[", "$.tools.")):
             groups.setdefault(_group(tool), {}).update(tool.value)
     if groups:
-        body["tools"] = list(groups.values())
+        objects = list(groups.values())
+        body["tools"] = objects[0] if has_form(request.residue, _ONE_TOOL) else objects
     choice = request.tool_choice
     if choice is None:
         return
-    losses.residue(choice.residue, choice.at)
+    extra = losses.residue(choice.residue, choice.at)
     inner: Json = {"mode": _MODES_OUT[choice.mode]}
     if choice.name is not None:
         inner["allowedFunctionNames"] = [choice.name]
-    outer = {"functionCallingConfig": spelled(inner, choice.residue)}
-    body["toolConfig"] = spelled(outer, choice.residue)
+    body["toolConfig"] = wrapped("functionCallingConfig", inner, extra, choice.residue)
 
 
 def _group(tool: Tool | OpaqueTool) -> str:
     """Tools of this dialect keep the object they stood in; others share one."""
     own = isinstance(tool, OpaqueTool) or is_own(tool.residue)
-    return tool.at.partition("]")[0] if own else ""
+    if not own:
+        return ""
+    return tool.at.partition("]")[0] if tool.at.startswith("$.tools[") else "$.tools"
 
 
 def _tool_out(tool: Tool, losses: Losses) -> Json:

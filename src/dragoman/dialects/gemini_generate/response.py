@@ -18,8 +18,9 @@ from dragoman.dialects.gemini_generate.names import (
 )
 from dragoman.dialects.gemini_generate.parts import (
     CallIds,
-    decode_part,
+    decode_parts,
     encode_part,
+    encode_parts,
     thought_for_client,
 )
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
@@ -86,7 +87,7 @@ def _choice(value: Any, path: str, ident: str) -> Choice:
     content = fields.object_optional("content")
     ids = CallIds(f"call_{ident}" if ident else "call")
     found = content.items("parts") if content else []
-    parts = tuple(decode_part(part, at, ids) for at, part in found)
+    parts = tuple(part for at, one in found for part in decode_parts(one, at, ids))
     kept = {name: candidate[name] for name in _BOOKKEEPING if name in candidate}
     if content is not None:
         rest = content.rest(NAME)
@@ -174,8 +175,7 @@ def encode_response(response: Response, losses: Losses) -> Json:
 
 
 def _candidate(choice: Choice, index: int, losses: Losses) -> Json:
-    found = [answer_part(part, losses) for part in choice.parts]
-    parts = [part for part in found if part is not None]
+    parts = encode_parts(choice.parts, losses, lambda part: answer_part(part, losses))
     extra = losses.residue(choice.residue, "$.candidates")
     kept = packed(choice.residue, "candidate")
     if kept is None:

@@ -10,6 +10,10 @@ from dragoman.dialects.gemini_generate.errors import error_body, read_error
 from dragoman.dialects.gemini_generate.names import (
     FINISH_OUT,
     NAME,
+    NEXT,
+    PREVIOUS,
+    SIGNATURE,
+    TEXT,
     carried,
     carry,
     decode_usage,
@@ -17,8 +21,10 @@ from dragoman.dialects.gemini_generate.names import (
     is_own,
     json_object,
     own,
+    place_of,
+    state,
 )
-from dragoman.dialects.gemini_generate.parts import SIGNATURE, CallIds, decode_part
+from dragoman.dialects.gemini_generate.parts import CallIds, decode_parts, encode_parts
 from dragoman.dialects.gemini_generate.response import (
     answer_part,
     decode_logprobs,
@@ -26,7 +32,7 @@ from dragoman.dialects.gemini_generate.response import (
     finish_of,
 )
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamProtocolError
-from dragoman.ir import Json, Opaque, Part, Residue, ToolCall, Usage
+from dragoman.ir import Json, Opaque, Part, Reasoning, Residue, ToolCall, Usage
 from dragoman.ir.events import (
     ChoiceEnd,
     Delta,
@@ -158,30 +164,47 @@ class GeminiDecoder:
             self._text(one, index, _Words(kind, value, logprobs), events)
             return
         self._shut(one, index, None, events)
-        part = decode_part(value, "$", self._ids)
-        if isinstance(part, ToolCall):
+        for part in decode_parts(value, "$", self._ids):
+            self._whole(one, index, part, value, events)
+
+    def _whole(
+        self, one: _Candidate, index: int, part: Part, value: Json, events: list[Event]
+    ) -> None:
+        """A part that comes in one piece."""
+        if isinstance(part, Reasoning):
+            events.append(PartStart(kind="reasoning", choice=index))
+            events.append(PartEnd(choice=index, residue=part.residue))
+        elif isinstance(part, ToolCall):
             one.calls.append(part)
             opened = PartStart(kind="tool_call", choice=index, id=part.id, name=part.name)
             events += [opened, Delta(content=part.arguments, choice=index)]
             events.append(PartEnd(choice=index, residue=part.residue))
         else:
             kind = part.kind if isinstance(part, Opaque) else next(iter(value))
-            events.append(PartStart(kind="opaque", choice=index, name=kind, value=value))
+            start = PartStart(kind="opaque", choice=index, name=kind, value=value, dialect=NAME)
+            events.append(start)
             events.append(PartEnd(choice=index, residue=Residue(dialect=NAME, fields=value)))
 
     def _text(self, one: _Candidate, index: int, said: _Words, events: list[Event]) -> None:
         kind = said.kind
         content, signature = said.value["text"], said.value.get(SIGNATURE)
-        if one.open != kind and (content or signature):
+        is_thought = kind == "reasoning"
+        if one.open != kind and (content or (signature and is_thought)):
             self._shut(one, index, None, events)
             one.open = kind
             events.append(PartStart(kind=cast("Any", kind), choice=index))
         if content:
             events.append(Delta(content=content, choice=index, logprobs=said.logprobs))
-        if signature:
-            residue = Residue(dialect=NAME, fields={SIGNATURE: signature})
-            state = carried(signature) if kind == "reasoning" else None
-            self._shut(one, index, state or residue, events)
+        if not isinstance(signature, str):
+            return
+        residue = Residue(dialect=NAME, fields={SIGNATURE: signature})
+        if is_thought:
+            self._shut(one, index, carried(signature) or residue, events)
+            return
+        place = PREVIOUS if one.open == kind else TEXT
+        self._shut(one, index, None, events)
+        events.append(PartStart(kind="reasoning", choice=index))
+        events.append(PartEnd(choice=index, residue=state(signature, place, "").residue))
 
     def _shut(
         self, one: _Candidate, index: int, residue: Residue | None, events: list[Event]
@@ -214,6 +237,8 @@ class GeminiEncoder:
         self._head: Json = {}
         self._opened: dict[int, PartStart] = {}
         self._pieces: dict[int, list[str]] = {}
+        self._waiting: dict[int, list[Part]] = {}
+        """Signatures of a candidate that go out with its next part."""
         self._ends: dict[int, ChoiceEnd] = {}
         self._usage: Usage | None = None
 
@@ -276,18 +301,24 @@ class GeminiEncoder:
         opened = self._opened.pop(event.choice)
         if opened.kind in ("tool_call", "opaque"):
             content = "".join(self._pieces[event.choice])
-            part = answer_part(part_of(opened, content, event.residue), self._losses)
-            return b"" if part is None else self._write(event.choice, part)
-        signature = self._signature(opened, event.residue)
-        if signature is None:
+            part = part_of(opened, content, event.residue)
+            return self._parts(event.choice, [*self._waiting.pop(event.choice, ()), part])
+        if opened.kind != "reasoning" or event.residue is None:
             return b""
-        thought = {"thought": True} if opened.kind == "reasoning" else {}
-        return self._write(event.choice, {"text": "", **thought, SIGNATURE: signature})
+        thought = Reasoning(content="", residue=event.residue)
+        if place_of(thought) == NEXT:
+            self._waiting.setdefault(event.choice, []).append(thought)
+            return b""
+        if place_of(thought) is not None:
+            return self._parts(event.choice, [thought])
+        signature = own(event.residue).get(SIGNATURE) or carry(event.residue)
+        if is_own(event.residue) and SIGNATURE not in own(event.residue):
+            return b""
+        return self._write(event.choice, {"text": "", "thought": True, SIGNATURE: signature})
 
-    def _signature(self, opened: PartStart, residue: Residue | None) -> str | None:
-        if is_own(residue):
-            return own(residue).get(SIGNATURE)
-        return carry(residue) if opened.kind == "reasoning" else None
+    def _parts(self, index: int, parts: list[Part]) -> bytes:
+        found = encode_parts(parts, self._losses, lambda part: answer_part(part, self._losses))
+        return b"".join(self._write(index, part) for part in found)
 
     def _finish(self, event: Finish) -> bytes:
         candidates = [

@@ -79,11 +79,14 @@ def decode_message(value: object, path: str) -> Message:
 
 def _decode_answer(fields: Fields, message: Json) -> tuple[list[Part], tuple[str, ...]]:
     thoughts, form = reasoning.decode_reasoning(fields, message)
-    parts: list[Part] = [*thoughts, *decode_content(fields)]
+    content = decode_content(fields)
+    place = reasoning.ON_TEXT if content else reasoning.ALONE
+    parts: list[Part] = [*thoughts, *content, *reasoning.take_signature(fields, place)]
     refusal = fields.take_optional("refusal", str)
     if refusal is not None:
         parts.append(Refusal(content=refusal, at=fields.at("refusal")))
-    parts += [_decode_call(call, path) for path, call in fields.items("tool_calls")]
+    for path, call in fields.items("tool_calls"):
+        parts += _decode_call(call, path)
     for kind in _MESSAGE_FIELDS:
         own = fields.json(kind)
         if own is not None:
@@ -91,17 +94,20 @@ def _decode_answer(fields: Fields, message: Json) -> tuple[list[Part], tuple[str
     return parts, form
 
 
-def _decode_call(value: object, path: str) -> Part:
+def _decode_call(value: object, path: str) -> list[Part]:
+    """A call, and before it the signature that stands on it."""
     fields = Fields(value, path)
     kind = fields.take_optional("type", str)
     if kind not in (None, "function"):
-        return _opaque(kind, cast("Json", value), path, _AS_CALL)
+        return [_opaque(kind, cast("Json", value), path, _AS_CALL)]
+    signature = reasoning.take_signature(fields, reasoning.ON_CALL)
     function = fields.object("function")
     call_id, name = fields.take("id", str), function.take("name", str)
     arguments = function.take("arguments", str)
     outer = rest(fields, UNTYPED) if kind is None else rest(fields)
     residue = nest(outer, "function", function.rest(NAME))
-    return ToolCall(id=call_id, name=name, arguments=arguments, at=path, residue=residue)
+    call = ToolCall(id=call_id, name=name, arguments=arguments, at=path, residue=residue)
+    return [*signature, call]
 
 
 def _opaque(kind: str, value: Json, path: str, place: str) -> Opaque:
@@ -170,10 +176,13 @@ def encode_turn(message: Message, parts: list[Part], encoding: Encoding) -> Json
     refusals: list[str] = []
     calls: list[Json] = []
     out: Json = {}
+    signatures = _Signatures(encoding)
     for part in parts:
         match part:
             case ToolCall():
-                calls.append(_encode_call(part, encoding))
+                calls.append(signatures.on_call(_encode_call(part, encoding)))
+            case Reasoning() if place := reasoning.place_of(part):
+                out |= signatures.take(part, place)
             case Reasoning() if not says(part.residue, THINKING):
                 thoughts.append(part)
             case Refusal() if not is_refusal_part(part):
@@ -185,12 +194,46 @@ def encode_turn(message: Message, parts: list[Part], encoding: Encoding) -> Json
             case _:
                 _check_place(part, message, encoding)
                 content.append(part)
+    signatures.close()
     out |= _content_field(content, bool(calls or refusals), encoding)
     if thoughts or encoding.own:
         out |= _encode_thoughts(thoughts, message, encoding)
     if refusals:
         out["refusal"] = "".join(refusals)
     return {**out, "tool_calls": calls} if calls else out
+
+
+class _Signatures:
+    """Gemini's signatures of one message: each on the call behind it, one on the message."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self._losses = encoding.losses
+        self._takes = encoding.own or encoding.quirks.extra_content
+        self._waiting: Reasoning | None = None
+        self._is_signed = False
+
+    def take(self, part: Reasoning, place: str) -> Json:
+        """The message's field for `part`; empty where it waits for a call, or is lost."""
+        if self._takes and place == reasoning.ON_CALL:
+            self.close()
+            self._waiting = part
+            return {}
+        if self._takes and not self._is_signed:
+            self._is_signed = True
+            return reasoning.extra_content(part.residue)
+        self._losses.omit("reasoning", part.at)
+        return {}
+
+    def on_call(self, call: Json) -> Json:
+        """The call, and the signature that waits for it."""
+        part, self._waiting = self._waiting, None
+        return call if part is None else {**call, **reasoning.extra_content(part.residue)}
+
+    def close(self) -> None:
+        """No call comes any more."""
+        if self._waiting is not None:
+            self._losses.omit("reasoning", self._waiting.at)
+            self._waiting = None
 
 
 def _check_place(part: Part, message: Message, encoding: Encoding) -> None:

@@ -18,6 +18,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Where an assistant message of the history carries its reasoning; None: nowhere."""
     reasoning_details: bool = False
     """Whether it takes `reasoning_details`, signatures included, in the history."""
+    extra_content: bool = False
+    """Whether it takes Gemini's signatures back, on calls and messages."""
     developer_role: bool = True
     """Whether it knows the role `developer`; `system` is written where it does not."""
     cache_control: bool = False

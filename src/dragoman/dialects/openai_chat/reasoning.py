@@ -6,6 +6,10 @@ Source: https://openrouter.ai/docs/use-cases/reasoning-tokens, November 2026.
 
 A signature of Anthropic's travels to the client and back as a detail of the format
 `anthropic-claude-v1`, a redacted thought as `reasoning.encrypted` of the same format.
+
+Gemini signs calls and texts too: that signature is `extra_content` of the call or the message, as
+Google's own endpoint of this dialect has it.
+Source: https://ai.google.dev/gemini-api/docs/thought-signatures, November 2026.
 """
 
 from __future__ import annotations
@@ -26,6 +30,10 @@ _ANTHROPIC = "anthropic_messages"
 _FORMAT = "anthropic-claude-v1"
 _CARRIED = "dragoman-v1"
 """Another dialect's state; see `carrying`."""
+_GEMINI, _GEMINI_FIELD = "gemini_generate", "thoughtSignature"
+_EXTRA, _GOOGLE, _SIGNATURE = "extra_content", "google", "thought_signature"
+ON_CALL, ON_TEXT, ALONE = "next", "previous", "text"
+"""Where a signature of Gemini's stands that is on no thought, in its dialect's words."""
 _UNINDEXED = "unindexed"
 _TEXT_NAMES = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
@@ -132,8 +140,53 @@ def encode_own(parts: Sequence[Reasoning], residue: Residue | None) -> Json:
 def answer_quirks(parts: Sequence[Part]) -> Quirks:
     """What a client takes: the text, and details where it must send them back to be of use."""
     thoughts = [part for part in parts if isinstance(part, Reasoning)]
-    details = any(part.residue is not None for part in thoughts)
-    return Quirks(reasoning_field="reasoning_content", reasoning_details=details)
+    details = any(part.residue is not None and not place_of(part) for part in thoughts)
+    return Quirks(
+        reasoning_field="reasoning_content", reasoning_details=details, extra_content=True
+    )
+
+
+def place_of(part: Part) -> str | None:
+    """Where the signature of Gemini's that `part` is belongs; None for any other part."""
+    residue = part.residue
+    if not isinstance(part, Reasoning) or residue is None or residue.dialect != _GEMINI:
+        return None
+    if part.content or not residue.form or not isinstance(residue.fields.get(_GEMINI_FIELD), str):
+        return None
+    return ON_CALL if ON_CALL in residue.form else ALONE
+
+
+def take_signature(fields: Fields, place: str) -> list[Reasoning]:
+    """The signature of Gemini's in `extra_content`, if that is all there is."""
+    signature = read_signature(fields.peek(_EXTRA))
+    if signature is None or fields.peek(_EXTRA) != _wrap(signature):
+        return []
+    fields.json(_EXTRA)
+    at = f"{fields.at(_EXTRA)}.{_GOOGLE}.{_SIGNATURE}"
+    return [Reasoning(content="", at=at, residue=signed(signature, place))]
+
+
+def read_signature(extra: Any) -> str | None:
+    """The signature in a field `extra_content`."""
+    match extra:
+        case {"google": {"thought_signature": str(signature)}}:
+            return signature
+        case _:
+            return None
+
+
+def signed(signature: str, place: str) -> Residue:
+    """A signature of Gemini's, as the residue of the part it is."""
+    return Residue(dialect=_GEMINI, fields={_GEMINI_FIELD: signature}, form=(place,))
+
+
+def extra_content(residue: Residue | None) -> Json:
+    """The field that holds a signature of Gemini's."""
+    return {} if residue is None else {_EXTRA: _wrap(residue.fields[_GEMINI_FIELD])}
+
+
+def _wrap(signature: str) -> Json:
+    return {_GOOGLE: {_SIGNATURE: signature}}
 
 
 def encode_history(parts: Sequence[Reasoning], encoding: Encoding) -> Json:

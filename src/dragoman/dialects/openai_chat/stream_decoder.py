@@ -45,6 +45,7 @@ class _Call(msgspec.Struct):
     function: _Function | None = None
     id: str | None = None
     index: int | None = None
+    extra_content: Any = None
 
 
 class _Delta(msgspec.Struct):
@@ -54,6 +55,7 @@ class _Delta(msgspec.Struct):
     reasoning: str | None = None
     reasoning_details: list[dict[str, Any]] | None = None
     tool_calls: list[_Call] | None = None
+    extra_content: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -200,6 +202,9 @@ class _Candidate:
         if delta.refusal:
             self._open_plain("refusal", events)
             self._piece(delta.refusal, events, logprobs if not content else None)
+        if signature := reasoning.read_signature(delta.extra_content):
+            place = reasoning.ON_TEXT if self._kind == "text" else reasoning.ALONE
+            self._sign(signature, place, events)
         for call in delta.tool_calls or ():
             self._take_call(call, events)
 
@@ -290,6 +295,8 @@ class _Candidate:
             if not function.name and not call.id:
                 raise UpstreamProtocolError("The upstream went on with a tool call it had ended.")
             made = call_id(self._response_id, self._calls)
+            if signature := reasoning.read_signature(call.extra_content):
+                self._sign(signature, reasoning.ON_CALL, events)
             start = PartStart(
                 kind="tool_call",
                 choice=self._choice,
@@ -304,6 +311,12 @@ class _Candidate:
             arguments = msgspec.json.encode(arguments).decode()
         if arguments:
             self._piece(arguments, events)
+
+    def _sign(self, signature: str, place: str, events: list[Event]) -> None:
+        """A signature of Gemini's, as the part it is."""
+        self._end(events)
+        events.append(PartStart(kind="reasoning", choice=self._choice))
+        events.append(PartEnd(choice=self._choice, residue=reasoning.signed(signature, place)))
 
     def _continues(self, call: _Call, function: _Function) -> bool:
         """Whether `call` is a piece of the open one. Providers leave out its index or its id."""

@@ -63,6 +63,7 @@ class _Candidate:
         self.calls = 0
         self.details = 0
         self.thought: list[str] = []
+        self.extra: Json = {}
 
 
 class ChatStreamEncoder:
@@ -138,8 +139,10 @@ class ChatStreamEncoder:
             "id": event.id,
             "type": "function",
             "function": function,
+            **candidate.extra,
         }
         candidate.calls += 1
+        candidate.extra = {}
         return opening + self._frame(_ChoiceOut(event.choice, {"tool_calls": [call]}))
 
     def _delta(self, event: Delta) -> bytes:
@@ -160,9 +163,20 @@ class ChatStreamEncoder:
         candidate = self._choices[event.choice]
         if candidate.kind != "reasoning" or event.residue is None:
             return b""
+        place = reasoning.place_of(Reasoning(content="", residue=event.residue))
+        if place is not None and not candidate.thought:
+            return self._signature(event, place)
         detail = self._detail(candidate, event.residue)
         candidate.details += 1
         return self._frame(_ChoiceOut(event.choice, {reasoning.DETAILS: [detail]}))
+
+    def _signature(self, event: PartEnd, place: str) -> bytes:
+        """Gemini's, on the call that comes next or on the message."""
+        extra = reasoning.extra_content(event.residue)
+        if place == reasoning.ON_CALL:
+            self._choices[event.choice].extra = extra
+            return b""
+        return self._frame(_ChoiceOut(event.choice, extra))
 
     def _detail(self, candidate: _Candidate, residue: Residue) -> Json:
         part = Reasoning(content="".join(candidate.thought), residue=residue)
