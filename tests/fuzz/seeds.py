@@ -49,7 +49,7 @@ CALLS = (
     ToolCall(id="call_1", name="look_up", arguments='{"city":"Graz","days":[1,2.5,null]}'),
     ToolCall(id="call_2", name="look_up", arguments="{}"),
 )
-RESPONSES = (
+_PLAIN = (
     Response(
         id="r1",
         model="m",
@@ -80,6 +80,13 @@ RESPONSES = (
         choices=tuple(Choice(parts=(Text(content=t),), finish_reason="stop") for t in "ab"),
     ),
 )
+_TOKEN = {"token": "a", "logprob": -0.5, "bytes": [97]}
+LIKELY = Choice(
+    parts=(Text(content="a"),),
+    finish_reason="stop",
+    logprobs={"content": [{**_TOKEN, "top_logprobs": [_TOKEN]}]},
+)
+RESPONSES = (*_PLAIN, Response(id="r5", model="m", usage=USAGE, choices=(LIKELY,)))
 ERRORS = (
     b"",
     b"<html><head><title>502 Bad Gateway</title></head></html>",
@@ -138,7 +145,7 @@ def events_of(response: Response) -> Iterator[Event]:
     yield Start(id=response.id, model=response.model, created=response.created)
     for i, choice in enumerate(response.choices):
         for part in choice.parts:
-            yield from _part(part, i)
+            yield from _part(part, i, choice.logprobs)
     if response.usage:
         yield UsageUpdate(usage=response.usage)
     for i, choice in enumerate(response.choices):
@@ -146,7 +153,7 @@ def events_of(response: Response) -> Iterator[Event]:
     yield Finish()
 
 
-def _part(part: Any, choice: int) -> Iterator[Event]:
+def _part(part: Any, choice: int, logprobs: dict[str, Any] | None) -> Iterator[Event]:
     match part:
         case ToolCall(arguments=content):
             yield PartStart(kind="tool_call", choice=choice, id=part.id, name=part.name)
@@ -158,7 +165,7 @@ def _part(part: Any, choice: int) -> Iterator[Event]:
             content = part.content
             yield PartStart(kind="text", choice=choice)
     for at in range(0, len(content), 3):
-        yield Delta(content=content[at : at + 3], choice=choice)
+        yield Delta(content=content[at : at + 3], choice=choice, logprobs=logprobs)
     yield PartEnd(choice=choice)
 
 

@@ -38,6 +38,7 @@ from dragoman.exchange.decide import Decide
 from dragoman.exchange.heads import AttemptHead, RequestHead, ResponseEditor
 from dragoman.exchange.respond import RespondStage
 from dragoman.exchange.translate import Translate
+from dragoman.ir.events import fold
 from dragoman.ir.losses import Losses
 from dragoman.wire.content_encoding import ACCEPTED, content_decoder
 from dragoman.wire.json import decode, decode_fields
@@ -135,6 +136,7 @@ def stream(data: bytes) -> None:
     assert error is not None or events == whole, "other events in pieces"
     if error is None:
         check(whole)
+        fold(whole)
     for other in _alike(dialect):
         for include_usage in (True, False):
             written = _written(other, StreamOptions(include_usage=include_usage), whole, error)
@@ -323,7 +325,7 @@ def exchange(data: bytes) -> None:
     raw = _body(said.get("body"))
     head = RequestHead(
         method=str(said.get("method", "POST")),
-        path=str(said.get("path", "")),
+        path=str(said.get("path", "")).encode("utf-8", "replace").decode(),
         headers={"authorization": f"Bearer {KEY}", **_texts(said.get("headers"))},
     )
     decided = Decide(policy(), lambda: 0.5).on_request(head, raw)

@@ -11,7 +11,7 @@ Each choice ends with one `ChoiceEnd`, after which nothing of it follows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -163,7 +163,8 @@ def _extend(whole: Json | None, piece: Json | None) -> Json | None:
         return whole
     joined: Json = dict(whole or {})
     for name, items in piece.items():
-        joined[name] = [*(joined.get(name) or []), *items] if items is not None else None
+        is_list = isinstance(items, list)
+        joined[name] = [*(joined.get(name) or ()), *cast("list[Any]", items)] if is_list else None
     return joined
 
 

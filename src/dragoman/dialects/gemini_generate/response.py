@@ -136,7 +136,7 @@ def _token(found: Any) -> Json:
 
 def encode_logprobs(logprobs: Json) -> Json:
     """The inverse."""
-    content: list[Any] = logprobs.get("content") or []
+    content = as_list(logprobs.get("content"))
     return {
         "chosenCandidates": [_chosen(one) for one in content],
         "topCandidates": [

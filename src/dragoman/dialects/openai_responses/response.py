@@ -39,7 +39,7 @@ from dragoman.ir import (
     ToolCall,
 )
 from dragoman.ir.losses import Losses
-from dragoman.wire.fields import Fields
+from dragoman.wire.fields import Fields, as_list
 
 _KNOWN = ("id", "model", "output", "usage")
 _ECHO = "echo"
@@ -58,7 +58,7 @@ def decode_response(body: Json) -> Response:
 def _decode(body: Json) -> Response:
     top = Fields(body, "$")
     parts = [part for path, item in top.items("output") for part in _item_parts(item, path)]
-    logprobs = [p.pop("logprobs") for p in map(_fields, parts) if p.get("logprobs")]
+    logprobs = [as_list(p.pop("logprobs")) for p in map(_fields, parts) if p.get("logprobs")]
     calls = any(isinstance(part, ToolCall) for part in parts)
     choice = Choice(
         parts=tuple(parts),
@@ -177,7 +177,7 @@ def head(
 def encode_output(choice: Choice, ident: str, losses: Losses) -> list[Json]:
     """The output items of a choice; texts beside each other share a message."""
     items: list[Json] = []
-    logprobs = (choice.logprobs or {}).get("content")
+    logprobs = as_list((choice.logprobs or {}).get("content"))
     before: Json | None = None
     for part in choice.parts:
         if not isinstance(part, Text | Refusal):
@@ -189,7 +189,7 @@ def encode_output(choice: Choice, ident: str, losses: Losses) -> list[Json]:
             losses.residue(part.residue, part.at)
         said = encode_said(part)
         if logprobs and isinstance(part, Text):
-            said["logprobs"], logprobs = logprobs, None
+            said["logprobs"], logprobs = logprobs, []
         if items and before is not None and before == (owner or {}):
             items[-1]["content"].append(said)
             continue

@@ -29,6 +29,7 @@ from dragoman.ir.events import (
     Start,
     UsageUpdate,
 )
+from dragoman.wire.fields import as_list
 from dragoman.wire.sse import SseDecoder
 
 _ENDS = ("response.completed", "response.incomplete")
@@ -195,7 +196,7 @@ class ResponsesDecoder:
                 raise UpstreamProtocolError("the upstream sent arguments of no call")
             self._begin(PartStart(kind=cast("Any", kind)), events)
         self._said, self._fresh = True, False
-        tokens: Any = event.get("logprobs")
+        tokens = as_list(event.get("logprobs"))
         logprobs: Json | None = {"content": tokens} if tokens else None
         events.append(Delta(content=content, logprobs=logprobs))
 

@@ -22,6 +22,7 @@ from dragoman.ir.events import (
     part_of,
 )
 from dragoman.ir.losses import Losses
+from dragoman.wire.fields import as_list
 from dragoman.wire.sse import encode_sse
 
 _NAME = "openai_responses"
@@ -146,7 +147,7 @@ class ResponsesEncoder:
             case "opaque":
                 return b""
             case "text":
-                tokens: list[Json] = (event.logprobs or Json()).get("content") or []
+                tokens = as_list((event.logprobs or Json()).get("content"))
                 self._logprobs += tokens
                 kind, more = "response.output_text.delta", Json(content_index=0, logprobs=tokens)
         return self._write(kind, **self._at, delta=event.content, **more)
