@@ -62,6 +62,7 @@ _CLIENTS: dict[str, AnyDialect] = {name: make({}) for name, make in _ALL.items()
 PREFIXES: tuple[tuple[str, str], ...] = (
     ("/v1/messages", "anthropic_messages"),
     ("/v1beta", "gemini_generate"),
+    ("/v1/projects/", "gemini_generate"),
     ("/model/", "bedrock_converse"),
 )
 """Whose client calls an unknown path that begins so."""
