@@ -37,6 +37,8 @@ def try_feature(feature: Feature, client: ChatDialect, provider: ChatDialect) ->
     found = PASSED
     for name in feature.asked:
         cell = _ask(CONVERSATIONS[name], feature, client, provider)
+        if cell.status == "refused" and len(feature.asked) > 1:
+            cell = msgspec.structs.replace(cell, reason=f"{name}: {cell.reason}")
         if cell.status != "passed":
             found = cell
         if cell.status in ("refused", "not applicable"):
