@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-_TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time so far, of all threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """CPU time so far of all threads of these processes, to the nanosecond."""
+    tasks = (task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
-def rss_mb(pid: int) -> float:
-    """Resident memory now, in MB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE / 1e6
+def rss_mb(pids: Iterable[int]) -> float:
+    """Resident memory now, pages that others share included."""
+    pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return sum(pages) * _PAGE / 1e6
+
+
+def pss_mb(pids: Iterable[int]) -> float:
+    """Resident memory now, each shared page divided among those that share it."""
+    return sum(_pss_kb(pid) for pid in pids) * 1024 / 1e6
+
+
+def _pss_kb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("Pss:")).split()[1])
 
 
 def command(pid: int) -> list[str]:
@@ -28,20 +40,14 @@ def command(pid: int) -> list[str]:
         return []
 
 
-def descendants(pid: int) -> list[int]:
-    """All processes below `pid`."""
+def tree(pid: int) -> list[int]:
+    """`pid` and all processes below it."""
     parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
             parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found: list[int] = []
-    queue = [pid]
-    while queue:
-        children = parents.get(queue.pop(), [])
-        found += children
-        queue += children
+    found = [pid]
+    for parent in found:
+        found += parents.get(parent, [])
     return found
