@@ -96,6 +96,7 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
         and keys[-2:] != ("toolResult", "status")
         and not (keys[-1] == "format" and keys[-2] in ("image", "document", "video", "audio"))
         and keys != ("model",)  # a dialect may name it in the path
+        and keys != ("anthropic_version",)  # elsewhere it stands in a header
         and not _is_said(leaf, text)
         and not _is_translated(path(keys), output)
         and not is_reported(keys, reported)

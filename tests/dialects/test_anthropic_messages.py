@@ -468,7 +468,7 @@ def test_foreign_reasoning_in_a_stream_is_carried() -> None:
     ("body", "message", "kind"),
     [
         (b'{"type":"error","error":{"type":"t","message":"m"}}', "m", "t"),
-        (b'{"error":{}}', "The provider answered 502.", "api_error"),
+        (b'{"error":{}}', "The provider answered 502.", None),
         (b"<html>Bad gateway</html>", "<html>Bad gateway</html>", None),
         (b"", "The provider answered 502.", None),
         (b"\xff", "\ufffd", None),

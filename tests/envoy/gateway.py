@@ -37,8 +37,10 @@ KINDS = {
     "gemini": "gemini",
     "responses": "simulator-responses",
     "bedrock": "bedrock-key",
+    "vertex": "vertex",
 }
 """Providers of the policy: their names, also those of the simulator's ports, and their rows."""
+PARAMS = {"vertex": {"project": "p1", "location": "eu"}}
 START_SECONDS = 20.0
 
 T = TypeVar("T")
@@ -116,7 +118,8 @@ def _key_file(name: str, folder: Path) -> Path:
 
 def _provider(name: str, simulator: Simulator, folder: Path) -> dict[str, Any]:
     key = {"file": str(_key_file(name, folder))}
-    return {"kind": KINDS[name], "url": simulator.url(name), "key": key}
+    entry = {"kind": KINDS[name], "url": simulator.url(name), "key": key}
+    return {**entry, **({"params": PARAMS[name]} if name in PARAMS else {})}
 
 
 def _models() -> dict[str, Any]:
@@ -132,6 +135,15 @@ def _models() -> dict[str, Any]:
         "g/*": on("gemini"),
         "p/*": on("responses"),
         "b/*": on("bedrock"),
+        "i/*": {"targets": [{"provider": "bedrock", "model": "anthropic.sim/*"}]},
+        "v/*": {"targets": [{"provider": "vertex", "model": "claude-sim/*"}]},
+        "fall-i/*": {
+            "targets": [
+                {"provider": "bedrock", "model": "anthropic.sim/*"},
+                {"provider": "openai", "model": "sim/*"},
+                {"provider": "anthropic", "model": "sim/*"},
+            ]
+        },
         "fall-g/*": on("gemini", "anthropic"),
         "fall/*": on("openai", "anthropic"),
         "back/*": on("anthropic", "openai"),

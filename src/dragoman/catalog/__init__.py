@@ -17,6 +17,7 @@ class EndpointRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     path: str
     stream_path: str | None = None
+    models: str | None = None
     quirks: Json = {}
 
 

@@ -176,8 +176,16 @@ class _Resolver:
                 dialect=self._dialect(name, quirks, where),
                 path=self._filled(served, params, where),
                 stream_path=streamed and self._filled(streamed, params, where),
+                models=self._models(given.models or (known.models if known else None), where),
             )
         return endpoints
+
+    def _models(self, pattern: str | None, path: str) -> re.Pattern[str] | None:
+        try:
+            return None if pattern is None else re.compile(pattern)
+        except re.error as error:
+            problem = f"is no regular expression: {error}"
+            raise self._refuse(f"{path}.models", problem) from error
 
     def _dialect(self, name: str, quirks: dict[str, Any], path: str) -> AnyDialect:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -28,6 +29,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Template: `{model}` stands for the model. It may end in a query."""
     stream_path: str | None
     """The same for streamed calls, where it is another."""
+    models: re.Pattern[str] | None = None
+    """Those it is for; None: all of the provider's."""
+
+    def takes(self, model: str) -> bool:
+        """Whether `model`, by the provider's own name, is asked for here."""
+        return self.models is None or self.models.fullmatch(model) is not None
 
     @property
     def names_model(self) -> bool:
@@ -85,12 +92,14 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     signing: Signing | None
     """How Envoy signs each request; None: it does not."""
 
-    def endpoint_for(self, client: AnyDialect) -> Endpoint | None:
-        """The client's own dialect where it is served, else the first of its operation."""
-        if own := self.endpoints.get(client.name):
+    def endpoint_for(self, client: AnyDialect, model: str) -> Endpoint | None:
+        """Where a client of the dialect is served `model`, by this provider's name of it: its own
+        dialect if it can be, else the first of its operation."""
+        own = self.endpoints.get(client.name)
+        if own is not None and own.takes(model):
             return own
         alike = (e for e in self.endpoints.values() if e.dialect.operation == client.operation)
-        return next(alike, None)
+        return next((endpoint for endpoint in alike if endpoint.takes(model)), None)
 
     @property
     def authority(self) -> str:

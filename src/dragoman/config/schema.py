@@ -86,6 +86,8 @@ class ServedEntry(_Section, frozen=True, kw_only=True):
 
     path: str | None = None
     stream_path: str | None = None
+    models: str | None = None
+    """Regular expression of the models it is for, by the provider's own name."""
     quirks: dict[str, Any] | None = None
 
 

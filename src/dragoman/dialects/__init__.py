@@ -45,6 +45,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What of the path goes behind the provider's own."""
     framing: str = ""
     """How a stream is to be framed, where the dialect has more than one way; its own word."""
+    fields: Mapping[str, Any] = {}
+    """Top-level fields of the body that the path says instead; None: the body must not say it."""
+    header_fields: Mapping[str, str] = {}
+    """Top-level lists of the body that a header may say instead, by commas: that header's name."""
 
 
 class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +133,11 @@ class Dialect(Protocol[Q, A]):
     def edits(self, body: Json) -> dict[str, Any]:
         """Top-level fields to set (None: remove) so that this provider takes `body`, a request in
         its own dialect, and reports usage when it streams. Empty where it takes it as it is."""
+        ...
+
+    def frames(self, framing: str) -> bool:
+        """Whether this provider answers its own dialect as a client reads it that wants its stream
+        framed so (`Call.framing`). Where it does not, what it answers is written anew."""
         ...
 
     def wants_usage(self, body: Json) -> bool | None:

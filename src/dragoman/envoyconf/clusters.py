@@ -66,6 +66,7 @@ _ATTEMPT_FACTS = (
     "stream",
     "include_usage",
     "framing",
+    "fields",
     "clamp",
     "body",
 )
@@ -268,7 +269,11 @@ def _keeps(provider: Provider) -> list[Json]:
     """What the decide stage says where this provider takes the request as it is."""
     return [
         metadata_matcher(KEEP + provider.name, "1"),
-        *(metadata_matcher(KEEP_DIALECT, dialect) for dialect in provider.endpoints),
+        *(
+            metadata_matcher(KEEP_DIALECT, name)
+            for name, endpoint in provider.endpoints.items()
+            if not endpoint.dialect.edits({}) and endpoint.dialect.frames("")
+        ),
     ]
 
 

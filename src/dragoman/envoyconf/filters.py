@@ -23,6 +23,8 @@ REQUEST_HEADERS = (
     "content-type",
     "content-encoding",
     "anthropic-version",
+    "anthropic-beta",
+    "x-stainless-lang",
     "x-fern-sdk-name",
     "dragoman-provider",
 )

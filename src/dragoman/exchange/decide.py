@@ -15,7 +15,7 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond
 from dragoman.config.policy import Caller, Endpoint, Model, Policy, Provider, Target
-from dragoman.dialects import MODELS, AnyDialect, BodyKind, Call, StreamOptions
+from dragoman.dialects import MODELS, AnyDialect, BodyKind, Call
 from dragoman.dialects.registry import client_call
 from dragoman.errors import (
     DragomanError,
@@ -34,11 +34,10 @@ from dragoman.ir.losses import Losses
 from dragoman.policies.authorize import find_model, list_models
 from dragoman.policies.identify import identify
 from dragoman.policies.route import Chance, order_targets
+from dragoman.wire.fields import as_list
 
 PROVIDER_HEADER = "dragoman-provider"
 """Names the provider of a request that names no model."""
-_COUNTED_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
-"""Content types of streams that Envoy's own filters count in."""
 _BYTES_PER_TOKEN = 4
 """Rough, and only for what a provider never counts (`metering: estimated` in the ledger)."""
 
@@ -102,13 +101,19 @@ class Decide:
         body = read_body(call.body, raw)
         name = _model_name(body, call)
         client.check_request(body)
-        model = find_model(name, caller, self._policy.models)
-        query = head.path.partition("?")[2]
-        asked = _Asked(client=client, call=call, query=query, body=body, model=model, name=name)
+        asked = _Asked(
+            client=client,
+            call=call,
+            query=head.path.partition("?")[2],
+            raw=body,
+            said=_said_outside(head, call),
+            model=(model := find_model(name, caller, self._policy.models)),
+            name=name,
+        )
         order = self._speakable(asked, order_targets(model, name, self._chance))
         edits = self._edits(asked, order)
         base = next((edit for edit in edits if edit is not None), Json())
-        facts = self._facts(asked, caller, head, len(raw)) | _plan(order, edits, base, asked)
+        facts = self._facts(asked, caller, head, len(raw)) | self._plan(order, edits, base, asked)
         spaces: dict[str, Mapping[str, object]] = {
             names.NAMESPACE: facts,
             names.PATHS_NAMESPACE: self._paths(asked, order),
@@ -117,19 +122,27 @@ class Decide:
             groups = [{"name": target.provider} for target in order]
             spaces[names.ROUTE_NAMESPACE] = {"priority_groups": groups}
             spaces[names.MODELS_NAMESPACE] = {t.provider: t.model for t in reversed(order)}
-        return Mutate(body=edit_body(call.body, raw, base), metadata=spaces, clear_route_cache=True)
+        return Mutate(
+            set_headers=_headers(asked),
+            body=edit_body(call.body, raw, base),
+            metadata=spaces,
+            clear_route_cache=True,
+        )
 
     def _speakable(self, asked: _Asked, order: list[Target]) -> list[Target]:
         """`order` without the targets whose dialect cannot say this request.
 
         Raises what the first of them could not say if none is left.
         """
-        refusals: dict[str, DragomanError | None] = {}
+        refusals: dict[tuple[str, str], DragomanError | None] = {}
+        left: list[Target] = []
         for target in order:
             provider = self._policy.providers[target.provider]
-            if provider.name not in refusals:
-                refusals[provider.name] = _refusal(asked, provider)
-        left = [target for target in order if refusals[target.provider] is None]
+            endpoint = provider.endpoint_for(asked.client, target.model)
+            key = (provider.name, endpoint.dialect.name if endpoint else "")
+            if key not in refusals:
+                refusals[key] = _refusal(asked, provider, endpoint)
+            left += [target] if refusals[key] is None else []
         if order and not left:
             raise next(refusal for refusal in refusals.values() if refusal is not None)
         return left
@@ -137,12 +150,17 @@ class Decide:
     def _edits(self, asked: _Asked, order: list[Target]) -> list[Json | None]:
         """What each target of the client's own dialect needs changed; None where it translates."""
         if not order:
-            return [asked.client.edits(asked.body)]
+            return [_changes(asked.raw, asked.said | asked.client.edits(asked.body))]
         edits: list[Json | None] = []
         for target in order:
-            own = self._policy.providers[target.provider].endpoints.get(asked.client.name)
-            edits.append(own_edits(own, asked.body, target.model) if own else None)
+            own = self._own_endpoint(asked, target)
+            edits.append(own_edits(own, asked.raw, asked.said, target.model) if own else None)
         return edits
+
+    def _own_endpoint(self, asked: _Asked, target: Target) -> Endpoint | None:
+        """Where the target is asked in the client's own dialect; None where it translates."""
+        found = self._policy.providers[target.provider].endpoint_for(asked.client, target.model)
+        return found if found is not None and found.dialect.name == asked.client.name else None
 
     def _paths(self, asked: _Asked, order: list[Target]) -> dict[str, str]:
         """Where each provider is asked: those of the order, or all where Envoy's routes choose."""
@@ -151,8 +169,37 @@ class Decide:
         return {
             name: _path(endpoint, asked, model)
             for name, model in chosen.items()
-            if (endpoint := self._policy.providers[name].endpoint_for(asked.client))
+            if (endpoint := self._policy.providers[name].endpoint_for(asked.client, model))
         }
+
+    def _plan(
+        self, order: list[Target], edits: list[Json | None], base: Json, asked: _Asked
+    ) -> Json:
+        """What the attempts need to know: their order, and where translation is skipped."""
+        framing = asked.call.framing
+        facts: Json = {}
+        said = {name: value for name, value in asked.said.items() if value is not None}
+        if asked.stream and "stream" in base:
+            said["stream"] = True
+        if said:
+            facts[names.FIELDS] = msgspec.json.encode(said).decode()
+        if not order:
+            is_usual = asked.client.frames(framing)
+            return facts | ({names.KEEP_DIALECT: asked.client.name} if is_usual else {})
+        facts |= {
+            names.TARGETS: names.encode_order([(t.provider, t.model) for t in order]),
+            names.RETRIES: str(max(1, len(order) - 1)),
+        }
+        for target in order:
+            alike = [
+                edit == base and other.model == target.model
+                for other, edit in zip(order, edits, strict=True)
+                if other.provider == target.provider
+            ]
+            own = self._own_endpoint(asked, target)
+            if all(alike) and own is not None and own.dialect.frames(framing):
+                facts[names.KEEP + target.provider] = names.FLAG
+        return facts
 
     def _facts(self, asked: _Asked, caller: Caller, head: RequestHead, size: int) -> Json:
         stream = asked.stream
@@ -178,8 +225,7 @@ class Decide:
             facts[names.CLAMP] = names.FLAG
         if strip and native.strip_usage:
             facts[names.STRIP_USAGE] = names.FLAG
-        options = StreamOptions(framing=asked.call.framing)
-        uncounted = stream and asked.client.stream_type(options) not in _COUNTED_STREAMS
+        uncounted = stream and bool(asked.call.framing)  # Envoy's own filters count the usual ones
         if not native.usage or uncounted or (strip and not native.strip_usage):
             facts[names.RESPOND] = names.FLAG
         return facts
@@ -199,9 +245,16 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     client: AnyDialect
     call: Call
     query: str
-    body: Json
+    raw: Json
+    """The body as it came."""
+    said: Json
+    """Fields that path and headers say beside it."""
     model: Model
     name: str
+
+    @property
+    def body(self) -> Json:
+        return {**self.raw, **self.said} if self.said else self.raw
 
     @property
     def stream(self) -> bool:
@@ -209,25 +262,50 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
         return self.body.get("stream") is True if said is None else said
 
 
-def own_edits(endpoint: Endpoint, body: Json, model: str) -> Json:
-    """Top-level fields to change (None: remove) before this provider takes its own dialect."""
-    edits = endpoint.dialect.edits(body)
-    if endpoint.names_model or body.get("model") == model:
-        return edits
-    return {"model": model, **edits}
+def own_edits(endpoint: Endpoint, body: Json, said: Json, model: str) -> Json:
+    """Top-level fields to change (None: remove) before this provider takes its own dialect.
+
+    `said` is what path and headers say beside the body.
+    """
+    named: Json = {} if endpoint.names_model else {"model": model}
+    return _changes(body, {**named, **said, **endpoint.dialect.edits({**body, **said})})
+
+
+def _changes(body: Json, edits: Json) -> Json:
+    """Those of `edits` that change something."""
+    return {name: value for name, value in edits.items() if body.get(name) != value}
+
+
+def _said_outside(head: RequestHead, call: Call) -> Json:
+    """Fields of the body that the path says, and lists that a header says."""
+    found = {
+        field: [word.strip() for word in head.headers[header].split(",")]
+        for field, header in call.header_fields.items()
+        if head.headers.get(header)
+    }
+    return {**call.fields, **found}
+
+
+def _headers(asked: _Asked) -> dict[str, str]:
+    """What the body says that the dialect's other providers read in a header."""
+    return {
+        header: ",".join(map(str, words))
+        for field, header in asked.call.header_fields.items()
+        if field not in asked.said and (words := as_list(asked.raw.get(field)))
+    }
 
 
 def _path(endpoint: Endpoint, asked: _Asked, model: str) -> str:
-    framed = bool(asked.call.framing) and endpoint.dialect.name == asked.client.name
-    if framed:
-        return endpoint.request_path(model, asked.query, stream=asked.stream, framed=True)
-    return path_at(endpoint, asked.client, model, asked.query, stream=asked.stream)
-
-
-def path_at(endpoint: Endpoint, client: AnyDialect, model: str, query: str, *, stream: bool) -> str:
-    """Path and query to ask for; the client's own query is for its own dialect only."""
-    kept = query if endpoint.dialect.name == client.name else ""
-    return endpoint.request_path(model, kept, stream=stream)
+    """Path and query to ask for. The client's own query is for paths alike: of its own dialect,
+    and with the model in them where it is in the client's."""
+    is_own = endpoint.dialect.name == asked.client.name
+    is_alike = is_own and endpoint.names_model is (asked.call.model is not None)
+    return endpoint.request_path(
+        model,
+        asked.query if is_alike else "",
+        stream=asked.stream,
+        framed=is_own and bool(asked.call.framing),
+    )
 
 
 def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
@@ -298,9 +376,8 @@ def _model_name(body: Json, call: Call) -> str:
     return model
 
 
-def _refusal(asked: _Asked, provider: Provider) -> DragomanError | None:
+def _refusal(asked: _Asked, provider: Provider, endpoint: Endpoint | None) -> DragomanError | None:
     """Why `provider` cannot be asked this; None where it can, or need not translate it."""
-    endpoint = provider.endpoint_for(asked.client)
     if endpoint is None:
         return NotOffered(f"{provider.name} offers no {asked.client.operation}.")
     dialect = endpoint.dialect
@@ -312,25 +389,6 @@ def _refusal(asked: _Asked, provider: Provider) -> DragomanError | None:
     except Unrepresentable as refusal:
         return refusal
     return None
-
-
-def _plan(order: list[Target], edits: list[Json | None], base: Json, asked: _Asked) -> Json:
-    """What the attempts need to know: their order, and where translation is skipped."""
-    if not order:
-        return {names.KEEP_DIALECT: asked.client.name}
-    facts: Json = {
-        names.TARGETS: names.encode_order([(t.provider, t.model) for t in order]),
-        names.RETRIES: str(max(1, len(order) - 1)),
-    }
-    for target in order:
-        alike = [
-            edit == base and other.model == target.model
-            for other, edit in zip(order, edits, strict=True)
-            if other.provider == target.provider
-        ]
-        if all(alike):
-            facts[names.KEEP + target.provider] = names.FLAG
-    return facts
 
 
 def _flag(value: bool) -> str:  # noqa: FBT001 - a converter, not a switch

@@ -25,10 +25,10 @@ from dragoman.errors import (
     UpstreamProtocolError,
 )
 from dragoman.exchange.bodies import edit_body, read_body
-from dragoman.exchange.decide import own_edits, path_at, refuse
+from dragoman.exchange.decide import own_edits, refuse
 from dragoman.exchange.heads import AttemptHead, ResponseEditor
 from dragoman.exchange.usage import usage_metadata
-from dragoman.ir import Request, Usage
+from dragoman.ir import Json, Request, Usage
 from dragoman.ir.losses import Losses
 from dragoman.wire.content_encoding import ContentDecoder, content_decoder
 from dragoman.wire.json import decode
@@ -64,7 +64,7 @@ class Translate:
         models = {self._head.cluster: model}
         metadata: dict[str, Mapping[str, object]] = {names.MODELS_NAMESPACE: models}
         if endpoint.dialect.name != self._client.name or endpoint.names_model:
-            path = path_at(endpoint, self._client, model, "", stream=self._stream)
+            path = endpoint.request_path(model, stream=self._stream)
             metadata[names.PATHS_NAMESPACE] = {provider.name: path}
         return Mutate(body=body, metadata=metadata)
 
@@ -92,7 +92,7 @@ class Translate:
         provider = self._policy.providers.get(name)
         if provider is None:
             raise ServiceUnavailable(f"The policy has no provider {name} for the cluster chosen.")
-        endpoint = provider.endpoint_for(self._client)
+        endpoint = provider.endpoint_for(self._client, self._model())
         if endpoint is None:
             raise NotOffered(f"{name} offers no {self._client.operation}.")
         return provider, endpoint
@@ -105,17 +105,24 @@ class Translate:
 
     def _body(self, endpoint: Endpoint, raw: bytes, model: str) -> bytes | None:
         kind = cast("BodyKind", self._head.metadata.get(names.BODY, "json"))
-        body = read_body(kind, raw)
+        body, said = read_body(kind, raw), self._said()
         if endpoint.dialect.name == self._client.name:
-            self.passes_response = True
-            return edit_body(kind, raw, own_edits(endpoint, body, model))
+            options = stream_options(self._head.metadata)
+            self.passes_response = endpoint.dialect.frames(options.framing)
+            return edit_body(kind, raw, own_edits(endpoint, body, said, model))
         losses = Losses(endpoint.dialect.name, clamp=names.CLAMP in self._head.metadata)
-        request = msgspec.structs.replace(self._client.decode_request(body), model=model)
+        request = msgspec.structs.replace(
+            self._client.decode_request({**body, **said}), model=model
+        )
         if isinstance(request, Request):
             request = msgspec.structs.replace(request, stream=self._stream)
         encoded = endpoint.dialect.encode_request(request, losses)
         self._dropped = losses.paths
         return msgspec.json.encode(encoded)
+
+    def _said(self) -> Json:
+        """Fields that stood beside the client's body, or that the decide stage took out of it."""
+        return msgspec.json.decode(self._head.metadata.get(names.FIELDS) or "{}", type=Json)
 
     def _choose_editor(self, headers: Mapping[str, str]) -> ResponseEditor:
         provider = self._upstream()[1].dialect

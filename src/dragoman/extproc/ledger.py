@@ -63,9 +63,9 @@ class LedgerStream:
                 self._sink(make_entry(read_record(logged), self._upstream_dialect))
         return []
 
-    def _upstream_dialect(self, provider: str, client: str) -> str | None:
+    def _upstream_dialect(self, provider: str, client: str, model: str) -> str | None:
         found = self._policy.providers.get(provider)
-        endpoint = found and found.endpoint_for(client_dialect(client))
+        endpoint = found and found.endpoint_for(client_dialect(client), model)
         return endpoint.dialect.name if endpoint else None
 
     def close(self) -> list[bytes]:

@@ -86,8 +86,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     dropped: str | None
 
 
-UpstreamDialect = Callable[[str, str], str | None]
-"""Names the dialect that a provider is asked in when the client speaks the second's."""
+UpstreamDialect = Callable[[str, str, str], str | None]
+"""Names the dialect that a provider is asked in, for a client of the second's and a model of its
+own."""
 
 
 def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect) -> Entry:
@@ -97,15 +98,18 @@ def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect) -> Entry
     tokens, metering = measure(record)
     models = record.metadata.get(keys.MODELS_NAMESPACE, {})
     client = _text(facts, keys.CLIENT_DIALECT)
+    asked = _text(models, provider) if provider else None
     return Entry(
         request_id=_text(facts, keys.REQUEST_ID) or record.request_id,
         caller=_text(facts, keys.CALLER),
         operation=_text(facts, keys.OPERATION),
         model=_text(facts, keys.MODEL),
         provider=provider,
-        upstream_model=_text(models, provider) if provider else None,
+        upstream_model=asked,
         client_dialect=client,
-        upstream_dialect=upstream_dialect(provider, client) if provider and client else None,
+        upstream_dialect=(
+            upstream_dialect(provider, client, asked or "") if provider and client else None
+        ),
         stream=facts.get(keys.STREAM) == keys.FLAG,
         attempts=record.attempts,
         status=record.status,

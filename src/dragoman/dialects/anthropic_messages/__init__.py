@@ -1,19 +1,32 @@
 """Anthropic Messages, `POST /v1/messages`, as client and as provider.
 
-Source: https://docs.anthropic.com/en/api/messages, read November 2026.
+The same dialect at Bedrock's InvokeModel and Vertex AI's rawPredict, where the path says the model,
+and on Bedrock whether to stream.
+
+Sources: https://docs.anthropic.com/en/api/messages,
+https://docs.anthropic.com/en/api/claude-on-amazon-bedrock and
+https://docs.anthropic.com/en/api/claude-on-vertex-ai, read November 2026.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
 from dragoman.actions import Respond
 from dragoman.dialects import CHAT, MODELS, Call, StreamOptions
 from dragoman.dialects.anthropic_messages import errors, reading, stream, writing
-from dragoman.dialects.anthropic_messages.names import NAME, Quirks
+from dragoman.dialects.anthropic_messages.names import (
+    BETAS,
+    INVOKE,
+    NAME,
+    VERSION,
+    Quirks,
+)
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
 from dragoman.ir import Json, Request, Response
 from dragoman.ir.losses import Losses
@@ -22,6 +35,18 @@ __all__ = ["AnthropicMessages", "Quirks"]
 
 
 _MODELS = "/v1/models"
+_INVOKE = re.compile(r"/model/(.+)/(invoke|invoke-with-response-stream)")
+_OF_ANTHROPIC = re.compile(r"(?:.*[./])?anthropic\..*")
+"""Bedrock's names of Anthropic's models: InvokeModel's body is the model's own."""
+_SDK_HEADER = "x-stainless-lang"
+"""Anthropic's SDK sends it, AWS's do not: who calls InvokeModel with it means Messages."""
+_RAW_PREDICT = re.compile(
+    r"/v1(?:beta1)?/projects/[^/]+/locations/[^/]+/publishers/anthropic"
+    r"/models/(?!count-tokens:)(.+):(rawPredict|streamRawPredict)"
+)
+_HEADER_FIELDS = {BETAS: "anthropic-beta"}
+_EVENT_STREAM = "text/event-stream"
+_AWS_EVENT_STREAM = "application/vnd.amazon.eventstream"
 _REFERENCE = Quirks()
 
 
@@ -30,7 +55,7 @@ class AnthropicMessages:
 
     name = NAME
     operation = CHAT
-    stream_types = ("text/event-stream",)
+    stream_types = (_EVENT_STREAM, _AWS_EVENT_STREAM)
 
     def __init__(self, quirks: Quirks = _REFERENCE) -> None:
         self._quirks = quirks
@@ -38,7 +63,14 @@ class AnthropicMessages:
     def match(self, path: str, query: str, headers: Mapping[str, str]) -> Call | None:
         del query
         if path == "/v1/messages":
-            return Call(operation=CHAT)
+            return Call(operation=CHAT, header_fields=_HEADER_FIELDS)
+        if found := _RAW_PREDICT.fullmatch(path):
+            return _call(unquote(found[1]), stream=found[2] == "streamRawPredict")
+        if found := _INVOKE.fullmatch(path):
+            model, stream = unquote(found[1]), found[2] != "invoke"
+            if _SDK_HEADER in headers or _OF_ANTHROPIC.fullmatch(model):
+                return _call(model, stream=stream, framing=INVOKE)
+            return None
         if "anthropic-version" in headers and (path == _MODELS or path.startswith(_MODELS + "/")):
             return Call(operation=MODELS, method="GET", model=path[len(_MODELS) + 1 :])
         return None
@@ -65,12 +97,10 @@ class AnthropicMessages:
         return stream.MessagesDecoder()
 
     def stream_encoder(self, options: StreamOptions) -> stream.MessagesEncoder:
-        del options  # usage stands in every stream of this dialect
-        return stream.MessagesEncoder()
+        return stream.MessagesEncoder(options.framing)
 
     def stream_type(self, options: StreamOptions) -> str:
-        del options
-        return "text/event-stream"
+        return _AWS_EVENT_STREAM if options.framing == INVOKE else _EVENT_STREAM
 
     def decode_error(self, status: int, body: bytes) -> UpstreamError:
         return errors.decode_error(status, body)
@@ -92,8 +122,19 @@ class AnthropicMessages:
         return {"type": "model", "id": model, "display_name": model, "created_at": created}
 
     def edits(self, body: Json) -> dict[str, Any]:
-        del body
-        return {}
+        """See `Dialect.edits`."""
+        quirks = self._quirks
+        if quirks.version is None:
+            return {name: None for name in (VERSION, BETAS) if name in body}
+        wanted: Json = {VERSION: writing.version(body.get(VERSION), quirks.version), "model": None}
+        if quirks.invoke_model:
+            wanted["stream"] = None
+        elif BETAS in body:
+            wanted[BETAS] = None
+        return wanted
+
+    def frames(self, framing: str) -> bool:
+        return (framing == INVOKE) is self._quirks.invoke_model
 
     def wants_usage(self, body: Json) -> bool | None:
         del body
@@ -102,3 +143,14 @@ class AnthropicMessages:
     def is_usage_frame(self, data: str) -> bool:
         del data
         return False
+
+
+def _call(model: str, *, stream: bool, framing: str = "") -> Call:
+    return Call(
+        operation=CHAT,
+        model=model,
+        stream=stream,
+        framing=framing,
+        fields={"stream": stream or None},
+        header_fields=_HEADER_FIELDS,
+    )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from dragoman.dialects.anthropic_messages.names import json_object
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Json
+from dragoman.wire.fields import as_list
 
 _KINDS: dict[int, str] = {
     400: "invalid_request_error",
@@ -25,24 +29,25 @@ _STATUSES = {kind: status for status, kind in reversed(_KINDS.items())} | {"api_
 _MAX_QUOTED = 300
 
 
-class _Detail(msgspec.Struct):
-    type: str = "api_error"
-    message: str = ""
-
-
-class _Body(msgspec.Struct):
-    error: _Detail
-
-
 def decode_error(status: int, body: bytes) -> UpstreamError:
-    """What a provider said went wrong; never fails, whatever the body is."""
+    """What a provider said went wrong, AWS and Google included; never fails, whatever it is."""
     try:
-        detail = msgspec.json.decode(body, type=_Body).error
+        found: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = None
+    whole = json_object(next(iter(as_list(found)), found))
+    error = whole.get("error")
+    detail = json_object(error) if isinstance(error, dict) else whole
+    message = detail.get("message") or detail.get("Message")
+    if not isinstance(message, str):
         words = body[:_MAX_QUOTED].decode("utf-8", "replace").strip()
-        return UpstreamError(words or f"The provider answered {status}.", status=status)
-    message = detail.message or f"The provider answered {status}."
-    return UpstreamError(message, status=status, kind=detail.type)
+        message = "" if detail is not whole else words
+    kind = detail.get("type")
+    return UpstreamError(
+        message or f"The provider answered {status}.",
+        status=status,
+        kind=kind if isinstance(kind, str) else None,
+    )
 
 
 def stream_error(detail: Json) -> UpstreamError:

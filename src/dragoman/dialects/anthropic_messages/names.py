@@ -9,6 +9,10 @@ import msgspec
 from dragoman.ir import Effort, FinishReason, Json, Residue, Usage
 
 NAME = "anthropic_messages"
+INVOKE = "invoke_model"
+"""The framing of Bedrock's InvokeModel: Anthropic's events inside AWS's."""
+VERSION = "anthropic_version"
+BETAS = "anthropic_beta"
 
 
 class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,6 +20,11 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     default_max_tokens: int = 4096
     """`max_tokens` is required here and nowhere else: what to ask for when the client did not."""
+    version: str | None = None
+    """`anthropic_version` that it wants in the body. The model then stands in the path alone."""
+    invoke_model: bool = False
+    """Bedrock's InvokeModel: whether to stream stands in the path, beta features stand in the
+    body, and streams and errors are AWS's."""
 
 
 FINISH: dict[str, FinishReason] = {

@@ -6,7 +6,13 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects.anthropic_messages.names import FINISH, NAME, decode_usage, own_reason
+from dragoman.dialects.anthropic_messages.names import (
+    FINISH,
+    NAME,
+    VERSION,
+    decode_usage,
+    own_reason,
+)
 from dragoman.dialects.carrying import decode_signature
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
 from dragoman.ir import (
@@ -59,8 +65,9 @@ def decode_request(body: Json) -> Request:
     user, metadata = _user(top)
     reasoning, response_format, config = _output_config(top)
     stream = top.take_optional("stream", bool)
+    version = top.take_optional(VERSION, str)
     fields: dict[str, Any] = {
-        "model": top.take("model", str),
+        "model": _model(top, version),
         "max_tokens": top.take("max_tokens", int),
         "temperature": top.take_optional("temperature", float),
         "top_p": top.take_optional("top_p", float),
@@ -81,8 +88,19 @@ def decode_request(body: Json) -> Request:
         response_format=response_format,
         user=user,
         paths={"user": "$.metadata.user_id", "parallel_tool_calls": _DISABLE_PARALLEL},
-        residue=Residue(dialect=NAME, fields=left, form=() if stream is None else ("stream",)),
+        residue=Residue(dialect=NAME, fields=left, form=_request_form(stream, version)),
     )
+
+
+def _model(top: Fields, version: str | None) -> str:
+    """Where the body says a version, the path says the model."""
+    return top.take("model", str) if version is None or "model" in top else ""
+
+
+def _request_form(stream: bool | None, version: str | None) -> tuple[str, ...]:  # noqa: FBT001
+    """What only tells how the request came: a version in the body, as elsewhere in a header."""
+    streams = () if stream is None else ("stream",)
+    return streams if version is None else (*streams, VERSION, version)
 
 
 _DISABLE_PARALLEL = "$.tool_choice.disable_parallel_tool_use"

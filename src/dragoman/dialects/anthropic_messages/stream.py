@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import msgspec
 
-from dragoman.dialects.anthropic_messages.errors import error_body, stream_error
+from dragoman.dialects.anthropic_messages.errors import stream_error
+from dragoman.dialects.anthropic_messages.framing import (
+    EventFrames,
+    encode_event,
+    encode_failure,
+)
 from dragoman.dialects.anthropic_messages.names import (
     FINISH,
     NAME,
@@ -32,7 +37,6 @@ from dragoman.ir.events import (
     Start,
     UsageUpdate,
 )
-from dragoman.wire.sse import SseDecoder, encode_sse
 
 _KINDS: dict[str, Kind] = {
     "text": "text",
@@ -77,7 +81,7 @@ class MessagesDecoder:
     """
 
     def __init__(self) -> None:
-        self._frames = SseDecoder()
+        self._frames = EventFrames()
         self._usage: Json = {}
         self._kind: str | None = None
         """Of the open block; None between blocks."""
@@ -91,12 +95,13 @@ class MessagesDecoder:
         events: list[Event] = []
         for frame in self._frames.feed(data):
             try:
-                self._take(_decode_frame(frame.data), events)
+                self._take(_decode_frame(frame), events)
             except (msgspec.DecodeError, RecursionError, ValueError) as error:
                 raise UpstreamProtocolError("a stream event is not what the API sends") from error
         return events
 
     def close(self) -> list[Event]:
+        self._frames.close()
         if not self._ended:
             raise UpstreamProtocolError("the stream ended without message_stop")
         return []
@@ -194,7 +199,8 @@ class MessagesDecoder:
 class MessagesEncoder:
     """Events to the stream a client of this dialect reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, framing: str = "") -> None:
+        self._framing = framing
         self._index = -1
         self._opened = PartStart(kind="text")
         self._delta_head = b""
@@ -217,13 +223,13 @@ class MessagesEncoder:
             case ChoiceEnd():
                 return self._end(event)
             case Finish():  # pragma: no branch - there is no other event
-                return _frame("message_stop", {})
+                return self._frame("message_stop", {})
 
     def close(self) -> bytes:
         return b""
 
     def fail(self, error: DragomanError) -> bytes:
-        return _frame("error", {"error": error_body(error)["error"]})
+        return encode_failure(self._framing, error)
 
     def _start(self, start: Start) -> bytes:
         message: Json = {
@@ -237,7 +243,7 @@ class MessagesEncoder:
             "usage": encode_usage(self._usage),
             **own(start.residue),
         }
-        return _frame("message_start", {"message": message})
+        return self._frame("message_start", {"message": message})
 
     def _open(self, part: PartStart) -> bytes:
         _check_only_choice(part.choice)
@@ -263,7 +269,7 @@ class MessagesEncoder:
         kind, name = _DELTAS[self._opened.kind]
         piece = msgspec.json.encode(event.content)
         body = b'%s{"type":"%s","%s":%s}}' % (self._delta_head, kind, name, piece)
-        return encode_sse(body, "content_block_delta")
+        return encode_event(self._framing, "content_block_delta", body)
 
     def _close_part(self, end: PartEnd) -> bytes:
         out = b""
@@ -285,10 +291,15 @@ class MessagesEncoder:
         reason = "content_filter" if self._refused else end.reason
         word = finish_word(reason, end.stop_sequence, end.residue)
         delta = {"stop_reason": word, "stop_sequence": end.stop_sequence}
-        return _frame("message_delta", {"delta": delta, "usage": encode_usage(self._usage)})
+        body: Json = {"delta": delta, "usage": encode_usage(self._usage)}
+        return self._frame("message_delta", body)
 
     def _at(self, kind: str, **body: object) -> bytes:
-        return _frame(kind, {"index": self._index, **body})
+        return self._frame(kind, {"index": self._index, **body})
+
+    def _frame(self, kind: str, body: Json) -> bytes:
+        event = msgspec.json.encode({"type": kind, **body})
+        return encode_event(self._framing, kind, event)
 
 
 _DELTAS: dict[Kind, tuple[bytes, bytes]] = {
@@ -313,7 +324,3 @@ def _empty_block(part: PartStart) -> Json:
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
         case _:
             return {"type": "text", "text": ""}
-
-
-def _frame(kind: str, body: Json) -> bytes:
-    return encode_sse(msgspec.json.encode({"type": kind, **body}), kind)

@@ -6,12 +6,15 @@ lead the conversation become `system`; later ones stay where they are, with the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from dragoman.dialects.anthropic_messages.names import (
     BUDGETS,
     MIN_BUDGET,
     NAME,
+    VERSION,
     Quirks,
     encode_usage,
     finish_word,
@@ -33,6 +36,7 @@ from dragoman.ir import (
     ReasoningConfig,
     Refusal,
     Request,
+    Residue,
     Response,
     Text,
     Tool,
@@ -53,7 +57,7 @@ _UNSAID = ("seed", "frequency_penalty", "presence_penalty", "logprobs", "top_log
 def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     """The request as `/v1/messages` takes it."""
     _omit_unsaid(request, losses)
-    body: Json = losses.residue(request.residue, "$") | {"model": request.model}
+    body: Json = losses.residue(request.residue, "$") | _head(request, quirks)
     system, messages = _conversation(request, losses)
     if system is not None:
         body["system"] = system
@@ -68,9 +72,33 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     _format(request, losses, body)
     if request.user is not None:
         body["metadata"] = {**body.get("metadata", {}), "user_id": request.user}
-    if request.stream or has_form(request.residue, "stream"):
+    if not quirks.invoke_model and (request.stream or has_form(request.residue, "stream")):
         body["stream"] = request.stream
     return body
+
+
+def _head(request: Request, quirks: Quirks) -> Json:
+    """The model, or the version where the path says the model."""
+    given = _given_version(request.residue)
+    if quirks.version is not None:
+        return {VERSION: version(given, quirks.version)}
+    if given is None:
+        return {"model": request.model}
+    return {VERSION: given, **({"model": request.model} if request.model else {})}
+
+
+def _given_version(residue: Residue | None) -> str | None:
+    if residue is None or not has_form(residue, VERSION):
+        return None
+    return residue.form[residue.form.index(VERSION) + 1]
+
+
+def version(given: Any, own: str) -> str:
+    """The client's version where it is not another platform's, whose name begins it."""
+    if not isinstance(given, str) or not given:
+        return own
+    platform = own.partition("-")[0]
+    return given if given[0].isdigit() or given.partition("-")[0] == platform else own
 
 
 def _omit_unsaid(request: Request, losses: Losses) -> None:

@@ -102,6 +102,10 @@ class GeminiGenerate:
         del body
         return {}
 
+    def frames(self, framing: str) -> bool:
+        del framing
+        return True
+
     def wants_usage(self, body: Json) -> bool | None:
         del body
         return None

@@ -124,6 +124,10 @@ class OpenAIChat:
         left = {name: value for name, value in options.items() if name != "include_usage"}
         return {"stream_options": left or None}
 
+    def frames(self, framing: str) -> bool:
+        del framing
+        return True
+
     def wants_usage(self, body: Json) -> bool | None:
         given = body.get("stream_options")
         return isinstance(given, dict) and cast("Json", given).get("include_usage") is True

@@ -205,9 +205,15 @@ def _events(response: Response) -> Iterator[Event]:
 RESPONSES = TranslatedProvider("openai_responses", "authorization")
 GEMINI = TranslatedProvider("gemini_generate", "x-goog-api-key")
 BEDROCK = TranslatedProvider("bedrock_converse", "authorization")
+CLOUD_ANTHROPIC = TranslatedProvider("anthropic_messages", "authorization")
+"""As Bedrock's InvokeModel and Vertex AI's rawPredict serve it."""
 ENDPOINTS = (
     Endpoint(provider=BEDROCK, method="POST", suffix="/converse", handle=BEDROCK.handle),
     Endpoint(provider=BEDROCK, method="POST", suffix="/converse-stream", handle=BEDROCK.handle),
+    *(
+        Endpoint(provider=CLOUD_ANTHROPIC, method="POST", suffix=end, handle=CLOUD_ANTHROPIC.handle)
+        for end in ("/invoke", "/invoke-with-response-stream", ":rawPredict", ":streamRawPredict")
+    ),
     Endpoint(provider=RESPONSES, method="POST", suffix="/responses", handle=RESPONSES.handle),
     Endpoint(provider=GEMINI, method="POST", suffix=":generateContent", handle=GEMINI.handle),
     Endpoint(provider=GEMINI, method="POST", suffix=":streamGenerateContent", handle=GEMINI.handle),

@@ -1,0 +1,139 @@
+"""Anthropic's SDK for Bedrock and for Vertex AI as clients, and both clouds as providers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+
+from dragoman.simulator import Simulator
+from tests.envoy.gateway import KEY, Gateway, fresh_caller, wait_until
+
+PROVIDERS = ("a", "o", "g", "b", "i", "v")
+by_provider = pytest.mark.parametrize("p", PROVIDERS)
+TURNS: Any = [{"role": "user", "content": "one two"}]
+WEATHER: Any = {"name": "weather", "input_schema": {"type": "object", "properties": {}}}
+CLIENTS = ("plain", "bedrock", "vertex")
+
+
+def client_of(kind: str, gateway: Gateway, key: str = KEY) -> Any:
+    match kind:
+        case "bedrock":
+            return anthropic.AnthropicBedrock(
+                api_key=key, aws_region="x", base_url=gateway.url, max_retries=0
+            )
+        case "vertex":
+            url = f"{gateway.url}/v1"
+            return anthropic.AnthropicVertex(
+                access_token=key, project_id="mine", region="x", base_url=url, max_retries=0
+            )
+        case _:
+            return anthropic.Anthropic(api_key=key, base_url=gateway.url, max_retries=0)
+
+
+@by_provider
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_text_and_stream(gateway: Gateway, kind: str, p: str) -> None:
+    with client_of(kind, gateway) as client:
+        asked: Any = {"model": f"{p}/echo", "max_tokens": 50, "messages": TURNS}
+        answer = client.messages.create(**asked)
+        with client.messages.stream(**asked) as stream:
+            final = stream.get_final_message()
+    for said in (answer, final):
+        assert [block.text for block in said.content] == ["You said: one two"]
+        assert (said.usage.input_tokens, said.usage.output_tokens) == (2, 4)
+        assert said.stop_reason == "end_turn"
+
+
+@by_provider
+@pytest.mark.parametrize("kind", ["bedrock", "vertex"])
+def test_tools_and_errors(gateway: Gateway, kind: str, p: str) -> None:
+    with client_of(kind, gateway) as client:
+        turns: Any = [{"role": "user", "content": "Call the tool"}]
+        asked: Any = {"model": f"{p}/echo", "max_tokens": 50, "messages": turns, "tools": [WEATHER]}
+        with client.messages.stream(**asked) as stream:
+            calls = [b for b in stream.get_final_message().content if b.type == "tool_use"]
+        assert [call.name for call in calls] == ["weather"]
+        with pytest.raises(anthropic.NotFoundError):
+            client.messages.create(model="nothing", max_tokens=1, messages=TURNS)
+    with client_of(kind, gateway, "wrong") as client, pytest.raises(anthropic.AuthenticationError):
+        client.messages.create(model=f"{p}/echo", max_tokens=1, messages=TURNS)
+
+
+@pytest.mark.parametrize("p", ["i", "v"])
+def test_a_chat_client_reaches_claude_in_the_clouds(
+    gateway: Gateway, simulator: Simulator, p: str
+) -> None:
+    with openai.OpenAI(api_key=KEY, base_url=f"{gateway.url}/v1", max_retries=0) as client:
+        answer = client.chat.completions.create(model=f"{p}/echo", messages=TURNS)
+    assert answer.choices[0].message.content == "You said: one two"
+    (request,) = simulator.control.requests()
+    assert (
+        request.target
+        == {
+            "i": "/model/anthropic.sim%2Fecho/converse",
+            "v": "/v1/projects/p1/locations/eu/publishers/anthropic/models/claude-sim%2Fecho:rawPredict",
+        }[p]
+    )
+
+
+@pytest.mark.parametrize("p", ["i", "v"])
+def test_beta_features_reach_each_cloud_where_it_reads_them(
+    gateway: Gateway, simulator: Simulator, p: str
+) -> None:
+    with client_of("plain", gateway) as client:
+        client.beta.messages.create(
+            model=f"{p}/echo", max_tokens=50, messages=TURNS, betas=["x-1", "y-2"]
+        )
+    (request,) = simulator.control.requests()
+    body = simulator.control.body(request.number)
+    assert (b'"anthropic_beta":["x-1","y-2"]' in body) is (p == "i")
+    assert dict(request.headers)["anthropic-beta"] == "x-1,y-2"
+    assert "?" not in request.target
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_fallback_from_bedrock(gateway: Gateway, simulator: Simulator, failures: int) -> None:
+    for listener in ("bedrock", "openai")[:failures]:
+        simulator.control.script({"status": 503}, {"listener": listener})
+    with client_of("bedrock", gateway) as client:
+        asked: Any = {"model": "fall-i/echo", "max_tokens": 50, "messages": TURNS}
+        with client.messages.stream(**asked) as stream:
+            assert stream.get_final_text() == "You said: one two"
+    asked_last = simulator.control.requests()[-1]
+    assert asked_last.listener == ("openai", "anthropic")[failures - 1]
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("p", ["a", "i", "v"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_tokens_are_exact(gateway: Gateway, kind: str, p: str, *, stream: bool) -> None:
+    caller, key = fresh_caller()
+    with client_of(kind, gateway, key) as client:
+        answer = client.messages.create(
+            model=f"{p}/echo", max_tokens=50, messages=TURNS, stream=stream
+        )
+        if stream:
+            list(answer)
+
+    def entries() -> list[dict[str, Any]]:
+        return [entry for entry in gateway.ledger() if caller in entry.values()]
+
+    (entry,) = wait_until(entries, what="the ledger's entry")
+    assert entry["dragoman.metering"] == "exact"
+    assert (entry["gen_ai.usage.input_tokens"], entry["gen_ai.usage.output_tokens"]) == (2, 4)
+
+
+def test_an_error_of_bedrocks_reads_as_anthropics(gateway: Gateway, simulator: Simulator) -> None:
+    simulator.control.script({"status": 429, "body": {"message": "Too many"}})
+    answer = httpx.post(
+        f"{gateway.url}/v1/messages",
+        json={"model": "i/echo", "max_tokens": 5, "messages": TURNS},
+        headers={"x-api-key": KEY},
+    )
+    assert answer.status_code == 429
+    error = {"type": "rate_limit_error", "message": "Too many"}
+    assert answer.json() == {"type": "error", "error": error}
