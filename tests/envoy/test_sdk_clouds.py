@@ -1,7 +1,8 @@
-"""Anthropic's SDK for Bedrock and for Vertex AI as clients, and both clouds as providers."""
+"""SDKs made for clouds as clients (Bedrock, Vertex AI, Azure), and the clouds as providers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -137,3 +138,46 @@ def test_an_error_of_bedrocks_reads_as_anthropics(gateway: Gateway, simulator: S
     assert answer.status_code == 429
     error = {"type": "rate_limit_error", "message": "Too many"}
     assert answer.json() == {"type": "error", "error": error}
+
+
+@pytest.fixture
+def azure(gateway: Gateway) -> Iterator[openai.AzureOpenAI]:
+    with openai.AzureOpenAI(
+        api_key=KEY, azure_endpoint=gateway.url, api_version="2024-06-01", max_retries=0
+    ) as client:
+        yield client
+
+
+@pytest.mark.parametrize("p", ["o", "a", "z", "y"])
+def test_azures_sdk(azure: openai.AzureOpenAI, p: str) -> None:
+    answer = azure.chat.completions.create(model=f"{p}/echo", messages=TURNS)
+    assert answer.choices[0].message.content == "You said: one two"
+    chunks = list(azure.chat.completions.create(model=f"{p}/echo", messages=TURNS, stream=True))
+    said = [c.choices[0].delta.content or "" for c in chunks if c.choices]
+    assert "".join(said) == "You said: one two"
+    with pytest.raises(openai.NotFoundError):
+        azure.chat.completions.create(model="nothing", messages=TURNS)
+
+
+def test_azures_sdk_beside_its_deployments(azure: openai.AzureOpenAI) -> None:
+    assert azure.responses.create(model="o/echo", input="one two").output_text
+    assert "fast" in {model.id for model in azure.models.list()}
+
+
+@pytest.mark.parametrize(
+    ("model", "listener", "target"),
+    [
+        (
+            "fast",
+            "azure-classic",
+            "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21",
+        ),
+        ("o/echo", "openai", "/v1/chat/completions"),
+    ],
+)
+def test_a_deployment_is_the_model(
+    azure: openai.AzureOpenAI, simulator: Simulator, model: str, listener: str, target: str
+) -> None:
+    azure.chat.completions.create(model=model, messages=TURNS)
+    (request,) = simulator.control.requests()
+    assert (request.listener, request.target) == (listener, target)

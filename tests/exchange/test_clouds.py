@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dragoman.actions import Mutate
+from dragoman.actions import Mutate, Respond
 from dragoman.config.load import parse
 from dragoman.dialects import StreamOptions
 from dragoman.dialects.registry import client_dialect
@@ -25,6 +25,7 @@ providers:
   vertex: {kind: vertex, params: {project: p1, location: eu}}
   an: {kind: anthropic}
   oa: {kind: openai}
+  az: {kind: azure-openai-deployments, url: "https://r.test"}
 models:
   claude:
     targets:
@@ -36,10 +37,17 @@ models:
   vertex: {targets: [{provider: vertex, model: claude-x@1}]}
   gemini: {targets: [{provider: vertex, model: gemini-x}]}
   own: {targets: [{provider: an, model: claude-x}]}
+  deployed: {targets: [{provider: az, model: gpt/4o}]}
+  chat: {targets: [{provider: oa, model: gpt}]}
   routed: {route: envoy}
 """,
     "test.yaml",
-    {"ANTHROPIC_API_KEY": "1", "OPENAI_API_KEY": "2", "AWS_BEARER_TOKEN_BEDROCK": "3"},
+    {
+        "ANTHROPIC_API_KEY": "1",
+        "OPENAI_API_KEY": "2",
+        "AWS_BEARER_TOKEN_BEDROCK": "3",
+        "AZURE_OPENAI_API_KEY": "4",
+    },
 )
 TURNS = [{"role": "user", "content": "hi"}]
 BEDROCK_BODY = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "messages": TURNS}
@@ -197,3 +205,31 @@ def test_where_envoy_routes_only_the_usual_framing_is_kept() -> None:
     assert "keep_dialect" not in facts
     _, _, facts = admitted(MESSAGES, messages("routed"))
     assert facts["keep_dialect"] == "anthropic_messages"
+
+
+@pytest.mark.parametrize("said", [{"model": "other"}, {}])
+def test_an_azure_deployment_names_the_model(said: dict[str, str]) -> None:
+    path = "/openai/deployments/{}/chat/completions?api-version=1"
+    action, sent, _ = admitted(path.format("deployed"), {**said, "messages": TURNS})
+    assert sent == {**said, "messages": TURNS}
+    assert action.metadata["dragoman.paths"] == {
+        "az": "/openai/deployments/gpt%2F4o/chat/completions?api-version=2024-10-21"
+    }
+    _, sent, _ = admitted(path.format("chat"), {**said, "messages": TURNS})
+    assert sent == {"model": "gpt", "messages": TURNS}
+
+
+def test_other_operations_have_their_deployments() -> None:
+    action, _, facts = admitted("/openai/deployments/deployed/embeddings", {"input": "a"})
+    assert action.metadata["dragoman.paths"] == {
+        "az": "/openai/deployments/gpt%2F4o/embeddings?api-version=2024-10-21"
+    }
+    assert facts["keep:az"] == "1"
+
+
+@pytest.mark.parametrize("path", ["/openai/deployments/chat/heard-of", "/openai/files"])
+def test_azure_has_no_path_of_its_own(path: str) -> None:
+    head = RequestHead(method="POST", path=path, headers={"authorization": "Bearer dragoman-demo"})
+    answer = Decide(POLICY, lambda: 0.0).on_request(head, b"{}")
+    assert isinstance(answer, Respond)
+    assert answer.status == 404

@@ -50,7 +50,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         rest: str = "",
         framed: bool = False,
     ) -> str:
-        """Path and query of one call; `query` is the client's, of which its key is left out.
+        """Path and query of one call; `query` is the client's, without its key, and without the
+        version that an Azure client names: which one is spoken here is the template's to say.
 
         A client that wants its stream framed in a way of its own says so in the query, or by what
         it leaves out: then the template's query is left out too (`framed`).
@@ -61,7 +62,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         own = "" if framed else own
         if not query:
             return f"{path}?{own}" if own else path
-        taken = {pair.partition("=")[0] for pair in own.split("&")} | {"key"}
+        taken = {pair.partition("=")[0] for pair in own.split("&")} | {"key", "api-version"}
         pairs = [pair for pair in query.split("&") if pair.partition("=")[0] not in taken]
         whole = "&".join([*([own] if own else []), *pairs])
         return f"{path}?{whole}" if whole else path

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
+from urllib.parse import unquote
 
 import msgspec
 
@@ -54,6 +56,10 @@ def _pass_through(row: Operation, family: Callable[[Json], AnyDialect], quirks: 
     return PassThrough(row, family({}))
 
 
+_AZURE = re.compile(r"/openai(?:/v1)?(?:/deployments/([^/]+))?(/.+)")
+"""Azure's base paths: behind them stands what OpenAI has behind `/v1`.
+Source: https://learn.microsoft.com/azure/ai-services/openai/reference, November 2026."""
+
 _ALL = _MAKERS | {
     row.name: functools.partial(_pass_through, row, _MAKERS[_FAMILIES[row.name.partition("_")[0]]])
     for row in OPERATIONS
@@ -81,10 +87,28 @@ def client_dialect(name: str) -> AnyDialect:
 def client_call(path_and_query: str, headers: Mapping[str, str]) -> ClientCall:
     """The dialect of a request, and what it asks for."""
     path, _, query = path_and_query.partition("?")
+    if azure := _AZURE.fullmatch(path):
+        found = _find(f"/v1{azure[2]}", query, headers)
+        return _at_deployment(found, azure[1] and unquote(azure[1]))
+    return _find(path, query, headers)
+
+
+def _find(path: str, query: str, headers: Mapping[str, str]) -> ClientCall:
     for dialect in _CLIENTS.values():
         if call := dialect.match(path, query, headers):
             return ClientCall(dialect=dialect, call=call)
     return ClientCall(dialect=_likeliest(path, headers), call=None)
+
+
+def _at_deployment(found: ClientCall, model: str | None) -> ClientCall:
+    """The call of an Azure client, whose deployment is the model, whatever its body says."""
+    call = found.call
+    if call is None or call.body == "unread":
+        return ClientCall(dialect=found.dialect, call=None)
+    if model is not None:
+        fields = {**call.fields, "model": model}
+        call = msgspec.structs.replace(call, model=model, fields=fields)
+    return ClientCall(dialect=found.dialect, call=call)
 
 
 def _likeliest(path: str, headers: Mapping[str, str]) -> AnyDialect:

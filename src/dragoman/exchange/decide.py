@@ -267,8 +267,9 @@ def own_edits(endpoint: Endpoint, body: Json, said: Json, model: str) -> Json:
 
     `said` is what path and headers say beside the body.
     """
-    named: Json = {} if endpoint.names_model else {"model": model}
-    return _changes(body, {**named, **said, **endpoint.dialect.edits({**body, **said})})
+    named = body.get("model") if endpoint.names_model else model
+    edits = {**said, "model": named, **endpoint.dialect.edits({**body, **said})}
+    return _changes(body, edits)
 
 
 def _changes(body: Json, edits: Json) -> Json:
