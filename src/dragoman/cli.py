@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -13,6 +15,9 @@ from dragoman import __version__
 from dragoman.config.load import DEFAULT_RUN_DIR, load
 from dragoman.config.policy import Policy
 from dragoman.errors import ConfigError, DragomanError
+
+if TYPE_CHECKING:
+    from dragoman.envoyconf.check import Finding
 
 _CONFIG = click.option("-c", "--config", metavar="FILE", help="policy file; none: the defaults")
 _USAGE_EXIT = 2
@@ -102,11 +107,47 @@ def check(config: str | None, envoy_file: str | None) -> None:
     except ConfigError as error:
         click.echo(f"dragoman: {error}", err=True)
         sys.exit(_USAGE_EXIT)
-    for finding in findings:
+    for finding in [*_retirements(policy), *findings]:
         click.echo(str(finding))
     if any(finding.severity == "error" for finding in findings):
         sys.exit(1)
     click.echo(f"{policy.source}: ok")
+
+
+def _retirements(policy: Policy) -> list[Finding]:
+    """A warning for each target whose model has ended or soon will."""
+    from dragoman.envoyconf.check import Finding  # noqa: PLC0415 - only `check` needs it
+    from dragoman.policies.describe import find_retirements  # noqa: PLC0415 - the same
+
+    return [
+        Finding(
+            file=policy.source,
+            path=found.path,
+            problem=f"{found.target.provider} {'retired' if found.past else 'retires'} "
+            f"{found.target.model} on {found.retires}",
+            remedy="Name another model",
+            severity="warning",
+        )
+        for found in find_retirements(policy, datetime.now(tz=UTC).date())
+    ]
+
+
+@main.command()
+@_CONFIG
+@click.option("--json", "as_json", is_flag=True, help="all facts, as JSON")
+def models(config: str | None, *, as_json: bool) -> None:
+    """List the public models, their targets, and what is known of each."""
+    from dragoman.policies.describe import describe, describe_line  # noqa: PLC0415 - only this
+
+    found = describe(_load(config))
+    if as_json:
+        document = {"models": found}
+        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        return
+    for model in found:
+        click.echo(model.name)
+        for target in model.targets:
+            click.echo(f"  {describe_line(target)}")
 
 
 @main.command()

@@ -116,3 +116,38 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load(str(tmp_path / "absent.yaml"), {})
     (tmp_path / "p.yaml").write_text(BASE)
     assert load(str(tmp_path / "p.yaml"), ENVIRONMENT).source.endswith("p.yaml")
+
+
+PROFILED = BASE + "profiles: [{provider: local, model: 'llama*', max_input_tokens: 8192}]\n"
+
+
+def test_an_operators_profile_is_found_by_the_target() -> None:
+    policy = parse(PROFILED, "p.yaml", ENVIRONMENT)
+    known = policy.profile("local", "llama-3")
+    assert known is not None
+    assert known.max_input_tokens == 8192
+    assert policy.profile("local", "qwen") is None
+    assert policy.profile("nowhere", "llama-3") is None
+    fast = policy.profile("openai", "gpt-5-mini")
+    assert fast is not None
+    assert fast.title == "GPT-5 mini"
+
+
+@pytest.mark.parametrize(
+    ("entry", "path", "words"),
+    [
+        ("{provider: nowhere, model: m}", "$.profiles[1].provider", "no provider nowhere"),
+        ("{provider: local, model: 'a*b'}", "$.profiles[1].model", "at the end only"),
+        ("{provider: local, model: 'llama*'}", "$.profiles[1]", "the same model"),
+        ("{provider: local, model: m, like: gpt-0}", "$.profiles[1].like", "no such table"),
+        ("{provider: local, model: m, price: 3}", "$.profiles[", "unknown field `price`"),
+        ("{provider: local, model: m, prices: {inputs: 3}}", "$.profiles[", "field `inputs`"),
+        ("{provider: local, model: m, input: [smell]}", "$.profiles[", "smell"),
+        ("{provider: local, model: m, retires: soon}", "$.profiles[", "date"),
+    ],
+)
+def test_a_profile_that_cannot_be_used_is_refused(entry: str, path: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(PROFILED.replace("}]", "}, " + entry + "]"), "p.yaml", ENVIRONMENT)
+    assert path in str(caught.value)
+    assert words in str(caught.value)

@@ -10,6 +10,7 @@ import pytest
 
 from dragoman.dialects import StreamOptions
 from dragoman.dialects.anthropic_messages import AnthropicMessages, Quirks
+from dragoman.dialects.models import ModelCard
 from dragoman.dialects.openai_chat import OpenAIChat
 from dragoman.errors import (
     InvalidRequest,
@@ -507,11 +508,11 @@ def test_a_wrong_method_is_told_the_right_one() -> None:
 
 
 def test_models_are_listed_in_its_shape() -> None:
-    listed = DIALECT.encode_models(["a", "b"])
+    listed = DIALECT.encode_models([ModelCard(id="a"), ModelCard(id="b")], "")
 
     assert [model["id"] for model in listed["data"]] == ["a", "b"]
     assert (listed["first_id"], listed["last_id"], listed["has_more"]) == ("a", "b", False)
-    assert DIALECT.encode_models([])["first_id"] is None
+    assert DIALECT.encode_models([], "")["first_id"] is None
 
 
 def test_usage_is_in_every_stream_of_it() -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from dragoman.dialects import StreamOptions
+from dragoman.dialects.models import ModelCard
 from dragoman.dialects.openai_chat import OpenAIChat, Quirks
 from dragoman.errors import (
     DragomanError,
@@ -457,7 +458,7 @@ def test_usage_is_stripped_only_where_nobody_asked() -> None:
 
 
 def test_models() -> None:
-    (model,) = CHAT.encode_models(["fast"])["data"]
+    (model,) = CHAT.encode_models([ModelCard(id="fast")], "")["data"]
     assert model == {"id": "fast", "object": "model", "created": 0, "owned_by": "dragoman"}
 
 

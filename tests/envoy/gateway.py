@@ -165,6 +165,7 @@ def _models() -> dict[str, Any]:
                 {"provider": "anthropic", "model": "claude-x", "weight": 1, "priority": 0},
             ]
         },
+        "known": {"targets": [{"provider": "anthropic", "model": "claude-haiku-4-5"}]},
         "clamped": {
             "clamp": True,
             "targets": [{"provider": "anthropic", "model": "claude-x"}],

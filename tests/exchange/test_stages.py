@@ -251,6 +251,12 @@ def test_models_are_listed_in_both_shapes() -> None:
     _, body = refused(decide(None, "/v1/models/same", method="GET"))
     assert (body["id"], body["object"]) == ("same", "model")
     assert refused(decide(None, "/v1/models/absent", method="GET"))[0] == 404
+    _, body = refused(decide(None, "/v1beta/models/cross", method="GET"))
+    assert body["name"] == "models/cross"
+    _, body = refused(decide(None, "/foundation-models/cross", method="GET"))
+    assert body["modelDetails"]["modelId"] == "cross"
+    status, body = refused(decide(None, "/v1/models?limit=x", method="GET", headers=anthropic))
+    assert (status, "limit" in body["error"]["message"]) == (400, True)
 
 
 ANSWER = {

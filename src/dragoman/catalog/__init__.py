@@ -32,6 +32,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     key_prefix: str = "Bearer "
     headers: dict[str, str] = {}
     signer: Literal["aws"] | None = None
+    models_of: str | None = None
 
 
 @functools.cache

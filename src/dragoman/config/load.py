@@ -14,6 +14,7 @@ import msgspec
 import yaml
 
 from dragoman.catalog import ProviderRow, provider_rows
+from dragoman.catalog.profiles import Override, Profile, Profiles, find_table
 from dragoman.config.policy import (
     Caller,
     Endpoint,
@@ -83,6 +84,7 @@ class _Resolver:
             pass_through=self._pass_through(file, providers),
             providers=providers,
             models=served,
+            profiles=self._profiles(file, providers),
             listener=file.listener,
             admin=file.admin,
             run_dir=file.run_dir or DEFAULT_RUN_DIR,
@@ -107,6 +109,26 @@ class _Resolver:
             for i, entry in enumerate(file.pass_through)
             if self._is_served(entry.provider, providers, f"$.pass_through[{i}].provider")
         )
+
+    def _profiles(self, file: File, providers: Mapping[str, Provider]) -> Profiles:
+        found: dict[tuple[str, str], Override] = {}
+        for i, entry in enumerate(file.profiles):
+            path = f"$.profiles[{i}]"
+            if "*" in entry.model[:-1]:
+                raise self._refuse(f"{path}.model", "a `*` may stand at the end only")
+            if entry.like is not None and find_table(entry.like) is None:
+                raise self._refuse(f"{path}.like", "no such table in catalog/models.toml")
+            if (entry.provider, entry.model) in found:
+                raise self._refuse(path, "another entry is about the same model")
+            if self._is_served(entry.provider, providers, f"{path}.provider"):
+                facts = {name: getattr(entry, name) for name in Profile.__struct_fields__}
+                found[entry.provider, entry.model] = Override(
+                    provider=entry.provider,
+                    model=entry.model,
+                    like=entry.like,
+                    facts=Profile(**facts),
+                )
+        return Profiles(found.values())
 
     def _callers(self, file: File, providers: Mapping[str, Provider]) -> dict[str, Caller]:
         callers: dict[str, Caller] = {}
@@ -149,6 +171,7 @@ class _Resolver:
         host, port, tls = self._address(entry.url or row.url, params, path)
         return Provider(
             name=name,
+            kind=entry.kind or name,
             endpoints=self._endpoints(entry, row, params, path),
             host=host,
             port=port,

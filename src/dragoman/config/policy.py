@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from dragoman.catalog.profiles import Profile, Profiles
 from dragoman.config.schema import (
     Address,
     KeySource,
@@ -80,6 +81,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     """Also the name of the Envoy cluster."""
+    kind: str
+    """Its row in the catalogue."""
     endpoints: Mapping[str, Endpoint]
     """By dialect; the first of an operation is what others are translated to."""
     host: str
@@ -151,6 +154,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """By SHA-256 digest of a key, hexadecimal."""
     providers: Mapping[str, Provider]
     models: Mapping[str, Model]
+    profiles: Profiles
     pass_through: tuple[PassThroughRoute, ...]
     listener: Address
     admin: Address
@@ -163,3 +167,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     store: Store
     simulator: Simulator | None
     ca_file: str
+
+    def profile(self, provider: str, model: str) -> Profile | None:
+        """What is known of a provider's model; None where nothing is."""
+        known = self.providers.get(provider)
+        return self.profiles.find(provider, known.kind, model) if known else None

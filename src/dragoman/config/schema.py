@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from dragoman.catalog.profiles import Profile
+
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -142,6 +144,21 @@ class PassThroughEntry(_Section, frozen=True, kw_only=True):
     provider: Name
 
 
+class ProfileEntry(Profile, frozen=True, kw_only=True):
+    """What an operator knows of a model, over what `catalog/models.toml` says of it.
+
+    The facts are those of `models.toml`, which explains each.
+    """
+
+    provider: Name
+    """A provider of this file."""
+    model: Annotated[str, msgspec.Meta(min_length=1)]
+    """The provider's name for the model, as in a target; `*` at the end matches any rest."""
+    like: str | None = None
+    """A table of `models.toml`: its facts hold where this entry says nothing. For deployments and
+    fine-tuned models, whose names say nothing."""
+
+
 class File(_Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -149,6 +166,8 @@ class File(_Section, frozen=True, kw_only=True):
     providers: dict[Name, ProviderEntry]
     models: dict[str, ModelEntry]
     pass_through: list[PassThroughEntry] = []
+    profiles: list[ProfileEntry] = []
+    """Facts on models that the catalogue lacks or has otherwise."""
     listener: Address = Address(port=10000)
     admin: Address = Address(port=9901)
     run_dir: str | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
 from dragoman.actions import Respond
+from dragoman.dialects.models import ModelCard
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Json, Request, Response, Usage
 from dragoman.ir.events import Event, UsageUpdate
@@ -122,11 +123,14 @@ class Dialect(Protocol[Q, A]):
 
     def decode_error(self, status: int, body: bytes) -> UpstreamError: ...
     def encode_error(self, error: DragomanError) -> Respond: ...
-    def encode_models(self, models: list[str]) -> Json:
-        """The answer to a call that lists models."""
+    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
+        """The answer to a call that lists models: the page of them that `query` asks for.
+
+        Raises `InvalidRequest` naming a parameter of the query that asks for none.
+        """
         ...
 
-    def encode_model(self, model: str) -> Json:
+    def encode_model(self, card: ModelCard) -> Json:
         """The answer to a call that asks about one model."""
         ...
 

@@ -7,7 +7,7 @@ https://ai.google.dev/api, November 2026.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -22,6 +22,7 @@ from dragoman.dialects import (
     StreamEncoder,
     StreamOptions,
 )
+from dragoman.dialects.models import ModelCard
 from dragoman.errors import DragomanError, Unrepresentable, UpstreamError
 from dragoman.ir import Json
 from dragoman.ir.losses import Losses
@@ -219,11 +220,11 @@ class PassThrough:
     def encode_error(self, error: DragomanError) -> Respond:
         return self._family.encode_error(error)
 
-    def encode_models(self, models: list[str]) -> Json:
-        return self._family.encode_models(models)
+    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
+        return self._family.encode_models(cards, query)
 
-    def encode_model(self, model: str) -> Json:
-        return self._family.encode_model(model)
+    def encode_model(self, card: ModelCard) -> Json:
+        return self._family.encode_model(card)
 
     def edits(self, body: Json) -> dict[str, Any]:
         del body

@@ -70,6 +70,7 @@ PREFIXES: tuple[tuple[str, str], ...] = (
     ("/v1beta", "gemini_generate"),
     ("/v1/projects/", "gemini_generate"),
     ("/model/", "bedrock_converse"),
+    ("/foundation-models", "bedrock_converse"),
 )
 """Whose client calls an unknown path that begins so."""
 

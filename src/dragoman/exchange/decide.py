@@ -32,6 +32,7 @@ from dragoman.exchange.heads import RequestHead
 from dragoman.ir import Json
 from dragoman.ir.losses import Losses
 from dragoman.policies.authorize import find_model, list_models
+from dragoman.policies.describe import make_card
 from dragoman.policies.identify import identify
 from dragoman.policies.route import Chance, order_targets
 from dragoman.wire.fields import as_list
@@ -59,7 +60,7 @@ class Decide:
                 return self._pass_unknown(_Asker(head, client.dialect, caller))
             _check_method(head, call)
             if call.operation == MODELS:
-                return self._list_models(call.model or "", client.dialect, caller)
+                return self._list_models(call.model or "", _Asker(head, client.dialect, caller))
             if call.body == "unread":
                 return self._pass(_Asker(head, client.dialect, caller), call)
             _check_type(head, call.body)
@@ -67,11 +68,14 @@ class Decide:
         except DragomanError as error:
             return refuse(error, client.dialect)
 
-    def _list_models(self, wanted: str, dialect: AnyDialect, caller: Caller) -> Respond:
-        if not wanted:
-            return _answer(dialect.encode_models(list_models(caller, self._policy.models)))
-        find_model(wanted, caller, self._policy.models)
-        return _answer(dialect.encode_model(wanted))
+    def _list_models(self, wanted: str, asker: _Asker) -> Respond:
+        models, dialect = self._policy.models, asker.client
+        if wanted:
+            model = find_model(wanted, asker.caller, models)
+            return _answer(dialect.encode_model(make_card(wanted, model, self._policy)))
+        names = list_models(asker.caller, models)
+        cards = [make_card(name, models[name], self._policy) for name in names]
+        return _answer(dialect.encode_models(cards, asker.head.path.partition("?")[2]))
 
     def _pass(self, asker: _Asker, call: Call) -> Mutate:
         """What names no model goes to the provider that the caller names, or to its first."""

@@ -176,6 +176,15 @@ class ReasoningConfig(Node, frozen=True, kw_only=True):
     adaptive: bool = False
 
 
+class ReasoningStyle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model takes a wish to think."""
+
+    ways: tuple[Literal["effort", "budget", "adaptive"], ...]
+    """The preferred first. By its levels, by a number of tokens, or as much as it sees fit."""
+    efforts: tuple[Effort, ...] = ()
+    """The levels it takes; empty where they are not known."""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One chat request. None always means "the client did not say"."""
 

@@ -21,16 +21,20 @@ def order_targets(model: Model, name: str, chance: Chance) -> list[Target]:
     the client asked for: it fills the `*` of a pattern's targets.
     """
     ordered: list[Target] = []
-    for _, group in groupby(
-        sorted(model.targets, key=attrgetter("priority")), attrgetter("priority")
-    ):
+    targets = name_targets(model, name)
+    for _, group in groupby(sorted(targets, key=attrgetter("priority")), attrgetter("priority")):
         left = list(group)
         while left:
             ordered.append(left.pop(_draw([t.weight for t in left], chance) if left[1:] else 0))
+    return ordered
+
+
+def name_targets(model: Model, name: str) -> list[Target]:
+    """The targets of `model`, a pattern's with what `name` fills its `*` with."""
     if not model.name.endswith("*"):
-        return ordered
+        return list(model.targets)
     rest = name[len(model.name) - 1 :]
-    return [msgspec.structs.replace(t, model=t.model.replace("*", rest)) for t in ordered]
+    return [msgspec.structs.replace(t, model=t.model.replace("*", rest)) for t in model.targets]
 
 
 def _draw(weights: list[int], chance: Chance) -> int:

@@ -11,7 +11,7 @@ https://docs.anthropic.com/en/api/claude-on-vertex-ai, read November 2026.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,7 +19,7 @@ import msgspec
 
 from dragoman.actions import Respond
 from dragoman.dialects import CHAT, MODELS, Call, StreamOptions
-from dragoman.dialects.anthropic_messages import errors, reading, stream, writing
+from dragoman.dialects.anthropic_messages import errors, models, reading, stream, writing
 from dragoman.dialects.anthropic_messages.names import (
     BETAS,
     INVOKE,
@@ -27,6 +27,7 @@ from dragoman.dialects.anthropic_messages.names import (
     VERSION,
     Quirks,
 )
+from dragoman.dialects.models import ModelCard
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
 from dragoman.ir import Json, Request, Response
 from dragoman.ir.losses import Losses
@@ -72,7 +73,7 @@ class AnthropicMessages:
                 return _call(model, stream=stream, framing=INVOKE)
             return None
         if "anthropic-version" in headers and (path == _MODELS or path.startswith(_MODELS + "/")):
-            return Call(operation=MODELS, method="GET", model=path[len(_MODELS) + 1 :])
+            return Call(operation=MODELS, method="GET", model=unquote(path[len(_MODELS) + 1 :]))
         return None
 
     def check_request(self, body: Json) -> None:
@@ -112,14 +113,11 @@ class AnthropicMessages:
         body = msgspec.json.encode(errors.error_body(error))
         return Respond(status=error.status, headers=headers, body=body)
 
-    def encode_models(self, models: list[str]) -> Json:
-        data = [self.encode_model(model) for model in models]
-        ends = {"first_id": models[0], "last_id": models[-1]} if models else {}
-        return {"data": data, "has_more": False, **({"first_id": None, "last_id": None} | ends)}
+    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
+        return models.encode_models(cards, query)
 
-    def encode_model(self, model: str) -> Json:
-        created = "1970-01-01T00:00:00Z"
-        return {"type": "model", "id": model, "display_name": model, "created_at": created}
+    def encode_model(self, card: ModelCard) -> Json:
+        return models.encode_model(card)
 
     def edits(self, body: Json) -> dict[str, Any]:
         """See `Dialect.edits`."""

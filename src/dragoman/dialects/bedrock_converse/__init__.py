@@ -7,17 +7,18 @@ November 2026.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 from dragoman.actions import Respond
-from dragoman.dialects import CHAT, Call, StreamOptions
-from dragoman.dialects.bedrock_converse import errors
+from dragoman.dialects import CHAT, MODELS, Call, StreamOptions
+from dragoman.dialects.bedrock_converse import errors, models
 from dragoman.dialects.bedrock_converse import request as requests
 from dragoman.dialects.bedrock_converse import response as responses
 from dragoman.dialects.bedrock_converse.names import NAME, Quirks
 from dragoman.dialects.bedrock_converse.stream import ConverseDecoder, ConverseEncoder
+from dragoman.dialects.models import ModelCard
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
 from dragoman.ir import Json, Request, Response
 from dragoman.ir.losses import Losses
@@ -26,6 +27,8 @@ __all__ = ["BedrockConverse", "Quirks"]
 
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _CALL = re.compile(r"/model/(.+)/(converse|converse-stream)")
+_MODELS = "/foundation-models"
+"""At AWS on a host of its own, which a client of ours replaces as it does the other."""
 _REFERENCE = Quirks()
 
 
@@ -44,6 +47,9 @@ class BedrockConverse:
         if found := _CALL.fullmatch(path):
             stream = found[2] == "converse-stream"
             return Call(operation=CHAT, model=unquote(found[1]), stream=stream)
+        if path == _MODELS or path.startswith(_MODELS + "/"):
+            asked = unquote(path[len(_MODELS) + 1 :])
+            return Call(operation=MODELS, method="GET", model=asked)
         return None
 
     def check_request(self, body: Json) -> None:
@@ -79,11 +85,11 @@ class BedrockConverse:
     def encode_error(self, error: DragomanError) -> Respond:
         return errors.encode_error(error)
 
-    def encode_models(self, models: list[str]) -> Json:
-        return {"modelSummaries": [self.encode_model(model) for model in models]}
+    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
+        return models.encode_models(cards, query)
 
-    def encode_model(self, model: str) -> Json:
-        return {"modelId": model, "modelName": model}
+    def encode_model(self, card: ModelCard) -> Json:
+        return models.encode_model(card)
 
     def edits(self, body: Json) -> dict[str, Any]:
         del body

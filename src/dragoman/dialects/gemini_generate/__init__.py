@@ -7,17 +7,18 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 from dragoman.actions import Respond
 from dragoman.dialects import CHAT, MODELS, Call, StreamOptions
-from dragoman.dialects.gemini_generate import errors
+from dragoman.dialects.gemini_generate import errors, models
 from dragoman.dialects.gemini_generate import request as requests
 from dragoman.dialects.gemini_generate import response as responses
 from dragoman.dialects.gemini_generate.names import NAME, Quirks
 from dragoman.dialects.gemini_generate.stream import GeminiDecoder, GeminiEncoder
+from dragoman.dialects.models import ModelCard
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
 from dragoman.ir import Json, Request, Response
 from dragoman.ir.losses import Losses
@@ -90,13 +91,11 @@ class GeminiGenerate:
     def encode_error(self, error: DragomanError) -> Respond:
         return errors.encode_error(error)
 
-    def encode_models(self, models: list[str]) -> Json:
-        return {"models": [self.encode_model(model) for model in models]}
+    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
+        return models.encode_models(cards, query)
 
-    def encode_model(self, model: str) -> Json:
-        methods = ["generateContent", "streamGenerateContent"]
-        name = f"models/{model}"
-        return {"name": name, "displayName": model, "supportedGenerationMethods": methods}
+    def encode_model(self, card: ModelCard) -> Json:
+        return models.encode_model(card)
 
     def edits(self, body: Json) -> dict[str, Any]:
         del body

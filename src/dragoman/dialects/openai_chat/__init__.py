@@ -5,16 +5,19 @@ Source: https://platform.openai.com/docs/api-reference/chat, November 2026.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
+from urllib.parse import unquote
 
 import msgspec
 
 from dragoman.actions import Respond
 from dragoman.dialects import CHAT, MODELS, Call, StreamOptions
+from dragoman.dialects.models import ModelCard
 from dragoman.dialects.openai_chat import errors
 from dragoman.dialects.openai_chat import request as requests
 from dragoman.dialects.openai_chat import response as responses
+from dragoman.dialects.openai_chat.models import encode_model, encode_models
 from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, is_own
 from dragoman.dialects.openai_chat.stream_decoder import ChatStreamDecoder
@@ -52,7 +55,7 @@ class OpenAIChat:
         if path == "/v1/chat/completions":
             return Call(operation=CHAT)
         if path == _MODELS or path.startswith(_MODELS + "/"):
-            return Call(operation=MODELS, method="GET", model=path[len(_MODELS) + 1 :])
+            return Call(operation=MODELS, method="GET", model=unquote(path[len(_MODELS) + 1 :]))
         return None
 
     def check_request(self, body: Json) -> None:
@@ -92,11 +95,12 @@ class OpenAIChat:
     def encode_error(self, error: DragomanError) -> Respond:
         return errors.encode_error(error)
 
-    def encode_models(self, models: list[str]) -> Json:
-        return {"object": "list", "data": [self.encode_model(model) for model in models]}
+    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
+        del query  # OpenAI gives one page
+        return encode_models(cards)
 
-    def encode_model(self, model: str) -> Json:
-        return {"id": model, "object": "model", "created": 0, "owned_by": "dragoman"}
+    def encode_model(self, card: ModelCard) -> Json:
+        return encode_model(card)
 
     def edits(self, body: Json) -> dict[str, Any]:
         """See `Dialect.edits`."""

@@ -5,11 +5,13 @@ Source: https://platform.openai.com/docs/api-reference/responses, November 2026.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dragoman.actions import Respond
 from dragoman.dialects import CHAT, Call, StreamOptions
+from dragoman.dialects.models import ModelCard
+from dragoman.dialects.openai_chat.models import encode_model, encode_models
 from dragoman.dialects.openai_responses import errors
 from dragoman.dialects.openai_responses import request as requests
 from dragoman.dialects.openai_responses import response as responses
@@ -77,11 +79,12 @@ class OpenAIResponses:
     def encode_error(self, error: DragomanError) -> Respond:
         return errors.encode_error(error)
 
-    def encode_models(self, models: list[str]) -> Json:
-        return {"object": "list", "data": [self.encode_model(model) for model in models]}
+    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
+        del query  # OpenAI gives one page
+        return encode_models(cards)
 
-    def encode_model(self, model: str) -> Json:
-        return {"id": model, "object": "model", "created": 0, "owned_by": "dragoman"}
+    def encode_model(self, card: ModelCard) -> Json:
+        return encode_model(card)
 
     def edits(self, body: Json) -> dict[str, Any]:
         del body

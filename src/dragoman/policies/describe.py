@@ -1,0 +1,135 @@
+"""What the public models are: for clients that list them, for the operator, and for estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from operator import attrgetter
+
+import msgspec
+
+from dragoman.catalog.profiles import Profile
+from dragoman.config.policy import Model, Policy, Target
+from dragoman.dialects.models import ModelCard
+from dragoman.policies.route import name_targets
+
+NEAR = timedelta(days=90)
+"""How long before a model's end its targets are worth a warning."""
+_MEDIA = ("text", "image", "audio", "video", "document", "embedding", "score")
+
+
+class DescribedTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """One target, and what is known of its model."""
+
+    provider: str
+    model: str
+    weight: int
+    priority: int
+    profile: Profile | None
+
+
+class DescribedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """One public model; without targets where Envoy's own routes choose."""
+
+    name: str
+    targets: tuple[DescribedTarget, ...]
+
+
+class Retirement(msgspec.Struct, frozen=True, kw_only=True):
+    """A target whose model has ended, or soon will."""
+
+    path: str
+    """Where the target stands in the policy file."""
+    target: Target
+    retires: date
+    past: bool
+
+
+def describe(policy: Policy) -> list[DescribedModel]:
+    """Every public model, in the policy's order, with its targets in the order they are asked."""
+    return [
+        DescribedModel(
+            name=name,
+            targets=tuple(
+                DescribedTarget(
+                    provider=target.provider,
+                    model=target.model,
+                    weight=target.weight,
+                    priority=target.priority,
+                    profile=policy.profile(target.provider, target.model),
+                )
+                for target in sorted(model.targets, key=attrgetter("priority"))
+            ),
+        )
+        for name, model in policy.models.items()
+    ]
+
+
+def describe_line(target: DescribedTarget) -> str:
+    """A target in one line: who serves it, its limits, modalities, prices and end."""
+    words = [f"{target.provider} {target.model}"]
+    if target.profile is None:
+        return f"{words[0]}: nothing known"
+    facts = target.profile
+    limits = ((facts.max_input_tokens, "in"), (facts.max_output_tokens, "out"))
+    words += [", ".join(f"{limit:,} {way}" for limit, way in limits if limit is not None)]
+    if facts.input and facts.output:
+        words.append(f"{'+'.join(facts.input)} to {'+'.join(facts.output)}")
+    if facts.prices is not None:
+        prices = msgspec.to_builtins(facts.prices)
+        said = [f"{kind} {price:g}" for kind, price in prices.items() if isinstance(price, float)]
+        words.append(f"USD a million: {', '.join(said)}")
+    if facts.retires is not None:
+        words.append(f"until {facts.retires}")
+    return "; ".join(word for word in words if word)
+
+
+def make_card(name: str, model: Model, policy: Policy) -> ModelCard:
+    """What a client is told of `name`, a public model or one that its pattern covers.
+
+    Its title and date are those of the target asked first. Of several targets' limits the least is
+    told, which all of them can serve; of their modalities all, for a part that a target cannot take
+    goes to the next.
+    """
+    targets = sorted(name_targets(model, name), key=attrgetter("priority"))
+    known = [policy.profile(target.provider, target.model) for target in targets]
+    profiles = [profile for profile in known if profile is not None]
+    first = known[0] if known and known[0] is not None else Profile()
+    ends = [profile.retires for profile in profiles if profile.retires]
+    return ModelCard(
+        id=name,
+        title=first.title or "",
+        created=first.released,
+        max_input_tokens=_least(profile.max_input_tokens for profile in profiles),
+        max_output_tokens=_least(profile.max_output_tokens for profile in profiles),
+        input=_all(profile.input for profile in profiles),
+        output=_all(profile.output for profile in profiles),
+        reasons=None if first.title is None else first.reasoning is not None,
+        retires=max(ends) if len(ends) == len(known) and ends else None,
+    )
+
+
+def find_retirements(policy: Policy, today: date) -> list[Retirement]:
+    """The targets whose models have ended by `today` or end within `NEAR`, in the file's order."""
+    return [
+        Retirement(
+            path=f"$.models.{name}.targets[{i}].model",
+            target=target,
+            retires=profile.retires,
+            past=profile.retires <= today,
+        )
+        for name, model in policy.models.items()
+        for i, target in enumerate(model.targets)
+        if (profile := policy.profile(target.provider, target.model))
+        and profile.retires is not None
+        and profile.retires <= today + NEAR
+    ]
+
+
+def _least(limits: Iterable[int | None]) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _all(said: Iterable[tuple[str, ...] | None]) -> tuple[str, ...]:
+    found = {kind for kinds in said for kind in kinds or ()}
+    return tuple(kind for kind in _MEDIA if kind in found)
