@@ -94,6 +94,7 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
         and leaf not in whole
         and keys[-1] not in DISCRIMINATORS
         and keys[-2:] != ("toolResult", "status")
+        and not (keys[-1] == "format" and "reasoning_details" in keys)
         and not (keys[-1] == "format" and keys[-2] in ("image", "document", "video", "audio"))
         and keys != ("model",)  # a dialect may name it in the path
         and keys != ("anthropic_version",)  # elsewhere it stands in a header

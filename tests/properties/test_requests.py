@@ -107,7 +107,7 @@ def _is_silent(
     source: ChatDialect, target: ChatDialect, body: dict[str, Any], keys: Keys, leaf: Any
 ) -> bool:
     name = keys[-1]
-    if name in NEVER_ALONE or leaf in SAME_AS_ABSENT.get(str(name), ()):
+    if keys == ("model",) or name in NEVER_ALONE or leaf in SAME_AS_ABSENT.get(str(name), ()):
         return False
     told = translate(source, target, body)
     if is_reported(keys, told["dropped"]):

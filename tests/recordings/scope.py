@@ -19,6 +19,7 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
         r"POST .*/models?/[^/]+/invoke(-with-response-stream)?$",
         "InvokeModel: each model's own body",
     ),
+    (r"POST .*:(rawPredict|streamRawPredict)$", "raw prediction: each model's own body"),
     (r"\w+ .*(/files|/uploads?|/file_?[sS]earch\w*)(/|:|$)", "files are kept by their provider"),
     (r"\w+ .*/vector_stores(/|$)", "vector stores are kept by their provider"),
     (r"\w+ .*/realtime(/|$)", "realtime sessions run over WebSocket or WebRTC"),

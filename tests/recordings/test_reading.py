@@ -128,7 +128,8 @@ def test_a_request_its_provider_refused_may_be_refused_here() -> None:
 
     taken = read(line({"body": {"model": "m", "messages": 1}}))
     assert isinstance(taken, Exchange)
-    assert judge(taken).column == "failed"
+    assert judge(taken).column == "refused"
+    assert all("its provider's own variant" in reason for reason in judge(taken).reasons)
 
 
 @pytest.mark.parametrize(

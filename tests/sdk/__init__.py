@@ -28,6 +28,8 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     calls: tuple[Call, ...] = ()
     finish: str = ""
     """`stop`, `length`, `tool_calls` or `content_filter`."""
+    refused: bool = False
+    """Whether some of its words decline; most dialects tell by the reason alone."""
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
@@ -70,6 +72,15 @@ def comparable(said: Said, *dialects: str, like: Said) -> Said:
     """`said` without what one of `dialects` has no field for (`UNSAID` of its reader), and without
     the ids of calls where those of the original, `like`, have none."""
     unsaid = {name for dialect in dialects for name in getattr(_module(dialect), "UNSAID", ())}
+    unsaid |= {"refused"}
+    if like.refused and said.finish == "content_filter":
+        said = msgspec.structs.replace(said, finish=like.finish)
+    if not (like.input_tokens or like.output_tokens):  # its SDK saw no counts
+        unsaid |= {"input_tokens", "cached_tokens", "output_tokens"}
+    if like.finish == "length" or any(isinstance(call.arguments, str) for call in like.calls):
+        # cut short, or no JSON: each SDK makes something else of it
+        calls = tuple(msgspec.structs.replace(call, arguments=None) for call in said.calls)
+        said = msgspec.structs.replace(said, calls=calls)
     if "call_ids" in unsaid or not all(call.id for call in like.calls):
         calls = tuple(msgspec.structs.replace(call, id="") for call in said.calls)
         said = msgspec.structs.replace(said, calls=calls)
@@ -85,6 +96,7 @@ def _module(dialect: str) -> Any:
 def parsed(arguments: str) -> Any:
     """Arguments as the value they say, or as their text where they are no JSON."""
     try:
-        return json.loads(arguments) if arguments else {}
+        found = json.loads(arguments) if arguments else {}
     except json.JSONDecodeError:
         return arguments
+    return {} if found is None else found

@@ -21,13 +21,20 @@ _FINISH = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
+_COUNTS = (
+    "input_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "output_tokens",
+)
 
 
 def read_error(wire: Wire) -> tuple[int, str]:
     try:
         read(wire)
     except anthropic.APIStatusError as error:
-        return error.status_code, error.message
+        body: Any = error.body
+        return error.status_code, body["error"]["message"]
     raise AssertionError("no error")
 
 
@@ -51,13 +58,13 @@ def read(wire: Wire) -> Said:
 
 def _said(answer: Any) -> Said:
     blocks, usage = answer.content, answer.usage
-    read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+    fresh, read, written, output = (getattr(usage, name, None) or 0 for name in _COUNTS)
     return Said(
         text="".join(block.text for block in blocks if block.type == "text"),
         reasoning="".join(block.thinking for block in blocks if block.type == "thinking"),
         calls=tuple(Call(b.id, b.name, b.input) for b in blocks if b.type == "tool_use"),
-        finish=_FINISH.get(answer.stop_reason, answer.stop_reason),
-        input_tokens=usage.input_tokens + read + written,
+        finish=_FINISH.get(answer.stop_reason, "stop"),
+        input_tokens=fresh + read + written,
         cached_tokens=read,
-        output_tokens=usage.output_tokens,
+        output_tokens=output,
     )

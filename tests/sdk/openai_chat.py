@@ -12,14 +12,24 @@ from tests.sdk.server import Server
 
 _SERVER = Server()
 _ANY_MESSAGE: Any = [{"role": "user", "content": "x"}]
-_FINISH = {"function_call": "tool_calls"}
+_FINISH = {
+    "length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "model_length": "length",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "sensitive": "content_filter",
+    "recitation": "content_filter",
+}
+"""Servers have words of their own; any other just ends the answer."""
 
 
 def read_error(wire: Wire) -> tuple[int, str]:
     try:
         read(wire)
     except openai.APIStatusError as error:
-        return error.status_code, error.message
+        return error.status_code, message_of(error)
     raise AssertionError("no error")
 
 
@@ -28,6 +38,12 @@ def _client() -> openai.OpenAI:
     return openai.OpenAI(
         api_key="k", base_url="http://gateway/v1", http_client=_SERVER.http, max_retries=0
     )
+
+
+def message_of(error: openai.APIStatusError) -> str:
+    """The words of the body; the error's own text quotes them, and has escapes for some."""
+    body: Any = error.body
+    return str(body["message"]) if isinstance(body, dict) else error.message
 
 
 def read(wire: Wire) -> Said:
@@ -55,11 +71,22 @@ def _said(answer: Any) -> Said:
             Call(call.id, call.function.name, parsed(call.function.arguments))
             for call in message.tool_calls or ()
         ),
-        finish=_FINISH.get(choice.finish_reason, choice.finish_reason),
-        input_tokens=usage.prompt_tokens if usage else 0,
+        finish=_FINISH.get((choice.finish_reason or "stop").lower(), "stop"),
+        refused=bool(message.refusal),
+        input_tokens=(usage and usage.prompt_tokens) or 0,
         cached_tokens=cached or 0,
-        output_tokens=usage.completion_tokens if usage else 0,
+        output_tokens=_output(usage),
     )
+
+
+def _output(usage: Any) -> int:
+    """xAI counts reasoning beside the completion: then the total is the sum of all three."""
+    if usage is None:
+        return 0
+    output, details = usage.completion_tokens or 0, usage.completion_tokens_details
+    thought = (details and details.reasoning_tokens) or 0
+    counted = (usage.prompt_tokens or 0) + output + thought
+    return output + thought if thought and usage.total_tokens == counted else output
 
 
 def _reasoning(message: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import openai
 
 from tests.sdk import Call, Said, Wire, parsed
+from tests.sdk.openai_chat import message_of
 from tests.sdk.server import Server
 
 _SERVER = Server()
@@ -18,7 +19,7 @@ def read_error(wire: Wire) -> tuple[int, str]:
     try:
         read(wire)
     except openai.APIStatusError as error:
-        return error.status_code, error.message
+        return error.status_code, message_of(error)
     raise AssertionError("no error")
 
 
@@ -43,12 +44,13 @@ def read(wire: Wire) -> Said:
 
 
 def _said(answer: Any) -> Said:
-    text, reasoning, calls = "", [], []
+    text, reasoning, calls, refused = "", [], [], False
     for item in answer.output:
         match item.type:
             case "message":
                 for part in item.content:
                     text += part.text if part.type == "output_text" else part.refusal
+                    refused = refused or part.type == "refusal"
             case "reasoning":
                 words = item.summary or item.content or []
                 reasoning.append("\n\n".join(part.text for part in words))
@@ -59,6 +61,7 @@ def _said(answer: Any) -> Said:
         reasoning="".join(reasoning),
         calls=tuple(calls),
         finish=_finish(answer, bool(calls)),
+        refused=refused,
         **_usage(answer.usage),
     )
 
@@ -68,9 +71,9 @@ def _usage(usage: Any) -> dict[str, int]:
         return {}
     details = usage.input_tokens_details
     return {
-        "input_tokens": usage.input_tokens,
+        "input_tokens": usage.input_tokens or 0,
         "cached_tokens": (details and details.cached_tokens) or 0,
-        "output_tokens": usage.output_tokens,
+        "output_tokens": usage.output_tokens or 0,
     }
 
 

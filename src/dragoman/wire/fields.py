@@ -28,6 +28,11 @@ def as_list(found: Any) -> list[Any]:
             return []
 
 
+def _counted(found: Any) -> Any:
+    """`100.0`, as some clients count, as the integer it is; anything else as it is."""
+    return int(found) if isinstance(found, float) and found.is_integer() else found
+
+
 class Fields:
     """Reads each field at most once; what was never read is the residue.
 
@@ -74,6 +79,8 @@ class Fields:
         del self._left[name]
         if kind is float and type(found) is int:
             return found  # type: ignore[return-value]  # an int is a number; its digits stay as sent
+        if kind is int:
+            found = _counted(found)
         if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
             raise InvalidRequest(self.at(name), _NAMES[kind])
         return found

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
-from dragoman.dialects.anthropic_messages.names import json_object
+from dragoman.dialects.error_words import read_json, words_in, words_of
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Json
-from dragoman.wire.fields import as_list
 
 _KINDS: dict[int, str] = {
     400: "invalid_request_error",
@@ -26,34 +21,22 @@ _KINDS: dict[int, str] = {
     529: "overloaded_error",
 }
 _STATUSES = {kind: status for status, kind in reversed(_KINDS.items())} | {"api_error": 500}
-_MAX_QUOTED = 300
 
 
 def decode_error(status: int, body: bytes) -> UpstreamError:
-    """What a provider said went wrong, AWS and Google included; never fails, whatever it is."""
-    try:
-        found: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = None
-    whole = json_object(next(iter(as_list(found)), found))
-    error = whole.get("error")
-    detail = json_object(error) if isinstance(error, dict) else whole
-    message = detail.get("message") or detail.get("Message")
-    if not isinstance(message, str):
-        words = body[:_MAX_QUOTED].decode("utf-8", "replace").strip()
-        message = "" if detail is not whole else words
-    kind = detail.get("type")
-    return UpstreamError(
-        message or f"The provider answered {status}.",
-        status=status,
-        kind=kind if isinstance(kind, str) else None,
-    )
+    """What a provider said went wrong; never fails, whatever the body is."""
+    message = words_of(status, body)
+    match read_json(body):
+        case {"error": {"type": str(kind)}} | {"type": str(kind), "message": _}:
+            return UpstreamError(message, status=status, kind=kind)
+        case _:
+            return UpstreamError(message, status=status)
 
 
 def stream_error(detail: Json) -> UpstreamError:
     """An `error` event in a stream, with the status it would have had before the first byte."""
     kind = str(detail.get("type") or "api_error")
-    message = str(detail.get("message") or "The provider broke off.")
+    message = words_in(detail) or "The provider broke off."
     return UpstreamError(message, status=_STATUSES.get(kind, 500), kind=kind)
 
 

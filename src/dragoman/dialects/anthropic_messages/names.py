@@ -13,6 +13,8 @@ INVOKE = "invoke_model"
 """The framing of Bedrock's InvokeModel: Anthropic's events inside AWS's."""
 VERSION = "anthropic_version"
 BETAS = "anthropic_beta"
+UNSIGNED = "unsigned"
+"""Spelling of a thought that has no signature at all, as some servers of this dialect write it."""
 
 
 class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +58,8 @@ BUDGETS: dict[Effort, int] = {
 }
 """Thinking budget for an effort asked for in another dialect."""
 
+HEAD = ("id", "type", "role", "model", "stop_reason", "stop_sequence", "usage")
+"""Fields of an answer besides its content."""
 _COUNTS = (
     "input_tokens",
     "output_tokens",
@@ -82,9 +86,11 @@ def finish_word(reason: FinishReason, stop_sequence: str | None, residue: Residu
     return "stop_sequence" if stop_sequence is not None else FINISH_OUT[reason]
 
 
-def own_reason(word: str) -> Residue | None:
+def own_reason(word: str, stop_sequence: str | None) -> Residue | None:
     """Keeps a stop reason that its meaning alone would not give back."""
-    if word == "stop_sequence" or FINISH_OUT[FINISH.get(word, "stop")] == word:
+    if stop_sequence is not None and word == "stop_sequence":
+        return None
+    if FINISH_OUT[FINISH.get(word, "stop")] == word:
         return None
     return Residue(dialect=NAME, fields={"stop_reason": word})
 
@@ -93,14 +99,15 @@ def decode_usage(wire: Json) -> Usage:
     """Cached tokens stand beside `input_tokens` here and within them in `Usage`."""
     fresh, output, read, written = (_count(wire, name) for name in _COUNTS)
     details = json_object(wire.get("output_tokens_details"))
-    rest = {name: value for name, value in wire.items() if name not in _COUNTS}
+    given = tuple(name for name in _COUNTS if isinstance(wire.get(name), int))
+    rest = {name: value for name, value in wire.items() if name not in given}
     return Usage(
         input_tokens=fresh + read + written,
         output_tokens=output,
         cache_read_input_tokens=read,
         cache_creation_input_tokens=written,
         reasoning_tokens=_count(details, "thinking_tokens"),
-        residue=Residue(dialect=NAME, fields=rest) if rest else None,
+        residue=Residue(dialect=NAME, fields=rest, form=given),
     )
 
 
@@ -118,10 +125,13 @@ def _count(wire: Json, name: str) -> int:
 def encode_usage(usage: Usage) -> Json:
     """The inverse: what was cached is taken out of `input_tokens`."""
     cached = usage.cache_read_input_tokens + usage.cache_creation_input_tokens
-    return {
-        "input_tokens": max(0, usage.input_tokens - cached),
-        "output_tokens": usage.output_tokens,
-        "cache_read_input_tokens": usage.cache_read_input_tokens,
-        "cache_creation_input_tokens": usage.cache_creation_input_tokens,
-        **own(usage.residue),
-    }
+    counts = (
+        max(0, usage.input_tokens - cached),
+        usage.output_tokens,
+        usage.cache_read_input_tokens,
+        usage.cache_creation_input_tokens,
+    )
+    residue = usage.residue
+    given = residue.form if residue is not None and residue.dialect == NAME else _COUNTS
+    known = {name: count for name, count in zip(_COUNTS, counts, strict=True) if name in given}
+    return {**known, **own(residue)}

@@ -6,11 +6,15 @@ from typing import Any, cast
 
 import msgspec
 
+from dragoman.dialects.anthropic_messages.errors import stream_error
 from dragoman.dialects.anthropic_messages.names import (
     FINISH,
+    HEAD,
     NAME,
+    UNSIGNED,
     VERSION,
     decode_usage,
+    json_object,
     own_reason,
 )
 from dragoman.dialects.carrying import decode_signature
@@ -52,6 +56,8 @@ _EFFORTS: dict[str, Effort] = {
 _MODES = {"auto": "auto", "any": "required", "tool": "tool", "none": "none"}
 _THINKING = ("enabled", "disabled", "adaptive")
 _MEDIA: dict[str, Modality] = {"image": "image", "document": "document"}
+_SAYS_SO = {"type": "message", "role": "assistant"}
+"""What every answer says of itself."""
 Inner = Text | Uri | Blob | File | Opaque
 
 
@@ -130,8 +136,11 @@ def _message(value: Any, path: str) -> Message:
 
 
 def _content(owner: Fields, name: str) -> tuple[Part, ...]:
+    whole = owner.at(name)
     return tuple(
-        Text(content=item, at=path) if isinstance(item, str) else decode_block(item, path)
+        Text(content=item, at=path)
+        if isinstance(item, str) and path == whole
+        else decode_block(item, path)
         for path, item in owner.one_or_many(name)
     )
 
@@ -161,7 +170,8 @@ def _thinking(fields: Fields, path: str) -> Part:
     content = fields.take_optional("thinking", str) or ""
     signature = fields.peek("signature")
     carried = decode_signature(signature) if isinstance(signature, str) else None
-    return Reasoning(content=content, at=path, residue=carried or fields.rest(NAME))
+    residue = carried or fields.rest(NAME) or Residue(dialect=NAME, fields={}, form=(UNSIGNED,))
+    return Reasoning(content=content, at=path, residue=residue)
 
 
 def _redacted(fields: Fields, path: str) -> Part:
@@ -276,7 +286,7 @@ def _user(top: Fields) -> tuple[str | None, Json]:
     fields = Fields(metadata, "$.metadata")
     user = fields.take_optional("user_id", str)
     rest = fields.rest(NAME)
-    return user, {"metadata": rest.fields} if rest else {}
+    return user, {"metadata": rest.fields if rest else {}}
 
 
 def _output_config(top: Fields) -> tuple[ReasoningConfig | None, ResponseFormat | None, Json]:
@@ -322,24 +332,39 @@ def _reasoning(top: Fields, effort: Effort | None) -> ReasoningConfig | None:
 
 
 def decode_response(body: Json) -> Response:
-    """A whole answer. Raises `UpstreamProtocolError` if it is not one."""
+    """A whole answer. Raises `UpstreamError` where it says that it failed, whatever its status,
+    `UpstreamProtocolError` if it is no answer."""
+    if "content" not in body and body.get("error"):
+        raise stream_error(json_object(body["error"]))
+    if not isinstance(body.get("content"), list):
+        raise UpstreamProtocolError("the upstream's answer: $.content: expected an array of blocks")
     try:
         fields = Fields(body, "$")
         parts = tuple(decode_block(item, path) for path, item in fields.items("content"))
-        reason = fields.take_optional("stop_reason", str) or "end_turn"
-        head: dict[str, Any] = {"id": fields.take("id", str), "model": fields.take("model", str)}
+        word = fields.take_optional("stop_reason", str)
+        reason = "end_turn" if word is None else word
+        head: dict[str, Any] = {
+            name: fields.take_optional(name, str) or "" for name in ("id", "model")
+        }
         stop = fields.take_optional("stop_sequence", str)
-        usage = decode_usage(fields.json("usage") or {})
+        usage = fields.json("usage")
     except InvalidRequest as error:
         raise UpstreamProtocolError(f"the upstream's answer: {error}") from error
     rest = fields.rest(NAME)
-    left = {k: v for k, v in (rest.fields if rest else {}).items() if k not in ("type", "role")}
+    left = dict(rest.fields) if rest else {}
+    for name, word in _SAYS_SO.items():
+        if left.get(name) == word:
+            del left[name]
     choice = Choice(
         parts=tuple(msgspec.structs.replace(part, at="") for part in parts),
         finish_reason=FINISH.get(reason, "stop"),
         stop_sequence=stop,
-        residue=own_reason(reason),
+        residue=own_reason(reason, stop),
     )
-    left.pop("stop_sequence", None)
-    residue = Residue(dialect=NAME, fields=left) if left else None
-    return Response(**head, choices=(choice,), usage=usage, residue=residue)
+    absent = tuple(name for name in HEAD if name not in body)
+    return Response(
+        **head,
+        choices=(choice,),
+        usage=None if usage is None else decode_usage(usage),
+        residue=Residue(dialect=NAME, fields=left, form=absent),
+    )

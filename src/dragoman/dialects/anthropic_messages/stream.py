@@ -38,6 +38,8 @@ from dragoman.ir.events import (
     UsageUpdate,
 )
 
+_DONE = "[DONE]"
+"""No word of this dialect, but some servers of it end their streams so."""
 _KINDS: dict[str, Kind] = {
     "text": "text",
     "thinking": "reasoning",
@@ -63,6 +65,7 @@ class _Frame(msgspec.Struct):
     """All stream events at once: each `type` fills some of these fields."""
 
     type: str
+    index: int | None = None
     message: Json | None = None
     content_block: Json | None = None
     delta: msgspec.Raw = msgspec.Raw()
@@ -85,6 +88,9 @@ class MessagesDecoder:
         self._usage: Json = {}
         self._kind: str | None = None
         """Of the open block; None between blocks."""
+        self._index: int | None = None
+        self._input: Json = {}
+        """A call's arguments as they stand in its start, until a delta says them."""
         self._residue: Json = {}
         self._started = False
         self._last: _Delta | None = None
@@ -94,6 +100,8 @@ class MessagesDecoder:
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []
         for frame in self._frames.feed(data):
+            if self._ended or frame == _DONE:
+                continue
             try:
                 self._take(_decode_frame(frame), events)
             except (msgspec.DecodeError, RecursionError, ValueError) as error:
@@ -107,23 +115,24 @@ class MessagesDecoder:
         return []
 
     def _take(self, frame: _Frame, events: list[Event]) -> None:
-        if self._ended:
-            return
         match frame.type:
             case "content_block_delta" if frame.delta:
+                self._check(self._kind is not None and frame.index in (None, self._index))
                 self._delta(frame.delta, events)
             case "content_block_start" if frame.content_block is not None:
-                self._check(self._started and self._kind is None and self._last is None)
+                self._check(self._started and self._last is None)
+                self._end_block(events)
+                self._index = frame.index
                 self._start_block(frame.content_block, events)
             case "content_block_stop":
-                self._check(self._kind is not None)
-                events.append(PartEnd(residue=self._end_residue(self._residue or None)))
-                self._kind, self._residue = None, {}
+                if frame.index in (None, self._index):
+                    self._end_block(events)
             case "message_start" if frame.message is not None:
                 self._check(not self._started)
                 self._start(frame.message, events)
             case "message_delta" if frame.delta:
-                self._check(self._started and self._kind is None)
+                self._check(self._started)
+                self._end_block(events)
                 self._count(frame.usage or {}, events)
                 self._last = _decode_delta(frame.delta)
             case "message_stop":
@@ -151,12 +160,22 @@ class MessagesDecoder:
         self._usage |= {name: value for name, value in usage.items() if value is not None}
         events.append(UsageUpdate(usage=decode_usage(self._usage)))
 
+    def _end_block(self, events: list[Event]) -> None:
+        """The end of the open block, also where the server leaves it to the next to say so."""
+        if self._kind is None:
+            return
+        if self._input:
+            events.append(Delta(content=msgspec.json.encode(self._input).decode()))
+        events.append(PartEnd(residue=self._end_residue(self._residue or None)))
+        self._kind, self._residue, self._input = None, {}, {}
+
     def _start_block(self, block: Json, events: list[Event]) -> None:
         kind = self._kind = str(block.get("type"))
         if kind not in _KINDS:
             events.append(PartStart(kind="opaque", name=kind, value=block, dialect=NAME))
             return
         name, call = str(block.get("name", "")), str(block.get("id", ""))
+        self._input = json_object(block.get("input")) if kind == "tool_use" else {}
         hidden = block if kind == "redacted_thinking" else None
         events.append(PartStart(kind=_KINDS[kind], id=call, name=name, value=hidden))
         if hidden is not None:
@@ -165,7 +184,6 @@ class MessagesDecoder:
             events.append(Delta(content=str(first)))
 
     def _delta(self, raw: msgspec.Raw, events: list[Event]) -> None:
-        self._check(self._kind is not None)
         delta = _decode_delta(raw)
         if self._kind not in _KINDS:
             value = msgspec.json.decode(raw, type=Json)
@@ -177,6 +195,7 @@ class MessagesDecoder:
             citation = msgspec.json.decode(raw, type=Json).get("citation")
             self._residue.setdefault("citations", []).append(citation)
         elif piece := delta.text or delta.thinking or delta.partial_json:
+            self._input = {}
             events.append(Delta(content=piece))
 
     def _end_residue(self, fields: Json | None) -> Residue | None:
@@ -191,7 +210,7 @@ class MessagesDecoder:
             raise UpstreamProtocolError("the stream ended before its answer did")
         self._ended = True
         word = delta.stop_reason or "end_turn"
-        reason, residue = FINISH.get(word, "stop"), own_reason(word)
+        reason, residue = FINISH.get(word, "stop"), own_reason(word, delta.stop_sequence)
         events.append(ChoiceEnd(reason=reason, stop_sequence=delta.stop_sequence, residue=residue))
         events.append(Finish())
 

@@ -14,6 +14,7 @@ from dragoman.dialects.anthropic_messages.names import (
     BUDGETS,
     MIN_BUDGET,
     NAME,
+    UNSIGNED,
     VERSION,
     Quirks,
     encode_usage,
@@ -111,6 +112,7 @@ def _omit_unsaid(request: Request, losses: Losses) -> None:
 
 
 def _sampling(request: Request, losses: Losses, body: Json) -> None:
+    own_request = request.residue is not None and request.residue.dialect == NAME
     if request.temperature is not None:
         path = request.path("temperature")
         body["temperature"] = losses.bound("temperature", path, request.temperature, 0, 1)
@@ -124,7 +126,7 @@ def _sampling(request: Request, losses: Losses, body: Json) -> None:
                 losses.omit("stop_sequences", request.path("stop_sequences"), why)
         body["stop_sequences"] = list(request.stop_sequences)
     if request.service_tier is not None:
-        if request.service_tier in ("auto", "standard_only"):
+        if request.service_tier in ("auto", "standard_only") or own_request:
             body["service_tier"] = request.service_tier
         else:
             losses.omit("service_tier", request.path("service_tier"))
@@ -211,7 +213,7 @@ def _conversation(request: Request, losses: Losses) -> tuple[str | list[Json] | 
     is_own = request.residue is not None and request.residue.dialect == NAME
     turns = request.messages if is_own else join_turns(request.messages, losses)
     for message in turns:
-        content = _content(message, losses)
+        content = _own_content(message, losses) if is_own else _content(message, losses)
         if message.name is not None:
             losses.omit("name", f"{message.at}.name")
         is_system = message.role in ("system", "developer")
@@ -224,13 +226,15 @@ def _conversation(request: Request, losses: Losses) -> tuple[str | list[Json] | 
         role = "system" if is_system else _ROLES.get(message.role, "user")
         if answers_tools and role == "user":
             messages[-1]["content"] += content
-        elif content or own(message.residue) or has_form(message.residue, "string"):
+        elif content or is_own or has_form(message.residue, "string"):
             text = _as_string(message)
             messages.append({"role": role, "content": content if text is None else text, **extra})
         answers_tools = message.role == "tool"
-    if not messages:
+    if not messages and not is_own:
         raise InvalidRequest("$.messages", "at least one message that is not the system's")
-    return (string if string is not None else system) if system else None, messages
+    if not system and not (is_own and any(message.at == "$.system" for message in turns)):
+        return None, messages
+    return string if string is not None else system, messages
 
 
 def _as_string(message: Message) -> str | None:
@@ -244,6 +248,20 @@ def _as_string(message: Message) -> str | None:
 def _content(message: Message, losses: Losses) -> list[Json]:
     blocks = (encode_part(part, losses) for part in message.parts)
     return [block for block in blocks if block is not None]
+
+
+def _own_content(message: Message, losses: Losses) -> list[Json]:
+    """As it stood, texts that say nothing included."""
+    return [block for part in message.parts if (block := _own_block(part, losses)) is not None]
+
+
+def _own_block(part: Part, losses: Losses) -> Json | None:
+    block = encode_part(part, losses)
+    if block is None and isinstance(part, Text):
+        block = {"type": "text", "text": part.content, **own(part.residue)}
+        if part.cache_control is not None:
+            block["cache_control"] = part.cache_control
+    return block
 
 
 def encode_part(part: Part, losses: Losses) -> Json | None:
@@ -286,7 +304,7 @@ def _encode_reasoning(part: Reasoning, losses: Losses) -> Json | None:
     fields = own(part.residue)
     if "data" in fields and not part.content:
         return {"type": "redacted_thinking", **fields}
-    if not fields:
+    if not fields and not has_form(part.residue, UNSIGNED):
         losses.omit("reasoning", part.at)
         return None
     return {"type": "thinking", "thinking": part.content, **fields}
@@ -294,7 +312,7 @@ def _encode_reasoning(part: Reasoning, losses: Losses) -> Json | None:
 
 def _arguments(call: ToolCall) -> Json:
     try:
-        return msgspec.json.decode(call.arguments or "{}", type=Json)
+        return msgspec.json.decode(call.arguments or "{}", type=Json | None) or {}
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"{call.at}.function.arguments", "a JSON object as text") from error
 
@@ -352,10 +370,12 @@ def encode_response(response: Response, losses: Losses) -> Json:
     if len(response.choices) != 1:
         raise UpstreamProtocolError("the upstream did not send the one answer asked for")
     choice = response.choices[0]
-    content = [block for part in choice.parts if (block := _answer_block(part, losses)) is not None]
+    is_own = response.residue is not None and response.residue.dialect == NAME
+    found = (_answer_block(part, losses, is_own=is_own) for part in choice.parts)
+    content = [block for block in found if block is not None]
     refused = any(isinstance(part, Refusal) for part in choice.parts)
     reason = "content_filter" if refused else choice.finish_reason
-    return {
+    known: Json = {
         "id": response.id,
         "type": "message",
         "role": "assistant",
@@ -364,22 +384,26 @@ def encode_response(response: Response, losses: Losses) -> Json:
         "stop_reason": finish_word(reason, choice.stop_sequence, choice.residue),
         "stop_sequence": choice.stop_sequence,
         "usage": encode_usage(response.usage or Usage()),
-        **losses.residue(response.residue, "$"),
     }
+    extra = losses.residue(response.residue, "$")
+    given = {name: known[name] for name in known if not has_form(response.residue, name)}
+    return {**given, **extra}
 
 
-def _answer_block(part: Part, losses: Losses) -> Json | None:
+def _answer_block(part: Part, losses: Losses, *, is_own: bool) -> Json | None:
     """A part the model produced: its thinking may be unsigned or another provider's."""
     if isinstance(part, Reasoning):
         fields = own(part.residue)
         if "data" in fields and not part.content:
             return {"type": "redacted_thinking", **fields}
         signed = fields or {"signature": encode_signature(part.residue)}
+        if has_form(part.residue, UNSIGNED):
+            signed = {}
         return {"type": "thinking", "thinking": part.content, **signed}
     if isinstance(part, Opaque) and part.dialect != NAME:
         losses.paths.append(f"$.content.{part.kind}")
         return None
     try:
-        return encode_part(part, losses)
+        return _own_block(part, losses) if is_own else encode_part(part, losses)
     except InvalidRequest as error:
         raise UpstreamProtocolError("the upstream's tool call is not a JSON object") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dragoman.actions import Respond
-from dragoman.dialects.bedrock_converse.names import json_object
+from dragoman.dialects.error_words import words_of
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.wire.eventstream import encode_eventstream
 
@@ -25,18 +25,11 @@ _STATUSES = {
     "modelstreamerrorexception": 424,
 }
 _SERVER = 500
-_MAX_QUOTED = 300
 
 
 def decode_error(status: int, body: bytes) -> UpstreamError:
     """What a provider said went wrong; never fails, whatever the body is."""
-    try:
-        found = json_object(msgspec.json.decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        words = body[:_MAX_QUOTED].decode("utf-8", "replace").strip()
-        return UpstreamError(words or f"The provider answered {status}.", status=status)
-    message = found.get("message") or found.get("Message") or f"The provider answered {status}."
-    return UpstreamError(str(message), status=status)
+    return UpstreamError(words_of(status, body), status=status)
 
 
 def stream_error(name: str, payload: bytes) -> UpstreamError:

@@ -238,9 +238,10 @@ def encode_block(part: Part, losses: Losses) -> Json | None:
 def arguments_of(call: ToolCall) -> Any:
     """Arguments as the value they must be here. Raises `InvalidRequest`."""
     try:
-        return msgspec.json.decode(call.arguments or "{}")
+        found = msgspec.json.decode(call.arguments or "{}")
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"{call.at}", "a call whose arguments are JSON") from error
+    return {} if found is None else found
 
 
 def _thought(part: Reasoning, losses: Losses) -> Json | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from dragoman.actions import Respond
+from dragoman.dialects.error_words import read_json, words_in, words_of
 from dragoman.dialects.gemini_generate.names import json_object
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Json
@@ -27,19 +26,15 @@ _WORDS: dict[int, str] = {
     504: "DEADLINE_EXCEEDED",
 }
 _STATUSES = {word: status for status, word in reversed(_WORDS.items())}
-_MAX_QUOTED = 300
 _TYPES = "type.googleapis.com/google.rpc."
 
 
 def decode_error(status: int, body: bytes) -> UpstreamError:
     """What a provider said went wrong; never fails, whatever the body is."""
-    try:
-        found: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        words = body[:_MAX_QUOTED].decode("utf-8", "replace").strip()
-        return UpstreamError(words or f"The provider answered {status}.", status=status)
-    whole = next(iter(as_list(found)), found)
-    return read_error(status, json_object(json_object(whole).get("error")))
+    found = read_json(body)
+    whole = json_object(next(iter(as_list(found)), found))
+    detail = json_object(whole.get("error"))
+    return read_error(status, {**detail, "message": words_of(status, body)})
 
 
 def read_error(status: int, detail: Json) -> UpstreamError:
@@ -48,7 +43,7 @@ def read_error(status: int, detail: Json) -> UpstreamError:
     if status == 0:
         known = _STATUSES.get(str(word), 502)
         status = code if isinstance(code, int) and 400 <= code < 600 else known  # noqa: PLR2004
-    message = str(detail.get("message") or f"The provider answered {status}.")
+    message = words_in(detail) or f"The provider answered {status}."
     kind = word if isinstance(word, str) else None
     reason, delay = None, None
     for more in as_list(detail.get("details")):

@@ -322,7 +322,7 @@ def thought_for_client(part: Reasoning) -> Json:
 def arguments_of(call: ToolCall) -> Json:
     """Arguments as the object they must be here. Raises `InvalidRequest`."""
     try:
-        return msgspec.json.decode(call.arguments or "{}", type=Json)
+        return msgspec.json.decode(call.arguments or "{}", type=Json | None) or {}
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"{call.at}", "a call whose arguments are a JSON object") from error
 

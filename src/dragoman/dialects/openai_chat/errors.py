@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
 
 from dragoman.actions import Respond
+from dragoman.dialects.error_words import read_json, words_in, words_of
 from dragoman.errors import DragomanError, MethodNotAllowed, UpstreamError
 from dragoman.ir import Json
 from dragoman.wire.sse import encode_sse
@@ -21,8 +21,7 @@ _KINDS: Mapping[int, str] = {
 }
 _SERVER = 500
 _BAD_GATEWAY = 502
-_MAX_TEXT = 500
-_TITLE = re.compile(r"<title>([^<]*)</title>", re.IGNORECASE)
+_UNSAID = "The provider broke off without a message."
 _STATUSES = {
     "authentication_error": 401,
     "permission_error": 403,
@@ -61,15 +60,13 @@ def _fields(error: DragomanError) -> Json:
 
 def decode_error(status: int, body: bytes) -> UpstreamError:
     """What a provider, or a proxy before it, said. Never fails."""
-    try:
-        value: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return UpstreamError(_words(body) or _nothing(status), status=status)
+    value = read_json(body)
+    message = words_of(status, body)
     match value:
         case [first, *_]:  # Gemini
-            return _read(status, first)
+            return _read(status, first, message)
         case _:
-            return _read(status, value)
+            return _read(status, value, message)
 
 
 def stream_error(value: Any) -> UpstreamError:
@@ -81,19 +78,16 @@ def stream_error(value: Any) -> UpstreamError:
         status = _STATUSES.get(str(kind), _STATUSES.get(code, status))
         number = int(code) if code.isdecimal() else 0
         status = number if 400 <= number < 600 else status  # noqa: PLR2004 - the range of errors
-    return _read(status, {"error": value})
+    return _read(status, {"error": value}, words_in(value) or _UNSAID)
 
 
-def _read(status: int, value: Any) -> UpstreamError:
-    """OpenAI's `{"error": {…}}`, and `error`, `message` or `detail` as others write them."""
+def _read(status: int, value: Any, message: str) -> UpstreamError:
+    """OpenAI's `{"error": {…}}`, or the same fields without one around them."""
     outer = cast("Json", value) if isinstance(value, dict) else {}
     error = outer.get("error")
     fields = cast("Json", error) if isinstance(error, dict) else outer
-    message = next(
-        (text for key in ("message", "detail", "error") if (text := _text(fields.get(key)))), ""
-    )
     return UpstreamError(
-        message or _nothing(status),
+        message,
         status=status,
         kind=_text(fields.get("type")) or None,
         code=_text(fields.get("code")) or None,
@@ -102,24 +96,5 @@ def _read(status: int, value: Any) -> UpstreamError:
 
 
 def _text(value: Any) -> str:
-    """A string as it is, a number in digits, FastAPI's list of problems as one line."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, list | dict) and value:
-        return msgspec.json.encode(value).decode()[:_MAX_TEXT]
-    return ""
-
-
-def _words(body: bytes) -> str:
-    """The title of a page, else the text as it is, within reason."""
-    text = body[: 4 * _MAX_TEXT].decode("utf-8", "replace").strip()
-    title = _TITLE.search(text)
-    if title:
-        return title[1].strip()
-    return "" if text.startswith("<") else text[:_MAX_TEXT]
-
-
-def _nothing(status: int) -> str:
-    return f"The provider answered with status {status} and no message."
+    """A string as it is, a number in digits."""
+    return words_in(value) if isinstance(value, str | int) else ""

@@ -15,7 +15,16 @@ _REASONS: dict[str, FinishReason] = {
     "error": "error",
     "function_call": "tool_call",
     "model_length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "tool_use": "tool_call",
+    "safety": "content_filter",
+    "sensitive": "content_filter",
+    "recitation": "content_filter",
+    "insufficient_system_resource": "error",
+    "network_error": "error",
 }
+"""OpenAI's words, and those that other servers of this dialect send, in lower case."""
 _WORDS = {
     "stop": "stop",
     "length": "length",
@@ -32,7 +41,7 @@ def decode_finish(word: str | None, *, has_calls: bool) -> tuple[FinishReason, R
     A word unknown here means "stop". So does a forced tool call to OpenAI, although the answer is
     nothing but a call that waits for its result.
     """
-    reason = _REASONS.get(word or "stop", "stop")
+    reason = _REASONS.get((word or "stop").lower(), "stop")
     if reason == "stop" and has_calls:
         reason = "tool_call"
     if _WORDS[reason] == word:

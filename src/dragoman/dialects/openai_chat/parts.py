@@ -204,13 +204,17 @@ def _read_data_url(url: str) -> tuple[str, str] | None:
 def encode_content(parts: list[Part], encoding: Encoding) -> str | list[Json]:
     """A string where one plain text is all there is, else an array of parts."""
     items = [encode_part(part, encoding) for part in parts]
-    texts = [cast("str", item["text"]) for item in items if item.keys() == {"type", "text"}]
+    texts = [cast("str", item["text"]) for item in items if _is_plain(item)]
     if len(texts) != len(items) or encoding.own:
         is_string = len(texts) == len(items) == 1 and not says(parts[0].residue, _PART)
         return texts[0] if is_string else items
     if len(texts) > 1 and encoding.quirks.text_array:
         return items
     return "\n\n".join(texts)
+
+
+def _is_plain(item: Json) -> bool:
+    return item.keys() == {"type", "text"} and item["type"] == "text"
 
 
 def encode_part(part: Part, encoding: Encoding) -> Json:

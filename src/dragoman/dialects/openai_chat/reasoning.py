@@ -140,7 +140,7 @@ def encode_own(parts: Sequence[Reasoning], residue: Residue | None) -> Json:
 def answer_quirks(parts: Sequence[Part]) -> Quirks:
     """What a client takes: the text, and details where it must send them back to be of use."""
     thoughts = [part for part in parts if isinstance(part, Reasoning)]
-    details = any(part.residue is not None and not place_of(part) for part in thoughts)
+    details = any(part.residue and part.residue.fields and not place_of(part) for part in thoughts)
     return Quirks(
         reasoning_field="reasoning_content", reasoning_details=details, extra_content=True
     )

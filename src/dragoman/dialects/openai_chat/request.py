@@ -40,6 +40,8 @@ _NEW_LIMIT = "max_completion_tokens"
 _OLD_LIMIT = "max_tokens"
 _ONE_STOP = "stop"
 _NOT_STREAMED = "stream"
+_UNNAMED = "model"
+"""Spelling of a request whose model the provider's path names, as Azure's does."""
 _EFFORTS = frozenset(get_args(Effort))
 _COMMON_EFFORTS = frozenset({"minimal", "low", "medium", "high", "xhigh"})
 """What another dialect's effort may become; `none` is refused by most models of this one."""
@@ -78,7 +80,7 @@ def decode_request(body: Json) -> Request:
     """The request in `body`. Raises `InvalidRequest` with the place of what is wrong."""
     top = Fields(body, "$")
     limit = _NEW_LIMIT if _NEW_LIMIT in top else _OLD_LIMIT
-    model = top.take("model", str)
+    model = top.take_optional("model", str)
     top.take("messages", list)
     messages = [decode_message(item, f"$.messages[{i}]") for i, item in enumerate(body["messages"])]
     options = top.object_optional("stream_options")
@@ -92,7 +94,7 @@ def decode_request(body: Json) -> Request:
     }
     opaque = [node for node in (choice, shape) if isinstance(node, OpaqueTool)]
     return Request(
-        model=model,
+        model=model or "",
         messages=tuple(messages),
         tools=(*tools, *opaque),
         tool_choice=choice if isinstance(choice, ToolChoice) else None,
@@ -117,6 +119,8 @@ def _residue(top: Fields, body: Json, options: Fields | None) -> Residue:
         words.append(_ONE_STOP)
     if body.get("stream") is False:
         words.append(_NOT_STREAMED)
+    if body.get("model") is None:
+        words.append(_UNNAMED)
     left = top.rest(NAME)
     residue = Residue(dialect=NAME, fields=left.fields if left else {}, form=tuple(words))
     if options is None:
@@ -162,20 +166,22 @@ def _decode_tool_choice(top: Fields, body: Json) -> ToolChoice | OpaqueTool | No
     choice, at = body.get("tool_choice"), top.at("tool_choice")
     if isinstance(choice, dict):
         return _decode_named_choice(top.object("tool_choice"), cast("Json", choice))
-    match top.word("tool_choice", ("auto", "none", "required", "any")):
+    match top.take_optional("tool_choice", str):
         case None:
             return None
         case "any":
             residue = Residue(dialect=NAME, fields={}, form=("any",))
             return ToolChoice(mode="required", at=at, residue=residue)
-        case word:
-            return ToolChoice(mode=cast("Any", word), at=at)
+        case "auto" | "none" | "required" as word:
+            return ToolChoice(mode=word, at=at)
+        case word:  # a server's own: a name (Together), `validated` (Fireworks)
+            return OpaqueTool(dialect=NAME, kind=_CHOICE, value={_CHOICE: word}, at=at)
 
 
 def _decode_named_choice(fields: Fields, choice: Json) -> ToolChoice | OpaqueTool:
     kind = fields.take_optional("type", str)
-    if kind not in (None, "function"):
-        return OpaqueTool(dialect=NAME, kind=_CHOICE, value=choice, at=fields.path)
+    if kind not in (None, "function") or not isinstance(fields.peek("function"), dict):
+        return OpaqueTool(dialect=NAME, kind=_CHOICE, value={_CHOICE: choice}, at=fields.path)
     function = fields.object("function")
     name = function.take("name", str)
     residue = nest(_rest_of_function(fields, kind), "function", function.rest(NAME))
@@ -194,7 +200,7 @@ def _decode_response_format(top: Fields, body: Json) -> ResponseFormat | OpaqueT
         case "json_schema":
             return _decode_schema(fields)
         case _:
-            whole = cast("Json", body[_FORMAT])
+            whole = {_FORMAT: body[_FORMAT]}
             return OpaqueTool(dialect=NAME, kind=_FORMAT, value=whole, at=fields.path)
 
 
@@ -223,7 +229,8 @@ def _decode_effort(top: Fields, body: Json) -> ReasoningConfig | None:
 
 def encode_request(request: Request, encoding: Encoding) -> Json:
     """The body for a provider. Raises `Unrepresentable` for what this dialect cannot say."""
-    body: Json = {"model": request.model}
+    is_named = request.model or not says(request.residue, _UNNAMED)
+    body: Json = {"model": request.model} if is_named else {}
     turns = request.messages if encoding.own else join_turns(request.messages, encoding.losses)
     messages = [encode_message(message, encoding) for message in turns]
     body["messages"] = [item for group in messages for item in group]
@@ -249,7 +256,7 @@ def _encode_tools(request: Request, encoding: Encoding) -> Json:
         elif tool.dialect != NAME:
             encoding.losses.omit("tools", tool.at, f"{tool.kind} is run by another provider")
         elif tool.kind in (_CHOICE, _FORMAT) and tool.at == f"$.{tool.kind}":
-            out[tool.kind] = tool.value
+            out |= tool.value
         elif tool.kind == _LEGACY_TOOLS:
             out.setdefault(_LEGACY_TOOLS, []).append(tool.value)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -11,7 +11,7 @@ from dragoman.dialects.openai_chat.errors import stream_error
 from dragoman.dialects.openai_chat.finish import decode_finish, encode_finish
 from dragoman.dialects.openai_chat.messages import decode_message, encode_turn
 from dragoman.dialects.openai_chat.reasoning import answer_quirks
-from dragoman.dialects.openai_chat.spelling import NAME, Encoding, is_own, merge, nest
+from dragoman.dialects.openai_chat.spelling import NAME, Encoding, is_own, merge, nest, rest, says
 from dragoman.dialects.openai_chat.usage import decode_usage, encode_usage
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
 from dragoman.ir import (
@@ -30,7 +30,9 @@ from dragoman.ir import (
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
 
+T = TypeVar("T")
 _OBJECT = "chat.completion"
+_HEAD = ("id", "object", "created", "model")
 _NOT_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -40,8 +42,8 @@ def decode_response(body: Json) -> Response:
     Raises `UpstreamError` for an error sent with status 200, `UpstreamProtocolError` for what is
     not a completion.
     """
-    if body.get("error") and not body.get("choices"):
-        raise stream_error(body["error"])
+    if not body.get("choices") and (body.get("error") or body.get("object") == "error"):
+        raise stream_error(body.get("error") or body)
     try:
         return _decode(Fields(body, "$"), body)
     except InvalidRequest as error:
@@ -51,36 +53,52 @@ def decode_response(body: Json) -> Response:
 
 
 def _decode(top: Fields, body: Json) -> Response:
+    absent = tuple(name for name in _HEAD if name not in body)
     if body.get("object") == _OBJECT:
         top.take("object", str)
-    response_id = top.take_optional("id", str) or ""
+    response_id = _if_any(top, "id", str) or ""
     choices = [_decode_choice(item, path, response_id) for path, item in top.items("choices")]
     if not choices:
         raise InvalidRequest("$.choices", "at least one choice")
     usage = top.json("usage")
     return Response(
         id=response_id,
-        model=top.take_optional("model", str) or "",
-        created=top.take_optional("created", int),
+        model=_if_any(top, "model", str) or "",
+        created=_if_any(top, "created", int),
         choices=tuple(choice for _, choice in sorted(choices, key=lambda pair: pair[0])),
         usage=None if usage is None else decode_usage(usage),
-        residue=top.rest(NAME) or Residue(dialect=NAME, fields={}),
+        residue=rest(top, *absent) or Residue(dialect=NAME, fields={}),
     )
+
+
+def _if_any(fields: Fields, name: str, kind: type[T]) -> T | None:
+    """A field of the head, where it is what it should be; else it stays where it is, for what
+    surrounds an answer must not cost the client the answer."""
+    found = fields.peek(name)
+    is_one = isinstance(found, kind) and not isinstance(found, bool)
+    return fields.take_optional(name, kind) if is_one else None
 
 
 def _decode_choice(value: object, path: str, response_id: str) -> tuple[int, Choice]:
     fields = Fields(value, path)
-    index = fields.take_optional("index", int) or 0
-    whole = _complete(fields.json("message"), fields.at("message"), response_id)
+    absent = tuple(n for n in ("index", "finish_reason") if n not in cast("Json", value))
+    index = _if_any(fields, "index", int) or 0
+    given = fields.json("message")
+    whole = _complete(given, fields.at("message"), response_id)
     message = decode_message(whole, fields.at("message"))
     word = fields.take_optional("finish_reason", str)
     has_calls = any(isinstance(part, ToolCall) for part in message.parts)
     reason, said = decode_finish(word, has_calls=has_calls)
     stopped_by = cast("Json", value).get("stop_reason")  # vLLM: a string, a token or null
     stop = fields.take("stop_reason", str) if isinstance(stopped_by, str) else None
-    logprobs = fields.json("logprobs")
-    residue = nest(fields.rest(NAME), "message", message.residue)
-    if said is not None:
+    tokens = fields.peek("logprobs")
+    logprobs = None
+    if isinstance(tokens, dict) and "content" in tokens:
+        logprobs = fields.json("logprobs")
+    residue = nest(rest(fields, *absent), "message", message.residue)
+    if aside := _aside(given or {}):
+        residue = nest(residue, "message", aside)
+    if said is not None and "finish_reason" not in absent:
         residue = _join(residue, said)
     choice = Choice(
         parts=message.parts,
@@ -90,6 +108,16 @@ def _decode_choice(value: object, path: str, response_id: str) -> tuple[int, Cho
         residue=residue,
     )
     return index, choice
+
+
+def _aside(message: Json) -> Residue | None:
+    """Who the message says it is from, where that is not what every answer says."""
+    who: Json = {name: message[name] for name in ("role", "name") if name in message}
+    if "role" not in who:
+        return Residue(dialect=NAME, fields=who, form=("role",))
+    if who == {"role": "assistant"}:
+        return None
+    return Residue(dialect=NAME, fields=who)
 
 
 def _join(residue: Residue | None, said: Residue) -> Residue:
@@ -102,7 +130,7 @@ def _complete(message: Json | None, path: str, response_id: str) -> Json:
     """`message` with what some providers leave out: its role, and ids and arguments of calls."""
     if message is None:
         raise InvalidRequest(path, "an object")
-    whole = {"role": "assistant", **message}
+    whole = {**message, "role": "assistant"}
     calls = Fields(message, path).items("tool_calls")
     if calls:
         whole["tool_calls"] = [
@@ -130,11 +158,15 @@ def call_id(response_id: str, index: int) -> str:
 def encode_response(response: Response, losses: Losses) -> Json:
     """The answer for a client; what only another dialect has is lost, as a hint."""
     own = is_own(response.residue)
-    body: Json = {
+    extra = losses.residue(response.residue, "$")
+    head: Json = {
         "id": response.id,
         "object": _OBJECT,
         "created": response.created or 0,
         "model": response.model,
+    }
+    body: Json = {
+        **_as_given(head, extra, response.residue),
         "choices": [
             _encode_choice(choice, index, Encoding(losses=losses, own=own))
             for index, choice in enumerate(response.choices)
@@ -143,7 +175,16 @@ def encode_response(response: Response, losses: Losses) -> Json:
     if response.usage is not None:
         body["usage"] = encode_usage(response.usage)
         losses.residue(response.usage.residue, "$.usage")
-    return merge(losses.residue(response.residue, "$"), body)
+    return merge(extra, body)
+
+
+def _as_given(known: Json, extra: Json, residue: Residue | None) -> Json:
+    """`known` without what a provider of this dialect left out, or said its own way."""
+    return {
+        name: value
+        for name, value in known.items()
+        if name not in extra and not says(residue, name)
+    }
 
 
 def _encode_choice(choice: Choice, index: int, encoding: Encoding) -> Json:
@@ -151,10 +192,13 @@ def _encode_choice(choice: Choice, index: int, encoding: Encoding) -> Json:
     extra = encoding.losses.residue(choice.residue, path)
     parts = [part for part in choice.parts if _is_sayable(part, path, encoding.losses)]
     fields = _encode_own(choice, parts, encoding) if encoding.own else _encode(parts, encoding)
-    known: Json = {"index": index, "message": {"role": "assistant", **fields}}
+    known: Json = _as_given({"index": index}, extra, choice.residue)
+    said = _as_given({"role": "assistant"}, extra.get("message", {}), choice.residue)
+    known["message"] = {**said, **fields}
     if choice.logprobs is not None:
         known["logprobs"] = choice.logprobs
-    known["finish_reason"] = encode_finish(choice.finish_reason, choice.residue)
+    if not says(choice.residue, "finish_reason"):
+        known["finish_reason"] = encode_finish(choice.finish_reason, choice.residue)
     if choice.stop_sequence is not None:
         known["stop_reason"] = choice.stop_sequence
     return merge(extra, known)

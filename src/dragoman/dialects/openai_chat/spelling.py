@@ -45,7 +45,8 @@ def nest(outer: Residue | None, name: str, inner: Residue | None) -> Residue | N
     if inner is None:
         return outer
     fields, form = (outer.fields, outer.form) if outer else ({}, ())
-    return Residue(dialect=NAME, fields={**fields, name: inner.fields}, form=form + inner.form)
+    whole = {**fields.get(name, {}), **inner.fields}
+    return Residue(dialect=NAME, fields={**fields, name: whole}, form=form + inner.form)
 
 
 def is_own(residue: Residue | None) -> bool:

@@ -30,7 +30,7 @@ from dragoman.ir.events import (
     Start,
     UsageUpdate,
 )
-from dragoman.wire.sse import SseDecoder
+from dragoman.wire.sse import SseDecoder, SseEvent
 
 _DONE = "[DONE]"
 _TRUNCATED = "The upstream's stream ended before its answer did."
@@ -59,11 +59,11 @@ class _Delta(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = None
     delta: _Delta | None = None
     finish_reason: str | None = None
-    stop_reason: str | int | None = None
-    logprobs: dict[str, Any] | None = None
+    stop_reason: Any = None
+    logprobs: Any = None
 
 
 class _Groq(msgspec.Struct):
@@ -71,15 +71,20 @@ class _Groq(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    id: str | None = None
-    model: str | None = None
-    created: int | None = None
-    system_fingerprint: str | None = None
-    service_tier: str | None = None
+    """What surrounds the choices is looked at, not held to a type: no answer fails over it."""
+
+    id: Any = None
+    model: Any = None
+    created: Any = None
+    object: Any = None
+    system_fingerprint: Any = None
+    service_tier: Any = None
     choices: list[_Choice] | None = None
     usage: dict[str, Any] | None = None
     x_groq: _Groq | None = None
     error: Any = None
+    message: Any = None
+    detail: Any = None
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
@@ -100,21 +105,22 @@ class ChatStreamDecoder:
         """Events that are now complete; see `StreamDecoder.feed`."""
         events: list[Event] = []
         for frame in self._frames.feed(data):
-            self._frame(frame.data, events)
+            self._frame(frame, events)
         return events
 
     def close(self) -> list[Event]:
         """The last events. Usage is as good an end as `[DONE]`, which some providers forget."""
         events: list[Event] = []
         for frame in self._frames.close():
-            self._frame(frame.data, events)
+            self._frame(frame, events)
         if not self._done:
             if not self._has_usage:
                 raise UpstreamProtocolError(_TRUNCATED)
-            self._finish(events)
+            self._finish(events, is_told=False)
         return events
 
-    def _frame(self, data: str, events: list[Event]) -> None:
+    def _frame(self, frame: SseEvent, events: list[Event]) -> None:
+        data = frame.data.strip()
         if self._done or not data:
             return
         if data == _DONE:
@@ -126,8 +132,8 @@ class ChatStreamDecoder:
             raise UpstreamProtocolError(
                 f"The upstream sent a chunk it should not: {error}"
             ) from error
-        if chunk.error:
-            raise stream_error(chunk.error)
+        if found := _error_in(chunk, frame.event):
+            raise stream_error(found)
         if not self._started:
             self._start(chunk, events)
         for choice in chunk.choices or ():
@@ -142,33 +148,57 @@ class ChatStreamDecoder:
         if not chunk.choices and not chunk.id and not chunk.model:
             return
         self._started = True
-        self._id = chunk.id or ""
+        self._id = chunk.id if isinstance(chunk.id, str) else ""
+        created = chunk.created if isinstance(chunk.created, int | float) else None
         said = {"system_fingerprint": chunk.system_fingerprint, "service_tier": chunk.service_tier}
         fields = {name: value for name, value in said.items() if value is not None}
         residue = Residue(dialect=NAME, fields=fields)
         events.append(
-            Start(id=self._id, model=chunk.model or "", created=chunk.created, residue=residue)
+            Start(
+                id=self._id,
+                model=chunk.model if isinstance(chunk.model, str) else "",
+                created=None if created is None else int(created),
+                residue=residue,
+            )
         )
 
     def _choice(self, choice: _Choice, events: list[Event]) -> None:
-        candidate = self._choices.get(choice.index)
+        index = choice.index or 0
+        candidate = self._choices.get(index)
         if candidate is None:
-            candidate = self._choices[choice.index] = _Candidate(choice.index, self._id)
+            candidate = self._choices[index] = _Candidate(index, self._id)
         if choice.delta is not None:
-            candidate.take(choice.delta, choice.logprobs, events)
+            logprobs = choice.logprobs
+            match logprobs:
+                case {"content": [*_]}:
+                    candidate.take(choice.delta, logprobs, events)
+                case _:
+                    candidate.take(choice.delta, None, events)
         if choice.finish_reason:
             candidate.reason = choice.finish_reason
         if isinstance(choice.stop_reason, str):
             candidate.stop = choice.stop_reason
 
-    def _finish(self, events: list[Event]) -> None:
+    def _finish(self, events: list[Event], *, is_told: bool = True) -> None:
+        """The end. Where the provider tells that it is (`is_told`), a choice needs no reason."""
         has_gap = max(self._choices, default=0) + 1 != len(self._choices)
-        if has_gap or any(c.reason is None for c in self._choices.values()):
+        is_open = not is_told and any(not c.reason for c in self._choices.values())
+        if has_gap or is_open:
             raise UpstreamProtocolError(_TRUNCATED)
         for index in sorted(self._choices):
             self._choices[index].finish(events)
         events.append(Finish())
         self._done = True
+
+
+def _error_in(chunk: _Chunk, event: str) -> Any:
+    """The error that a chunk is, if it is one: as OpenAI has it, vLLM, FastAPI, or by its event."""
+    if chunk.error:
+        return chunk.error
+    if event != "error" and chunk.object != "error" and (chunk.choices or not chunk.detail):
+        return None
+    found = {"message": chunk.message or chunk.detail}
+    return found if chunk.message or chunk.detail else None
 
 
 class _Candidate:
@@ -182,6 +212,10 @@ class _Candidate:
         self._kind: Kind | None = None
         self._calls = 0
         self._call: _Call | None = None
+        self._arguments: list[str] = []
+        """Of the open call."""
+        self._waiting: dict[int | None, tuple[_Call, list[str]]] = {}
+        """Calls that began before the open one's arguments were whole, by their index."""
         self._thought: list[str] = []
         self._detail: Json | None = None
         self._details = 0
@@ -236,6 +270,7 @@ class _Candidate:
             residue = self._read_detail(self._detail)
         events.append(PartEnd(choice=self._choice, residue=residue))
         self._kind, self._detail, self._thought = None, None, []
+        self._end_waiting(events)
 
     def _think(self, text: str, events: list[Event]) -> None:
         if not text:
@@ -254,6 +289,11 @@ class _Candidate:
                 case {"type": "thinking", "thinking": [*inner]}:
                     for piece in inner:
                         self._think(_text_of(piece), events)
+                case {"type": str(kind)}:
+                    start = PartStart(
+                        kind="opaque", choice=self._choice, name=kind, value=item, dialect=NAME
+                    )
+                    self._open(start, events)
                 case _:
                     raise UpstreamProtocolError("The upstream sent content of an unknown shape.")
 
@@ -291,26 +331,54 @@ class _Candidate:
 
     def _take_call(self, call: _Call, events: list[Event]) -> None:
         function = call.function or _Function()
-        if not self._continues(call, function):
-            if not function.name and not call.id:
-                raise UpstreamProtocolError("The upstream went on with a tool call it had ended.")
-            made = call_id(self._response_id, self._calls)
-            if signature := reasoning.read_signature(call.extra_content):
-                self._sign(signature, reasoning.ON_CALL, events)
-            start = PartStart(
-                kind="tool_call",
-                choice=self._choice,
-                id=call.id or made,
-                name=function.name or "",
-            )
-            self._open(start, events)
-            self._calls += 1
-            self._call = call
-        arguments = function.arguments
+        arguments = function.arguments or ""
         if isinstance(arguments, dict):
             arguments = msgspec.json.encode(arguments).decode()
+        if not self._continues(call, function):
+            waiting = self._waiting.get(call.index)
+            if waiting is not None and call.id in (None, "", waiting[0].id):
+                waiting[1].append(arguments)
+                return
+            if not function.name and not call.id:
+                raise UpstreamProtocolError("The upstream went on with a tool call it had ended.")
+            if call.index is not None and self._must_wait():
+                self._waiting[call.index] = (call, [arguments])
+                return
+            self._open_call(call, events)
         if arguments:
+            self._arguments.append(arguments)
             self._piece(arguments, events)
+
+    def _open_call(self, call: _Call, events: list[Event]) -> None:
+        self._end(events)
+        made = call_id(self._response_id, self._calls)
+        if signature := reasoning.read_signature(call.extra_content):
+            self._sign(signature, reasoning.ON_CALL, events)
+        name = (call.function or _Function()).name or ""
+        start = PartStart(kind="tool_call", choice=self._choice, id=call.id or made, name=name)
+        self._open(start, events)
+        self._calls += 1
+        self._call, self._arguments = call, []
+
+    def _must_wait(self) -> bool:
+        """Whether the open call may still go on while the next begins: some providers write
+        parallel calls in turns, and here one part is open at a time."""
+        if self._kind != "tool_call":
+            return False
+        try:
+            msgspec.json.decode("".join(self._arguments))
+        except msgspec.DecodeError:
+            return True
+        return bool(self._waiting)
+
+    def _end_waiting(self, events: list[Event]) -> None:
+        """The calls that waited, each whole."""
+        waiting, self._waiting = self._waiting, {}
+        for call, arguments in waiting.values():
+            self._open_call(call, events)
+            if whole := "".join(arguments):
+                self._piece(whole, events)
+            self._end(events)
 
     def _sign(self, signature: str, place: str, events: list[Event]) -> None:
         """A signature of Gemini's, as the part it is."""

@@ -14,6 +14,7 @@ _COUNTS = {
 }
 """Counts within the details, by the object they stand in. OpenRouter reports cache writes."""
 _TOTAL = "total_tokens"
+_MAIN = ("prompt_tokens", "completion_tokens")
 
 
 def decode_usage(wire: Json) -> Usage:
@@ -28,6 +29,7 @@ def decode_usage(wire: Json) -> Usage:
             found[name] = int(inner.pop(name))
             left[place] = inner
             form.append(name)
+    form += [name for name in _MAIN if _is_count(left.get(name))]
     prompt, completion = _take(left, "prompt_tokens"), _take(left, "completion_tokens")
     reasoning = found.get("reasoning_tokens", 0)
     output = completion
@@ -68,13 +70,14 @@ def encode_usage(usage: Usage) -> Json:
     if residue is not None and is_own(residue):
         words, extra = residue.form, residue.fields
     else:
-        words, extra = ("cached_tokens", "reasoning_tokens", _TOTAL), Json()
+        words, extra = (*_MAIN, "cached_tokens", "reasoning_tokens", _TOTAL), Json()
         words += ("cache_write_tokens",) if usage.cache_creation_input_tokens else ()
     for word in words:
         if word in _COUNTS:
             known[_COUNTS[word]][word] = values[word]
-    if _TOTAL not in words:
-        del known[_TOTAL]
+    for name in (*_MAIN, _TOTAL):
+        if name not in words:
+            del known[name]
     kept = {name: value for name, value in known.items() if value != {}}
     return _restore(extra, kept)
 

@@ -1,0 +1,65 @@
+"""The words of an error, whoever wrote it: a provider, its framework, or a proxy before it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+import msgspec
+
+from dragoman.ir import Json
+
+_MAX_TEXT = 500
+_MAX_DEPTH = 4
+_MAX_PROBLEMS = 8
+_SPOKEN = ("message", "Message", "detail", "error", "errors", "msg", "title")
+"""Fields that hold an error's words, the likeliest first."""
+_TITLE = re.compile(r"<title>([^<]*)</title>", re.IGNORECASE)
+
+
+def read_json(body: bytes) -> Any:
+    """The value in `body`; None where it is no JSON."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def words_of(status: int, body: bytes) -> str:
+    """What `body` says went wrong: the words of its JSON, the title of a page, else its text."""
+    value = read_json(body)
+    text = words_in(value) if value is not None else _plain(body)
+    return text or f"The provider answered with status {status} and no message."
+
+
+def words_in(value: Any, depth: int = _MAX_DEPTH) -> str:
+    """The words in `value`: a string, an object that has them in one of its fields, a list of
+    either. FastAPI says of each problem in a list where it is. Empty where there are none."""
+    if not depth:
+        return ""
+    match value:
+        case str():
+            return value
+        case bool():
+            return ""
+        case int():
+            return str(value)
+        case {"loc": [*places], "msg": str(text)}:
+            return f"{'.'.join(map(str, places))}: {text}"
+        case {}:
+            fields = cast("Json", value)
+            found = (words_in(fields.get(key), depth - 1) for key in _SPOKEN)
+            return next((text for text in found if text), "")
+        case [*items]:
+            found = (words_in(item, depth - 1) for item in items[:_MAX_PROBLEMS])
+            return "; ".join(text for text in found if text)
+        case _:
+            return ""
+
+
+def _plain(body: bytes) -> str:
+    text = body[: 4 * _MAX_TEXT].decode("utf-8", "replace").strip()
+    title = _TITLE.search(text)
+    if title:
+        return title[1].strip()
+    return "" if text.startswith("<") or text == "null" else text[:_MAX_TEXT]
