@@ -24,7 +24,7 @@ ONLY_IN = {
     "google": {"extproc"},
     "redis": {"stores"},
     "yaml": {"config", "envoyconf"},
-    "structlog": {"telemetry", "supervisor"},
+    "structlog": {"telemetry"},
     "click": {"cli"},
     "httptools": {"simulator"},
 }

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from dragoman import __version__
+from dragoman.config.cores import available_cores
 from dragoman.config.load import DEFAULT_RUN_DIR, load
 from dragoman.config.policy import Policy
 from dragoman.errors import ConfigError, DragomanError
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 
 _CONFIG = click.option("-c", "--config", metavar="FILE", help="policy file; none: the defaults")
 _USAGE_EXIT = 2
+
+
+def _count(context: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """A number of workers, or as many as there are cores."""
+    if value is None:
+        return None
+    if value == "auto":
+        return available_cores()
+    return int(click.IntRange(1, 256)(value, param, context))
+
+
+_WORKERS = click.option("--workers", metavar="N|auto", callback=_count, help="auto: one a core")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +58,7 @@ def _own_run_dir(policy: Policy) -> str | None:
 @_CONFIG
 @click.option("--port", type=click.IntRange(1, 65535), help="of the listener")
 @click.option("--admin-port", type=click.IntRange(1, 65535), help="of Envoy's admin")
-@click.option("--workers", type=click.IntRange(1, 256))
+@_WORKERS
 @click.option("--run-dir", metavar="DIR", help="folder of the sockets; none: a fresh one")
 def up(
     config: str | None,
@@ -55,7 +68,7 @@ def up(
     run_dir: str | None,
 ) -> None:
     """Start store, workers, Envoy and, where the policy has one, the simulator."""
-    from dragoman.supervisor import run  # noqa: PLC0415 - only this command supervises
+    from dragoman.supervisor.planning import run_sidecar  # noqa: PLC0415 - only this command
 
     policy = _load(config)
     changes: dict[str, object] = {}
@@ -67,7 +80,7 @@ def up(
         changes["workers"] = workers
     policy = msgspec.structs.replace(policy, **changes)
     try:
-        run(policy, config, run_dir or _own_run_dir(policy))
+        run_sidecar(policy, config, run_dir or _own_run_dir(policy))
     except DragomanError as error:
         click.echo(f"dragoman: {error.message}", err=True)
         sys.exit(1)
@@ -76,7 +89,7 @@ def up(
 @main.command()
 @_CONFIG
 @click.option("--run-dir", metavar="DIR", help="folder of the sockets")
-@click.option("--workers", type=click.IntRange(1, 256))
+@_WORKERS
 @click.option("--worker", type=click.IntRange(0, 255), help="serve as this one alone")
 def serve(config: str | None, run_dir: str | None, workers: int | None, worker: int | None) -> None:
     """Run the workers without Envoy, for one that somebody else runs."""
@@ -85,10 +98,9 @@ def serve(config: str | None, run_dir: str | None, workers: int | None, worker: 
         policy, run_dir=run_dir or policy.run_dir, workers=workers or policy.workers
     )
     if worker is None:
-        from dragoman.supervisor import run_pool  # noqa: PLC0415 - one worker needs no supervisor
+        from dragoman.supervisor.planning import run_workers  # noqa: PLC0415 - not for one worker
 
-        run_pool(policy, config)
-        return
+        run_workers(policy, config)
     from dragoman.extproc.server import announce_ready, run_worker  # noqa: PLC0415 - gRPC is heavy
 
     run_worker(policy, worker, announce_ready)

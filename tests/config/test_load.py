@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dragoman.catalog import provider_rows
+from dragoman.config.cores import available_cores
 from dragoman.config.load import load, parse
 from dragoman.errors import ConfigError
 
@@ -37,6 +38,13 @@ def test_a_whole_file_resolves() -> None:
         ("local", 1),
     ]
     assert "sk-never-read" not in repr(policy)
+
+
+def test_workers_are_as_many_as_the_cores_it_may_use() -> None:
+    assert parse(f"{BASE}workers: auto", "p.yaml", ENVIRONMENT).workers == available_cores()
+    assert parse(f"{BASE}workers: 3", "p.yaml", ENVIRONMENT).workers == 3
+    with pytest.raises(ConfigError, match="workers"):
+        parse(f"{BASE}workers: some", "p.yaml", ENVIRONMENT)
 
 
 def test_the_embedded_defaults_need_no_account() -> None:

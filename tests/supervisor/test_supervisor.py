@@ -13,8 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from dragoman.config.environment import without_keys
+from dragoman.config.environment import key_names, without
 from dragoman.config.load import parse
+from dragoman.supervisor import plan as plans
+from dragoman.supervisor.child import (
+    FIRST_PAUSE_SECONDS,
+    HEALTHY_SECONDS,
+    MAX_PAUSE_SECONDS,
+    next_pause,
+)
+from dragoman.supervisor.plan import Plan, Probe, Process
 
 POLICY = """
 callers: {{demo: {{keys: [f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974]}}}}
@@ -156,9 +164,40 @@ def test_a_policy_that_cannot_be_used_is_refused_with_its_path(folder):
     assert "$.providers.only.key: variable TEST_KEY is not set" in done.stderr
 
 
+def test_a_plan_is_read_as_it_was_written(folder):
+    worker = Process("worker-0", ["python", "-m", "x"], Probe("/run/x.sock"))
+    envoy = Process("envoy", ["envoy"], Probe("[::1]:9901", "GET / ", " 200 "), has_keys=True)
+    plan = Plan(str(folder), True, [[worker], [envoy]], "ready\n", ["KEY"], 30.0, "[::1]:9901")
+    assert plans.read(plans.write(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    ("last", "lived", "pause"),
+    [
+        (0, 0.1, FIRST_PAUSE_SECONDS),
+        (FIRST_PAUSE_SECONDS, 0.1, 2 * FIRST_PAUSE_SECONDS),
+        (4, 0.1, MAX_PAUSE_SECONDS),
+        (MAX_PAUSE_SECONDS, HEALTHY_SECONDS - 0.1, MAX_PAUSE_SECONDS),
+        (MAX_PAUSE_SECONDS, HEALTHY_SECONDS, FIRST_PAUSE_SECONDS),
+    ],
+)
+def test_what_dies_again_and_again_waits_longer_and_health_is_rewarded(last, lived, pause):
+    assert next_pause(last, lived) == pause
+
+
+HEAVY = ("asyncio", "click", "grpc", "google", "msgspec", "redis", "ssl", "yaml", "urllib")
+HEAVY += ("dragoman.config.policy", "dragoman.dialects")
+
+
+def test_what_lives_long_imports_little():
+    code = "import sys, dragoman.supervisor.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not [name for name in HEAVY if name in done.stdout.split()]
+
+
 def test_a_placeholder_still_says_that_a_key_is_there():
     policy = parse(POLICY.format(port=1), "t", {"TEST_KEY": SECRET})
-    given = without_keys(policy, {"TEST_KEY": SECRET, "HOME": "/h"})
+    given = without(key_names(policy), {"TEST_KEY": SECRET, "HOME": "/h"})
     assert given["HOME"] == "/h"
     assert SECRET not in given.values()
     assert list(parse(POLICY.format(port=1), "t", given).providers) == ["only"]

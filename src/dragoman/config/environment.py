@@ -1,27 +1,36 @@
-"""The environment of the processes this one starts."""
+"""The environment of the processes this one starts.
+
+Imports next to nothing: the supervisor, which stays small, reads it too.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from dragoman.config.policy import Policy
+if TYPE_CHECKING:
+    from dragoman.config.policy import Policy
 
 _PLACEHOLDER = "set"
 _SIGNERS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 """What Envoy signs with."""
 
 
-def without_keys(policy: Policy, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """`environment` with each provider's key replaced by a word.
-
-    Only Envoy is given the keys; the Python processes need no more than to see that one is there.
-    """
+def key_names(policy: Policy) -> set[str]:
+    """The environment variables that hold the providers' keys."""
     providers = policy.providers.values()
-    keys = {provider.key.env for provider in providers if provider.key}
-    if any(provider.signing for provider in providers):
-        keys |= _SIGNERS
+    names = {provider.key.env for provider in providers if provider.key and provider.key.env}
+    return names | _SIGNERS if any(provider.signing for provider in providers) else names
+
+
+def without(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """`environment` with each of the variables `names` replaced by a word.
+
+    Only Envoy is given the providers' keys; a worker needs no more than to see that one is there.
+    """
+    hidden = set(names)
     return {
-        name: _PLACEHOLDER if name in keys and value else value
+        name: _PLACEHOLDER if name in hidden and value else value
         for name, value in environment.items()
     }

@@ -15,6 +15,7 @@ import yaml
 
 from dragoman.catalog import ProviderRow, provider_rows
 from dragoman.catalog.profiles import Override, Profile, Profiles, find_table
+from dragoman.config.cores import available_cores
 from dragoman.config.policy import (
     Caller,
     Endpoint,
@@ -88,7 +89,7 @@ class _Resolver:
             listener=file.listener,
             admin=file.admin,
             run_dir=file.run_dir or DEFAULT_RUN_DIR,
-            workers=file.workers,
+            workers=available_cores() if file.workers == "auto" else file.workers,
             limits=file.limits,
             timeouts=file.timeouts,
             native=file.native,

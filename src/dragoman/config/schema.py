@@ -172,7 +172,8 @@ class File(_Section, frozen=True, kw_only=True):
     admin: Address = Address(port=9901)
     run_dir: str | None = None
     """Folder of the sockets. None: a fresh one a start."""
-    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] | Literal["auto"] = 1
+    """Python processes, and threads of Envoy. `auto`: one for each core this process may use."""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     native: Native = Native()

@@ -11,7 +11,7 @@ _NAMES = ("valkey-server", "redis-server")
 
 
 def command(directory: str, run_dir: str) -> tuple[list[str], str]:
-    """The command line of a server that keeps its data in `directory`, and the url it answers at.
+    """The command line of a server that keeps its data in `directory`, and its socket's path.
 
     Raises `ServiceUnavailable` where no server is installed.
     """
@@ -19,7 +19,7 @@ def command(directory: str, run_dir: str) -> tuple[list[str], str]:
     flags = ["--port", "0", "--unixsocket", socket, "--unixsocketperm", "600", "--dir", directory]
     flags += ["--appendonly", "yes", "--appendfilename", "dragoman.aof", "--save", ""]
     flags += ["--loglevel", "warning"]
-    return [_binary(), *flags], f"unix://{socket}"
+    return [_binary(), *flags], socket
 
 
 def _binary() -> str:

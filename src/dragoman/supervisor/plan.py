@@ -1,0 +1,63 @@
+"""What to run, as plain data in a file: all that the supervisor knows."""
+
+from __future__ import annotations
+
+import json
+import os.path
+from typing import NamedTuple
+
+
+class Probe(NamedTuple):
+    """A connection, what is said on it, and what must be in the answer."""
+
+    address: str
+    """`/path` of a Unix socket, or `host:port`."""
+    request: str = ""
+    """Nothing: to be let in is enough."""
+    expected: str = ""
+
+
+class Process(NamedTuple):
+    """One process to keep running."""
+
+    name: str
+    arguments: list[str]
+    ready: Probe
+    has_keys: bool = False
+    """The providers' keys stay in its environment."""
+
+
+class Plan(NamedTuple):
+    """A sidecar, or the workers alone."""
+
+    run_dir: str
+    removes_run_dir: bool
+    steps: list[list[Process]]
+    """Those of a step start together, once all of the step before are ready. They stop in the
+    reverse order."""
+    announcement: str
+    """Written to standard output when all are ready."""
+    key_names: list[str]
+    """Environment variables that hold the providers' keys."""
+    drain_seconds: float
+    admin: str | None = None
+    """`host:port` of Envoy's admin, through which it drains; None: no Envoy."""
+
+
+def write(plan: Plan) -> str:
+    """The path of the file of `plan`, in its own folder, which exists."""
+    path = os.path.join(plan.run_dir, "plan.json")  # noqa: PTH118 - pathlib weighs a megabyte
+    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - as above
+        json.dump(plan, file)
+    return path
+
+
+def read(path: str) -> Plan:
+    """The plan that `write` wrote."""
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as above
+        run_dir, removes, steps, *rest = json.load(file)
+    return Plan(run_dir, removes, [[_process(*p) for p in step] for step in steps], *rest)
+
+
+def _process(name: str, arguments: list[str], ready: list[str], has_keys: bool) -> Process:  # noqa: FBT001 - JSON
+    return Process(name, arguments, Probe(*ready), has_keys)
