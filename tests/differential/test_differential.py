@@ -81,10 +81,17 @@ STATED: tuple[Difference, ...] = (
     ),
     Difference(
         "top k|cache marks",
-        "openai_chat",
-        "openai_chat",
+        "openai_chat|openai_completions",
+        "openai_chat|openai_completions",
         r".*",
         "only some of its providers take it: it passes to each of them as it stands",
+    ),
+    Difference(
+        "several texts",
+        "openai_completions",
+        ANY,
+        r".*",
+        "a prompt is one text: several are joined by a blank line",
     ),
     Difference(
         "log probabilities",

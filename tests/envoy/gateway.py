@@ -37,6 +37,7 @@ KINDS = {
     "azure-classic": "azure-openai-deployments",
     "gemini": "gemini",
     "responses": "simulator-responses",
+    "completions": "simulator-completions",
     "bedrock": "bedrock-key",
     "vertex": "vertex",
 }
@@ -137,6 +138,7 @@ def _models() -> dict[str, Any]:
         "fast": {"targets": [{"provider": "azure-classic", "model": "gpt-4o"}]},
         "g/*": on("gemini"),
         "p/*": on("responses"),
+        "c/*": on("completions"),
         "b/*": on("bedrock"),
         "i/*": {"targets": [{"provider": "bedrock", "model": "anthropic.sim/*"}]},
         "v/*": {"targets": [{"provider": "vertex", "model": "claude-sim/*"}]},

@@ -7,11 +7,14 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from dragoman.dialects import ChatDialect, StreamOptions, StreamTranslator
 from dragoman.dialects.registry import CHAT_NAMES, client_dialect
 from dragoman.errors import Unrepresentable
-from dragoman.ir.events import Event
+from dragoman.ir.events import ChoiceEnd, Delta, Event, PartEnd, PartStart
 from dragoman.ir.losses import Losses
+from tests import sdk
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 DIALECTS: dict[str, ChatDialect] = {name: client_dialect(name) for name in CHAT_NAMES}
@@ -56,6 +59,24 @@ def translate(source: ChatDialect, target: ChatDialect, body: dict[str, Any]) ->
 def encode_stream(dialect: ChatDialect, events: list[Event]) -> bytes:
     encoder = dialect.stream_encoder(ALL_USAGE)
     return b"".join(map(encoder.feed, events)) + encoder.close()
+
+
+def sayable(events: list[Event], *dialects: ChatDialect) -> list[Event]:
+    """`events` without what an answer of one of `dialects` has no place for."""
+    if not any(sdk.says_only_text(dialect.name) for dialect in dialects):
+        return events
+    kept: list[Event] = []
+    kind = ""
+    for event in events:
+        kind = event.kind if isinstance(event, PartStart) else kind
+        if not isinstance(event, PartStart | Delta | PartEnd) or kind == "text":
+            kept.append(_stopped(event))
+    return kept
+
+
+def _stopped(event: Event) -> Event:
+    is_call = isinstance(event, ChoiceEnd) and event.reason == "tool_call"
+    return msgspec.structs.replace(event, reason="stop") if is_call else event
 
 
 def decode_stream(dialect: ChatDialect, pieces: list[bytes]) -> list[Event]:

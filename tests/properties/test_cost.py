@@ -17,7 +17,7 @@ from dragoman.ir.events import (
     PartStart,
     Start,
 )
-from tests.properties.cases import PAIRS, encode_stream, translate_stream
+from tests.properties.cases import PAIRS, encode_stream, sayable, translate_stream
 
 GROWTH = 16
 MOST = 4 * GROWTH
@@ -50,7 +50,7 @@ SHAPES: dict[str, tuple[Callable[[int], list[Event]], int]] = {
 def test_cost_is_linear(
     source: ChatDialect, target: ChatDialect, shape: Callable[[int], list[Event]], size: int
 ) -> None:
-    small, large = (encode_stream(source, shape(n)) for n in (1, GROWTH))
+    small, large = (encode_stream(source, sayable(shape(n), source, target)) for n in (1, GROWTH))
 
     cost = lambda wire: _cpu_seconds(source, target, wire, size)  # noqa: E731 - reads as a formula
     assert cost(large) < MOST * max(cost(small), 1e-4)

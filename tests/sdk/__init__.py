@@ -89,6 +89,11 @@ def comparable(said: Said, *dialects: str, like: Said) -> Said:
     return msgspec.structs.replace(said, **left_out)
 
 
+def says_only_text(dialect: str) -> bool:
+    """Whether its answers have no place for reasoning and tool calls."""
+    return bool(getattr(_module(dialect), "ONLY_TEXT", False))
+
+
 def _module(dialect: str) -> Any:
     return importlib.import_module(f"tests.sdk.{dialect}")
 

@@ -18,6 +18,8 @@ from dragoman.dialects.gemini_generate import GeminiGenerate
 from dragoman.dialects.gemini_generate import Quirks as GeminiQuirks
 from dragoman.dialects.openai_chat import OpenAIChat
 from dragoman.dialects.openai_chat import Quirks as OpenAIQuirks
+from dragoman.dialects.openai_completions import OpenAICompletions
+from dragoman.dialects.openai_completions import Quirks as CompletionsQuirks
 from dragoman.dialects.openai_responses import OpenAIResponses
 from dragoman.dialects.openai_responses import Quirks as ResponsesQuirks
 from dragoman.dialects.pass_through import OPERATIONS, Operation, PassThrough
@@ -38,6 +40,9 @@ _MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
     ),
     "bedrock_converse": lambda quirks: BedrockConverse(msgspec.convert(quirks, BedrockQuirks)),
     "gemini_generate": lambda quirks: GeminiGenerate(msgspec.convert(quirks, GeminiQuirks)),
+    "openai_completions": lambda quirks: OpenAICompletions(
+        msgspec.convert(quirks, CompletionsQuirks)
+    ),
     "openai_responses": lambda quirks: OpenAIResponses(msgspec.convert(quirks, ResponsesQuirks)),
     "openai_chat": lambda quirks: OpenAIChat(msgspec.convert(quirks, OpenAIQuirks)),
 }

@@ -93,7 +93,7 @@ def decode_request(body: Json) -> Request:
         reasoning=reasoning,
         response_format=response_format,
         user=user,
-        paths={"user": "$.metadata.user_id", "parallel_tool_calls": _DISABLE_PARALLEL},
+        paths=_PATHS,
         residue=Residue(dialect=NAME, fields=left, form=_request_form(stream, version)),
     )
 
@@ -109,7 +109,11 @@ def _request_form(stream: bool | None, version: str | None) -> tuple[str, ...]: 
     return streams if version is None else (*streams, VERSION, version)
 
 
-_DISABLE_PARALLEL = "$.tool_choice.disable_parallel_tool_use"
+_PATHS = {
+    "user": "$.metadata.user_id",
+    "parallel_tool_calls": "$.tool_choice.disable_parallel_tool_use",
+    "effort": "$.output_config.effort",
+}
 
 
 def _system(top: Fields) -> Message:

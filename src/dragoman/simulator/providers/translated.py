@@ -207,7 +207,11 @@ GEMINI = TranslatedProvider("gemini_generate", "x-goog-api-key")
 BEDROCK = TranslatedProvider("bedrock_converse", "authorization")
 CLOUD_ANTHROPIC = TranslatedProvider("anthropic_messages", "authorization")
 """As Bedrock's InvokeModel and Vertex AI's rawPredict serve it."""
+COMPLETIONS = TranslatedProvider("openai_completions", "authorization")
 ENDPOINTS = (
+    Endpoint(
+        provider=COMPLETIONS, method="POST", suffix="/v1/completions", handle=COMPLETIONS.handle
+    ),
     Endpoint(provider=BEDROCK, method="POST", suffix="/converse", handle=BEDROCK.handle),
     Endpoint(provider=BEDROCK, method="POST", suffix="/converse-stream", handle=BEDROCK.handle),
     *(
