@@ -5,11 +5,12 @@ Source: https://platform.openai.com/docs/api-reference/completions, November 202
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dragoman.actions import Respond
 from dragoman.dialects import CHAT, Call, StreamOptions
+from dragoman.dialects.models import ModelCard
 from dragoman.dialects.openai_chat import OpenAIChat
 from dragoman.dialects.openai_chat import Quirks as ChatQuirks
 from dragoman.dialects.openai_completions import request as requests
@@ -75,11 +76,11 @@ class OpenAICompletions:
     def encode_error(self, error: DragomanError) -> Respond:
         return self._chat.encode_error(error)
 
-    def encode_models(self, models: list[str]) -> Json:
-        return self._chat.encode_models(models)
+    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
+        return self._chat.encode_models(cards, query)
 
-    def encode_model(self, model: str) -> Json:
-        return self._chat.encode_model(model)
+    def encode_model(self, card: ModelCard) -> Json:
+        return self._chat.encode_model(card)
 
     def edits(self, body: Json) -> dict[str, Any]:
         """See `Dialect.edits`."""
