@@ -63,6 +63,7 @@ envoy-yaml: $(VENV)/.dev ## regenerate envoy/envoy.yaml from envoy/dragoman.yaml
 
 bench: $(VENV)/.dev ## measure against Envoy alone; one JSON object a line
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.redaction
 
 lock: ## pin every package with its hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -17,6 +17,14 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
+Entity = Literal[
+    "address", "api_key", "card", "connection_string", "crypto", "date_of_birth", "email", "iban",
+    "ip", "jwt", "licence_plate", "mac", "national_id", "passport", "password", "phone",
+    "private_key", "ssn", "url",
+]  # fmt: skip
+"""What redaction can find."""
+
+
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 

@@ -1,0 +1,1 @@
+"""Personal data and secrets: finding them in any text, and what is done with them."""

@@ -1,0 +1,412 @@
+"""Validators: checksums, ranges and shapes that tell an identifier from other digits.
+
+Each takes the candidate's text and byte offsets and gives the span that is meant, or None. Sources:
+ISO/IEC 7812 (cards), ISO 13616 (IBAN), ISO 7064, the issuers' own publications for national
+numbers, BIP 173 and base58check for addresses of crypto currencies.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import ipaddress
+import math
+import re
+from base64 import urlsafe_b64decode
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import date
+
+from dragoman.policies.redact.rules import Check, Span
+
+_DIGITS = re.compile(rb"[^0-9]+")
+_SPACES = re.compile(rb"[ -]+")
+_WORD = re.compile(rb"[A-Za-z0-9_]")
+
+
+def digits_of(text: bytes) -> str:
+    """The digits in `text`, alone."""
+    return _DIGITS.sub(b"", text).decode()
+
+
+def passes(test: Callable[[str], bool]) -> Check:
+    """A check of the candidate's digits alone."""
+
+    def check(text: bytes, start: int, end: int) -> Span | None:
+        return (start, end) if test(digits_of(text[start:end])) else None
+
+    return check
+
+
+def passes_text(test: Callable[[str], bool]) -> Check:
+    """A check of the candidate's letters and digits, upper case, without separators."""
+
+    def check(text: bytes, start: int, end: int) -> Span | None:
+        plain = re.sub(rb"[^A-Za-z0-9]+", b"", text[start:end]).decode().upper()
+        return (start, end) if test(plain) else None
+
+    return check
+
+
+def stands_alone(text: bytes, start: int, end: int) -> Span | None:
+    """Not a piece of something longer: no letter, digit, dash or decimal point touches it."""
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    if before and (_WORD.match(before[-1:]) or before[-1:] in b"-#$"):
+        return None
+    if len(before) > 1 and before[-1:] in b".,/" and before[:1].isdigit():
+        return None
+    if after and (_WORD.match(after[:1]) or (after[:1] == b"-" and after[1:].isalnum())):
+        return None
+    if len(after) > 1 and after[:1] in b".,/" and after[1:].isdigit():
+        return None
+    return start, end
+
+
+def both(first: Check, second: Check) -> Check:
+    """One check after the other."""
+
+    def check(text: bytes, start: int, end: int) -> Span | None:
+        span = first(text, start, end)
+        return second(text, *span) if span else None
+
+    return check
+
+
+def alone(test: Callable[[str], bool]) -> Check:
+    """`passes`, and not a piece of something longer."""
+    return both(stands_alone, passes(test))
+
+
+# --- checksums --------------------------------------------------------------------------------
+
+
+_DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
+
+
+def luhn(digits: str) -> bool:
+    """ISO/IEC 7812-1, annex B."""
+    raw = digits.encode()
+    plain, doubled = raw[-1::-2], raw[-2::-2].translate(_DOUBLED)
+    return (sum(plain) + sum(doubled) - 48 * len(raw)) % 10 == 0
+
+
+def weighted(digits: str, weights: Iterable[int]) -> int:
+    """Sum of each digit times its weight."""
+    return sum(int(d) * w for d, w in zip(digits, weights, strict=False))
+
+
+_D = (
+    (0, 1, 2, 3, 4, 5, 6, 7, 8, 9),
+    (1, 2, 3, 4, 0, 6, 7, 8, 9, 5),
+    (2, 3, 4, 0, 1, 7, 8, 9, 5, 6),
+    (3, 4, 0, 1, 2, 8, 9, 5, 6, 7),
+    (4, 0, 1, 2, 3, 9, 5, 6, 7, 8),
+    (5, 9, 8, 7, 6, 0, 4, 3, 2, 1),
+    (6, 5, 9, 8, 7, 1, 0, 4, 3, 2),
+    (7, 6, 5, 9, 8, 2, 1, 0, 4, 3),
+    (8, 7, 6, 5, 9, 3, 2, 1, 0, 4),
+    (9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+)
+_P = ("0123456789", "1576283094", "5803796142", "8916043527", "9453126870", "4286573901",
+      "2793806415", "7046913258")  # fmt: skip
+
+
+def verhoeff(digits: str) -> bool:
+    """The dihedral checksum of Aadhaar numbers."""
+    state = 0
+    for i, digit in enumerate(reversed(digits)):
+        state = _D[state][int(_P[i % 8][int(digit)])]
+    return state == 0
+
+
+def mod_11_10(digits: str) -> bool:
+    """ISO 7064, MOD 11,10."""
+    state = 10
+    for digit in digits[:-1]:
+        state = (state + int(digit)) % 10 or 10
+        state = state * 2 % 11
+    return (11 - state) % 10 == int(digits[-1])
+
+
+def is_date(year: int, month: int, day: int) -> bool:
+    """Whether there is such a day; year 0 is a leap year of any century."""
+    try:
+        date(year or 2000, month, day)
+    except ValueError:
+        return False
+    return True
+
+
+def is_short_date(digits: str) -> bool:
+    """YYMMDD, of either century."""
+    year, month, day = int(digits[:2]), int(digits[2:4]), int(digits[4:6])
+    return is_date(2000 + year, month, day) or is_date(1900 + year, month, day)
+
+
+# --- money ------------------------------------------------------------------------------------
+
+_BRANDS: tuple[tuple[re.Pattern[str], tuple[int, ...]], ...] = tuple(
+    (re.compile(prefix), lengths)
+    for prefix, lengths in (
+        ("4", (13, 16, 19)),
+        ("5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720", (16,)),
+        ("3[47]", (15,)),
+        ("6011|64[4-9]|65|62|81|82", (16, 17, 18, 19)),
+        ("30[0-5]|3095|3[689]", (14, 16)),
+        ("352[89]|35[3-8]", (16, 17, 18, 19)),
+        ("2131|1800", (15,)),
+        ("50[0-9]{2}|5[6-8]|6(?:0|3|7)", (12, 13, 14, 15, 16, 17, 18, 19)),
+        ("220[0-4]|9792", (16,)),
+    )
+)
+"""Issuer prefixes and the lengths of their numbers."""
+
+
+def is_card(digits: str) -> bool:
+    """A number some issuer gives out, with a right check digit."""
+    if len(set(digits)) == 1 or not luhn(digits):
+        return False
+    return any(len(digits) in lengths and prefix.match(digits) for prefix, lengths in _BRANDS)
+
+
+IBAN_LENGTHS = {
+    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22,
+    "BI": 27, "BR": 29, "BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27,
+    "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18, "FK": 18, "FO": 18, "FR": 27,
+    "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22,
+    "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32,
+    "LI": 21, "LT": 20, "LU": 20, "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19,
+    "MN": 20, "MR": 27, "MT": 31, "MU": 30, "NI": 28, "NL": 18, "NO": 15, "OM": 23, "PK": 24,
+    "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "RU": 33, "SA": 24, "SC": 31,
+    "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "SO": 23, "ST": 25, "SV": 28, "TL": 23,
+    "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20, "YE": 30,
+}  # fmt: skip
+"""Characters of an account number, by country. Source: the SWIFT IBAN registry."""
+
+
+_NUMBERED = {ord("A") + i: str(10 + i) for i in range(26)}
+
+
+def check_iban(text: bytes, start: int, end: int) -> Span | None:
+    """As long as its country says, and MOD 97-10 right; what follows it is left out."""
+    country = text[start : start + 2].decode().upper()
+    wanted, at = IBAN_LENGTHS.get(country, 0), start
+    plain = _SPACES.sub(b"", text[start:end]).decode().upper()[:wanted]
+    for _ in plain:
+        at += 1 + (text[at : at + 1] in b" -")
+    if len(plain) != wanted or _WORD.match(text[at : at + 1]):
+        return None
+    return (start, at) if int((plain[4:] + plain[:4]).translate(_NUMBERED)) % 97 == 1 else None
+
+
+# --- network ----------------------------------------------------------------------------------
+
+_RANGE = re.compile(rb"-\d{1,3}\.\d")
+_OUTLINE = re.compile(rb" [A-Z][a-z]")
+
+
+def check_ipv4(text: bytes, start: int, end: int) -> Span | None:
+    """Four octets that are no part of a longer dotted number, a product's version or a heading."""
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    if before and (_WORD.match(before[-1:]) or before[-1:] in b".+"):
+        return None
+    if before[-1:] in (b"/", b"-") and before[:1].isalpha():
+        return None
+    if _WORD.match(after[:1]) or (after[:1] in (b".", b"+") and after[1:].isalnum()):
+        return None
+    if after[:1] == b"-" and after[1:].isalnum() and not _RANGE.match(text, end):
+        return None
+    octets = [int(part) for part in text[start:end].split(b".")]
+    if max(octets) > 255 or any(p != b"0" and p[:1] == b"0" for p in text[start:end].split(b".")):
+        return None
+    starts_line = start == 0 or text[start - 1 : start] == b"\n"
+    if starts_line and octets[0] and max(octets) < 20 and _OUTLINE.match(text, end):
+        return None
+    return start, end
+
+
+def check_ipv6(text: bytes, start: int, end: int) -> Span | None:
+    """What `ipaddress` reads, and no C++ name, time or part of a longer run."""
+    while end > start and text[end - 1 : end] in (b".", b":") and text[end - 2 : end] != b"::":
+        end -= 1
+    if start and (_WORD.match(text[start - 1 : start]) or text[start - 1 : start] in b":."):
+        return None
+    if _WORD.match(text[end : end + 1]):
+        return None
+    value = text[start:end].decode()
+    groups = [group for group in value.split(":") if group]
+    if not any(c.isdigit() for c in value) or (len(groups) < 2 and value != "::1"):
+        return None
+    try:
+        ipaddress.IPv6Address(value)
+    except ValueError:
+        return None
+    return start, end
+
+
+def check_mac(text: bytes, start: int, end: int) -> Span | None:
+    """Six pairs, and no piece of a longer fingerprint."""
+    if start and (_WORD.match(text[start - 1 : start]) or text[start - 1 : start] in b":-."):
+        return None
+    after = text[end : end + 2]
+    if _WORD.match(after[:1]) or (after[:1] in (b":", b"-") and after[1:].isalnum()):
+        return None
+    value = text[start:end]
+    if len({value[i : i + 1] for i in range(2, len(value), 3)}) > 1 and b"." not in value:
+        return None
+    return start, end
+
+
+_FILES = re.compile(rb"(?i)\.(?:png|jpe?g|gif|svg|webp|css|jsx?|tsx?|html?|json|ya?ml|toml|exe)$")
+_CLOSES = {b")": b"(", b"]": b"[", b"}": b"{"}
+_SENTENCE = frozenset(bytes([c]) for c in b".,;:!?'\"*_~`|\\")
+_MAX_PUNCTUATION = 8
+
+
+def check_email(text: bytes, start: int, end: int) -> Span | None:
+    """No file name with an `@`, no Git remote."""
+    value = text[start:end]
+    if _FILES.search(value) or b".." in value:
+        return None
+    if value.startswith(b"git@") and text[end : end + 1] == b":":
+        return None
+    if text[end : end + 1] == b"-" or text[end : end + 2] in (b"()", b'("'):
+        return None
+    return start, end
+
+
+def check_url(text: bytes, start: int, end: int) -> Span | None:
+    """Without the punctuation of the sentence around it."""
+    for _ in range(_MAX_PUNCTUATION):
+        last = text[end - 1 : end]
+        if last in _CLOSES:
+            if text.count(_CLOSES[last], start, end) >= text.count(last, start, end):
+                break
+        elif last not in _SENTENCE:
+            break
+        end -= 1
+    return start, end
+
+
+def check_domain(text: bytes, start: int, end: int) -> Span | None:
+    """A bare name that is no part of an address, a path or a program."""
+    before, after = text[start - 1 : start] if start else b"", text[end : end + 1]
+    if before and (_WORD.match(before) or before in b"@./\\-$"):
+        return None
+    if after and (_WORD.match(after) or after in b"(@=["):
+        return None
+    if after == b"." and _WORD.match(text[end + 1 : end + 2]):
+        return None
+    return check_url(text, start, end)
+
+
+# --- crypto currencies ------------------------------------------------------------------------
+
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_RIPPLE = "rpshnaf39wBUDNEGHJKLM4PQRST7VWXYZ2bcdeCg65jkm8oFqi1tuvAxyz"
+_BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+
+
+def check_base58(text: bytes, start: int, end: int) -> Span | None:
+    """Base58 with four bytes of double SHA-256 at its end, of 25 bytes in all."""
+    value = text[start:end].decode()
+    alphabet = _RIPPLE if value[0] == "r" else _BASE58
+    number = 0
+    for character in value:
+        at = alphabet.find(character)
+        if at < 0:
+            return None
+        number = number * 58 + at
+    if number >= 1 << 200:
+        return None
+    raw = number.to_bytes(25, "big")
+    digest = hashlib.sha256(hashlib.sha256(raw[:-4]).digest()).digest()
+    return (start, end) if digest[:4] == raw[-4:] else None
+
+
+def check_bech32(text: bytes, start: int, end: int) -> Span | None:
+    """BIP 173 and BIP 350."""
+    prefix, _, data = text[start:end].decode().lower().rpartition("1")
+    values = [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix]
+    values += [_BECH32.find(c) for c in data]
+    if -1 in values:
+        return None
+    state = 1
+    for value in values:
+        top = state >> 25
+        state = (state & 0x1FFFFFF) << 5 ^ value
+        for i, generator in enumerate(_GENERATORS):
+            state ^= generator if top >> i & 1 else 0
+    return (start, end) if state in (1, 0x2BC830A3) else None
+
+
+# --- secrets ----------------------------------------------------------------------------------
+
+
+def entropy(text: bytes) -> float:
+    """Bits a character, by how often each occurs in `text`."""
+    counts = Counter(text).values()
+    return -sum(n / len(text) * math.log2(n / len(text)) for n in counts)
+
+
+_MIN_ENTROPY = 2.8
+_SAMPLE = re.compile(rb"(?i)x{6}|\*{3}|\.{3}|(?:your|my|the|some|insert|placeholder)[-_]|redacted")
+
+
+def check_key(text: bytes, start: int, end: int) -> Span | None:
+    """Looks like chance, not like words or a sample; what ends a sentence is left out."""
+    while text[end - 1 : end] in (b".", b"-"):
+        end -= 1
+    value = text[start:end]
+    if _SAMPLE.search(value) or (len(set(value)) < 16 and entropy(value) < _MIN_ENTROPY):
+        return None
+    return start, end
+
+
+def check_token(text: bytes, start: int, end: int) -> Span | None:
+    """`check_key`, and with at least one digit: without any, it is words."""
+    if not any(48 <= byte <= 57 for byte in text[start:end]):
+        return None
+    return check_key(text, start, end)
+
+
+def check_jwt(text: bytes, start: int, end: int) -> Span | None:
+    """Three parts of which the first is JSON."""
+    head = text[start:end].partition(b".")[0]
+    try:
+        decoded = urlsafe_b64decode(head + b"=" * (-len(head) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    return (start, end) if decoded.lstrip().startswith(b"{") else None
+
+
+_NO_SECRET = re.compile(
+    rb"(?i)(?:string|str|text|bool(?:ean)?|int(?:eger)?|none|null|nil|true|false|undefined|empty|"
+    rb"required|optional|secret|password|passwd|token|bearer|basic|hidden|example|sample|test|todo|"
+    rb"default|value|input|self|this|field|form|data|env|process|os|config|settings|args|params|"
+    rb"options|request|req|vault|file|any|object|sha\d+|hash|type|key|varchar|char|not|and|or|"
+    rb"is|was|the|your|my|a|an|for|to|in|of|at|on|with|has|must|should|will|can|cannot|"
+    rb"may|reset|expired|incorrect|wrong|invalid|missing|protected|manager|policy|"
+    rb"change|changed|strength|length|authentication|field|fields|page)"
+)
+_REFERENCE = re.compile(
+    rb"\$\{|\{\{|\$\(|^\$[A-Za-z_]|^%[A-Za-z_]|^<[^>]*>?$|[(\[]|^@|^#\{|^!|^&[a-z]"
+    rb"|^[A-Za-z_]+(?:\.[A-Za-z_]+)+$|\benv\b|^[*x.-]+$|^\.\.\."
+)
+
+
+def check_password(text: bytes, start: int, end: int) -> Span | None:
+    """A literal, not a type, a variable or a word of the sentence."""
+    while end > start and text[end - 1 : end] in (b".", b",", b";", b":", b")"):
+        end -= 1
+    value = text[start:end]
+    if len(value) < 4 or _NO_SECRET.fullmatch(value) or _REFERENCE.search(value):
+        return None
+    if _SAMPLE.search(value) or len(set(value)) < 3:
+        return None
+    quoted = text[start - 1 : start] in (b'"', b"'", b"`")
+    if quoted and b" " not in value and len(value) >= 6:
+        return start, end
+    kinds = sum(bool(re.search(kind, value)) for kind in (rb"[0-9]", rb"[A-Za-z]", rb"[^\w]"))
+    return (start, end) if kinds >= 2 and not re.fullmatch(rb"[a-z]+[-_'][a-z]+", value) else None

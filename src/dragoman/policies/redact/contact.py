@@ -1,0 +1,302 @@
+"""Rules for where a person is reached or found: addresses of every kind, and days of birth."""
+
+from __future__ import annotations
+
+import re
+
+from dragoman.policies.redact.checks import (
+    check_domain,
+    check_email,
+    check_ipv4,
+    check_ipv6,
+    check_mac,
+    check_url,
+    digits_of,
+    luhn,
+    stands_alone,
+)
+from dragoman.policies.redact.rules import Rule, Span, after, words
+
+_LABEL = r"[A-Za-z0-9\x{C0}-\x{24F}](?:[A-Za-z0-9\x{C0}-\x{24F}-]{0,61}[A-Za-z0-9\x{C0}-\x{24F}])?"
+_MAIL = (
+    Rule(
+        name="email",
+        entity="email",
+        pattern=r"[A-Za-z0-9_][A-Za-z0-9._%+'&/=~-]{0,63}@"
+        rf"(?:(?:{_LABEL}\.){{1,8}}(?:[A-Za-z]{{2,24}}|xn--[a-z0-9-]{{2,59}})|\[[0-9.]{{7,15}}\])",
+        priority=62,
+        check=check_email,
+    ),
+    Rule(
+        name="email_spelt",
+        entity="email",
+        pattern=r"(?i)\b[a-z0-9][a-z0-9._+-]{0,63} ?[\[({<] ?at ?[\])}>] ?[a-z0-9-]{1,63}"
+        r"(?: ?(?:[\[({<] ?dot ?[\])}>]|\.) ?[a-z0-9-]{2,24}){1,4}\b",
+        priority=62,
+    ),
+)
+_PATH = r"[^\s<>\"\x{60}{}|\\^\x00-\x1f]"
+_ADDRESSES = (
+    Rule(
+        name="url",
+        entity="url",
+        pattern=r"(?i)\b(?:https?|ftps?|sftp|wss?|s3|gs|file|ssh|git)://" + _PATH + "+",
+        priority=55,
+        check=check_url,
+    ),
+    Rule(
+        name="url_www",
+        entity="url",
+        pattern=r"(?i)\bwww\d?\.(?:[a-z0-9-]{1,63}\.){1,6}[a-z]{2,24}(?::\d{2,5})?(?:[/?#]"
+        + _PATH + "*)?",
+        priority=55,
+        check=check_url,
+    ),
+    Rule(
+        name="url_bare",
+        entity="url",
+        pattern=r"\b(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,5}"
+        r"(?:com|org|net|edu|gov|mil|int|co\.uk|org\.uk|ac\.uk|com\.au|co\.jp|co\.nz|com\.br)\b"
+        r"(?::\d{2,5})?(?:[/?#]" + _PATH + "*)?",
+        priority=54,
+        check=check_domain,
+    ),
+)  # fmt: skip
+_NOT_AN_ADDRESS = words(
+    "v ver version versions release released releases build builds firmware driver sdk oid chapter"
+    " section sect clause paragraph upgrade upgraded assembly assemblyversion fileversion changelog"
+    " patch kernel chrome package downgraded figure table requires require jdk"
+)
+_NETWORK = (
+    Rule(
+        name="ipv4",
+        entity="ip",
+        pattern=r"\b(?:\d{1,3}\.){3}\d{1,3}\b",
+        priority=58,
+        unless=_NOT_AN_ADDRESS,
+        check=check_ipv4,
+    ),
+    Rule(
+        name="ipv6",
+        entity="ip",
+        pattern=r"(?:[0-9A-Fa-f]{1,4}:|::)[0-9A-Fa-f:]{1,39}(?:(?:\d{1,3}\.){3}\d{1,3})?",
+        priority=58,
+        check=check_ipv6,
+    ),
+    Rule(
+        name="mac",
+        entity="mac",
+        pattern=r"\b(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\b"
+        r"|\b[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\b",
+        priority=60,
+        check=check_mac,
+    ),
+)
+
+# --- telephone --------------------------------------------------------------------------------
+
+_CALLED = (
+    r"(?:tele?)?phones?|tel|telef[a-z]*|t\x{E9}l(?:\x{E9}phone)?|cell(?:phone)?|mobile|mob|fax|call(?:ed|ing|s)?"
+    r"|whats ?app|sms|texts?|text me|contact(?:s|ed)?|dial(?:led|ed)?|ring|reach(?:ed)?|hotline|handy|rufnummer"
+    r"|portable|m\x{F3}vil|celular|cellulare|telefoon|mobiel|landline|voicemail|pager|helpline|toll[ -]free"
+)
+_NOT_A_PHONE = words(
+    "isbn isbns issn order orders invoice invoices tracking sku serial ean upc gtin part parts ticket"
+    " tickets version timestamp epoch sha commit uuid guid doi arxiv model lot batch imei vin lat lng"
+    " lon latitude longitude coordinates account iban ssn social passport policy case ref reference id"
+    " zip barcode seed port pid bytes bsn nhs license licence routing"
+)
+_DATE = re.compile(rb"(?:19|20)\d\d[-./ ](?:0?[1-9]|1[0-2])[-./ ](?:[0-2]?\d|3[01])(?!\d)|"
+                   rb"(?:[0-2]?\d|3[01])[-./ ](?:[0-2]?\d|3[01])[-./ ](?:19|20)\d\d(?!\d)")  # fmt: skip
+_YEARS = re.compile(rb"\d{4}(?: ?[-\xe2\x80\x93]+ ?|\s)\d{4}")
+
+
+def _check_phone(text: bytes, start: int, end: int) -> Span | None:
+    """As many digits as a telephone number has, and no date or part of something longer."""
+    digits = digits_of(text[start:end])
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    if not 7 <= len(digits) <= 17 or len(set(digits)) < 2:
+        return None
+    if before[-1:].isalnum() or before[-1:] in (b"-", b"_", b"#", b"$", b".", b"\\"):
+        return None
+    if before[:1].isdigit() and before[-1:] in b" /,:":
+        return None
+    if after and (
+        after[:1].isalnum() or after[:1] in b"_%" or (after[:1] == b"-" and after[1:].isalnum())
+    ):
+        return None
+    if after[:1] in (b".", b",", b"/", b":") and after[1:].isdigit():
+        return None
+    value = text[start:end]
+    return None if _DATE.search(value) or _YEARS.fullmatch(value) else (start, end)
+
+
+def _check_loose(text: bytes, start: int, end: int) -> Span | None:
+    """A number that only its context makes a telephone number."""
+    digits = digits_of(text[start:end])
+    if len(digits) in (13, 15, 16) and luhn(digits):
+        return None
+    return _check_phone(text, start, end)
+
+
+_EXTENSION = r"(?:[ ,]{0,2}(?:x|ext\.?|extension|#) ?\d{1,6})?"
+
+
+def _phone(name: str, pattern: str) -> Rule:
+    return Rule(
+        name=name,
+        entity="phone",
+        pattern=pattern,
+        priority=40,
+        unless=_NOT_A_PHONE,
+        check=_check_phone,
+        again=True,
+    )
+
+
+_PHONES = (
+    _phone(
+        "phone_international",
+        r"(?:\+|\b00)[1-9]\d{0,3}(?:[ .\x{A0}-]{0,2}(?:\(\d{1,5}\)|/)?[ .\x{A0}/-]{0,2}\d{1,5}){1,6}"
+        + _EXTENSION,
+    ),
+    _phone(
+        "phone_north_america",
+        r"(?:(?:\+|\b(?:00)?)1[ .-]?)?(?:\([2-9]\d{2}\)[ .-]?|\b[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4}"
+        + _EXTENSION,
+    ),
+    _phone(
+        "phone_europe",
+        r"\(?\b0\d{2,5}\)?(?:[ ]?[/ -][ ]?)\d{3,8}(?:[ -]\d{2,6}){0,2}"
+        r"|\b0[1-9](?:[ .-]\d{2}){4}|\b0\d{2,3} \d{3} \d{4}|\b0\d{4} \d{6}|\b07\d{3} ?\d{6}",
+    ),
+    _phone("phone_brazil", r"\(\d{2}\) ?9?[ ]?\d{4}[- ]\d{4}"),
+    _phone("phone_parentheses", r"\(0?\d{2,4}\) ?\d{3,4}[ -]?\d{3,4}"),
+    _phone("phone_asia", r"\b1[3-9]\d[ -]\d{4}[ -]\d{4}\b|\b0\d{1,3}-\d{3,4}-\d{4}\b"),
+    Rule(
+        name="phone_in_context",
+        entity="phone",
+        pattern=after(
+            _CALLED,
+            r"[(+]?\d{1,5}\)?(?:[ .\x{A0}/-]{0,2}(?:\(\d{1,5}\))?[ .\x{A0}/-]{0,2}\d{1,6}){1,6}"
+            + _EXTENSION,
+        ),
+        priority=40,
+        unless=words("order orders invoice isbn tracking ticket serial version"),
+        check=_check_loose,
+    ),
+)
+
+# --- where and when ---------------------------------------------------------------------------
+
+_STREET = (
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Drive|Dr|Lane|Ln|Court|Ct|Circle|Cir|Place|Pl"
+    r"|Square|Sq|Terrace|Ter|Parkway|Pkwy|Highway|Hwy|Way|Trail|Trl|Crescent|Cres|Close|Row|Mews|Gardens"
+    r"|Grove|Alley|Plaza|Loop|Pike|Turnpike|Crossing|Ridge|View|Walk|Green|Quay|Hill|Manor|Heights)"
+)
+_WORD = r"[A-Z\x{C0}-\x{DE}][A-Za-z\x{C0}-\x{24F}'.-]{0,24}"
+_UNIT = r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Floor|Fl|Room|Flat|Bldg|#)\.? ?[A-Za-z0-9-]{1,6})?"
+_UK_CODE = r"[A-Z]{1,2}\d[A-Z0-9]? ?\d[A-Z]{2}"
+_TOWN = (
+    rf"(?:,?[ \n]{{1,2}}{_WORD}(?: {_WORD}){{0,2}}"
+    rf"(?:,? (?:[A-Z]{{2}}|{_WORD})?,? ?(?:\d{{5}}(?:-\d{{4}})?|{_UK_CODE}|\d{{4}}|[A-Z]\d[A-Z] ?\d[A-Z]\d)\b))?"
+)
+_ADDRESS = (
+    Rule(
+        name="address_english",
+        entity="address",
+        pattern=rf"\b\d{{1,6}}[A-Za-z]?(?:-\d{{1,4}})? (?:[NSEW]\.? |North |South |East |West )?"
+        rf"(?:{_WORD} |\d{{1,3}}(?:st|nd|rd|th) ){{1,4}}{_STREET}\b\.?(?: [NSEW]{{1,2}}\b)?{_UNIT}{_TOWN}",
+        priority=45,
+    ),
+    Rule(
+        name="address_po_box",
+        entity="address",
+        pattern=r"(?i)\bP\.? ?O\.? ?Box \d{1,7}\b",
+        priority=45,
+    ),
+    Rule(
+        name="address_uk_postcode",
+        entity="address",
+        pattern=after("post ?code|address|live[sd]? (?:at|in)|road|street|lane", rf"\b{_UK_CODE}\b", "."),
+        priority=30,
+        check=stands_alone,
+    ),
+    Rule(
+        name="address_german",
+        entity="address",
+        pattern=r"\b(?:(?:Am|An der|Auf der|Im|In der|Zur|Zum|Unter den) )?[A-Z\x{C4}\x{D6}\x{DC}][A-Za-z\x{C0}-\x{24F}.-]{1,30}"
+        r"(?:stra(?:\x{DF}|ss)e|str\.|weg|allee|platz|gasse|ring|damm|ufer|straat|laan|gracht|plein|kade"
+        r"|[ -](?:Stra(?:\x{DF}|ss)e|Str\.|Weg|Allee|Platz|Gasse|Ring|Damm|Ufer)) \d{1,4} ?[a-z]?\b"
+        r"(?:,? \d{4,5}(?: [A-Z]{2})? [A-Z\x{C4}\x{D6}\x{DC}][A-Za-z\x{C0}-\x{24F}-]{1,30}(?: (?:am|an der|im) [A-Z][a-z]+)?)?",
+        priority=45,
+    ),
+    Rule(
+        name="address_romance",
+        entity="address",
+        pattern=r"(?i)\b(?:\d{1,4}(?: ?(?:bis|ter))?,? (?:rue|avenue|boulevard|place|chemin|all\x{E9}e|impasse|quai|cours)"
+        r" [\p{L}'. -]{2,40}?(?:,? \d{5} [\p{L}-]{2,30})"
+        r"|(?:calle|c/|avenida|avda\.?|plaza|paseo|via|viale|piazza|corso|largo|rua|travessa)"
+        r" [\p{L}'. -]{2,40}?,? (?:n\.?[\x{BA}\x{B0}]? ?)?\d{1,4}\b(?:,? \d{4,5}(?:-\d{3})? [\p{L}-]{2,30})?)",
+        priority=45,
+    ),
+)  # fmt: skip
+_MONTH = (
+    r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec|January|February|March|April|June|July|August"
+    r"|September|October|November|December|Januar|Februar|M\x{E4}rz|Mai|Juni|Juli|Oktober|Dezember|janvier"
+    r"|f\x{E9}vrier|mars|avril|juin|juillet|ao\x{FB}t|septembre|octobre|novembre|d\x{E9}cembre|enero|febrero"
+    r"|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre)\.?"
+)
+_DAY = (
+    r"(?:\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:\d{4}|\d{2})"
+    rf"|\d{{1,2}}(?:st|nd|rd|th|\.)? (?:of |de )?{_MONTH},? (?:de )?\d{{4}}"
+    rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}|\d{{1,2}}-{_MONTH}-\d{{2,4}})"
+)
+_BORN = (
+    Rule(
+        name="date_of_birth",
+        entity="date_of_birth",
+        pattern=r"(?i)\b(?:d\.?o\.?b\.?|(?:date|day) of birth|birth[ _-]?(?:date|day)|born|geboren|geb\.|geburtsdatum"
+        r"|n\x{E9}e?|date de naissance|naissance|nacid[oa]|fecha de nacimiento|nat[oa]|data di nascita|nascimento"
+        r"|geboortedatum|date_of_birth|dateofbirth|birthdate)"
+        r"(?:[\"' :=(|\t-]{0,6}|[\"' :=(-]{0,3}\b(?:is|was|on|am|le|el|il|the|in [A-Z][a-z]+ on|on the)\b[\"' :]{0,3})"
+        rf"({_DAY})\b",
+        priority=46,
+    ),
+)  # fmt: skip
+_DOCUMENTS = (
+    Rule(
+        name="passport",
+        entity="passport",
+        pattern=r"(?i)\b(?:passports?|reisepass\w*|passeport|pasaporte|passaporto)\b"
+        r"(?:[ _-]?(?:no|nr|number|num|#|id)\b)?[^A-Za-z0-9\n]{0,6}(?:(?:is|was|of|n\x{BA}|no|nr|number|num|nummer|num\x{E9}ro)\b[^A-Za-z0-9\n]{0,4}){0,2}"
+        r"([A-Z]{0,3}\d{5,9}[A-Z0-9]{0,3})\b",
+        priority=71,
+    ),
+    Rule(
+        name="passport_mrz",
+        entity="passport",
+        pattern=r"\bP[A-Z<][A-Z]{3}[A-Z<]{30,39}(?:\s{1,2}[A-Z0-9<]{44})?",
+        priority=71,
+    ),
+    Rule(
+        name="drivers_licence",
+        entity="national_id",
+        pattern=r"(?i)\b(?:driver'?s?|driving)[ _-]?licen[cs]e\b(?:[ _-]?(?:no|nr|number|num|#|id)\b)?[^A-Za-z0-9\n]{0,6}"
+        r"(?:(?:is|was|number|no)\b[^A-Za-z0-9\n]{0,4}){0,2}([A-Z]{0,5}[0-9][A-Z0-9-]{4,17})\b",
+        priority=71,
+    ),
+    Rule(
+        name="licence_plate",
+        entity="licence_plate",
+        pattern=r"(?i:\b(?:licen[cs]e[ _-]?plates?|number[ _-]?plates?|plates?|vehicle registration|car registration|registration plate"
+        r"|kennzeichen|immatriculation|matr\x{ED}cula|targa|tag number|rego)\b)(?i:[ _-]?(?:no|nr|number|num|#)\b)?[^A-Za-z0-9\n]{0,6}"
+        r"(?i:(?:is|was|number|no|reads?|of)\b[^A-Za-z0-9\n]{0,4}){0,2}"
+        r"([A-Z0-9\x{C4}\x{D6}\x{DC}]{1,4}(?:[ -][A-Z0-9]{1,4}){1,3}|[A-Z]{1,4}[0-9][A-Z0-9]{2,6}|[0-9]{1,4}[A-Z][A-Z0-9]{1,6})\b",
+        priority=44,
+        check=lambda text, start, end: (
+            (start, end) if any(48 <= b <= 57 for b in text[start:end]) else None
+        ),
+    ),
+)  # fmt: skip
+CONTACT = (*_MAIL, *_ADDRESSES, *_NETWORK, *_PHONES, *_ADDRESS, *_BORN, *_DOCUMENTS)

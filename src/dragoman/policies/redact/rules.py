@@ -1,0 +1,52 @@
+"""What a detection rule is. The rules themselves are tables: `contact`, `identity`, `secrets`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+Span = tuple[int, int]
+Check = Callable[[bytes, int, int], Span | None]
+"""Looks at a candidate in its text, by byte offsets: the span that is meant, or None for no hit."""
+
+_BEFORE = 48
+_AFTER = 24
+"""Bytes around a candidate in which a word may speak against it."""
+_WORDS = re.compile(rb"[a-z\x80-\xff]+")
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to look for, as data.
+
+    A candidate is what `pattern` finds (its first group, if it has one). It counts unless one of
+    the words `unless` stands around it, and if `check` agrees.
+    """
+
+    name: str
+    entity: str
+    pattern: str
+    """RE2 syntax. Repetitions are bounded, or end with the class they repeat."""
+    priority: int = 50
+    """Of two findings that overlap, the higher names what is found."""
+    unless: frozenset[bytes] = frozenset()
+    check: Check | None = None
+    again: bool = False
+    """A candidate that is none may hide another that begins inside it."""
+
+
+def words(text: str) -> frozenset[bytes]:
+    """Whole words, lower case, that stand in `text`."""
+    return frozenset(text.encode().split())
+
+
+def after(names: str, pattern: str, gap: str = r"\D") -> str:
+    """`pattern` where one of `names`, separated by `|`, stands up to 40 characters before it."""
+    return rf"(?:^|[^A-Za-z])(?i:{names}){gap}{{0,40}}?({pattern})"
+
+
+def is_spoken_against(rule: Rule, text: bytes, start: int, end: int) -> bool:
+    """Whether a word around `text[start:end]` says that it is something else."""
+    around = text[max(0, start - _BEFORE) : start] + b" " + text[end : end + _AFTER]
+    return not rule.unless.isdisjoint(_WORDS.findall(around.lower()))

@@ -1,0 +1,127 @@
+"""Finds what the rules name, in one pass over clean text and in linear time over any."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from dragoman.policies.redact.contact import CONTACT
+from dragoman.policies.redact.identity import IDENTITY
+from dragoman.policies.redact.rules import Rule, is_spoken_against
+from dragoman.policies.redact.secrets import SECRETS
+
+RULES: tuple[Rule, ...] = tuple(
+    sorted((*SECRETS, *IDENTITY, *CONTACT), key=lambda rule: -rule.priority)
+)
+"""Those that name what is found come first, so that the others need not look there again."""
+_MAX_MEMORY_BYTES = 64 * 2**20
+_EVERYTHING = b""
+"""Matches any text: a set that finds not even this has failed, and so must the request."""
+
+
+class Finding(NamedTuple):
+    """What stands at `text[start:end]`, by byte offsets."""
+
+    start: int
+    end: int
+    entity: str
+    rule: str
+    priority: int
+
+
+class EngineFailure(RuntimeError):
+    """The pattern engine gave up on a text: it must not be taken for clean."""
+
+
+class Scanner:
+    """The compiled rules; holds nothing of a text, so any number may share one."""
+
+    def __init__(self, rules: Sequence[Rule] = RULES) -> None:
+        """Raises `ValueError` naming the rule whose pattern is none."""
+        self._engine: Any = importlib.import_module("re2")
+        options = self._engine.Options()
+        options.max_mem = _MAX_MEMORY_BYTES
+        options.log_errors = False
+        self._set: Any = self._engine.Set.SearchSet(options)
+        self._set.Add(_EVERYTHING)
+        self._rules: list[tuple[Rule, Any, int]] = []
+        for rule in rules:
+            self._add(rule, options)
+        self._set.Compile()
+
+    def _add(self, rule: Rule, options: Any) -> None:
+        try:
+            compiled = self._engine.compile(rule.pattern.encode(), options)
+            self._set.Add(rule.pattern.encode())
+        except self._engine.error as error:
+            raise ValueError(f"{rule.name}: {error}") from error
+        self._rules.append((rule, compiled, min(1, compiled.groups)))
+
+    def is_clean(self, text: bytes) -> bool:
+        """Whether no rule's pattern is in `text`, whatever its context. The gate before `scan`."""
+        return len(self._match(text)) == 1
+
+    def scan(self, text: bytes) -> list[Finding]:
+        """What is in `text`, UTF-8, from left to right and without overlaps."""
+        found: dict[int, Finding] = {}
+        for number in sorted(self._match(text)):
+            if number:
+                self._run(number - 1, text, found)
+        return resolve(found.values()) if len(found) > 1 else list(found.values())
+
+    def _match(self, text: bytes) -> list[int]:
+        hits: list[int] | None = self._set.Match(text)
+        if not hits:
+            raise EngineFailure("the pattern engine gave up")
+        return hits
+
+    def _run(self, number: int, text: bytes, found: dict[int, Finding]) -> None:
+        rule, pattern, group = self._rules[number]
+        at: int | None = 0
+        while at is not None:
+            at = self._take(rule, pattern.finditer(text, at), group, found)
+
+    def _take(self, rule: Rule, matches: Any, group: int, found: dict[int, Finding]) -> int | None:
+        """Keep what counts of `matches`; where to look again, if one hides another.
+
+        `found` is by start, the longest: what begins where another does, and ends before it, adds
+        nothing.
+        """
+        for match in matches:
+            start, end = match.span(group)
+            known = found.get(start)
+            if known is not None and known.end >= end:
+                continue
+            text = match.string
+            span = (start, end) if rule.check is None else rule.check(text, start, end)
+            if span is not None and not (rule.unless and is_spoken_against(rule, text, *span)):
+                known = found.get(span[0])
+                if known is None or known.end < span[1]:
+                    found[span[0]] = Finding(
+                        span[0], span[1], rule.entity, rule.name, rule.priority
+                    )
+            elif rule.again:
+                begin: int = match.start()
+                return begin + 1
+        return None
+
+
+def resolve(findings: Iterable[Finding]) -> list[Finding]:
+    """`findings` without overlaps: what lies inside another goes, what crosses it joins it.
+
+    All bytes that were found stay covered. Costs a sort and one sweep.
+    """
+    ordered = sorted(findings, key=lambda f: (f.start, -f.end, -f.priority))
+    kept: list[Finding] = []
+    for finding in ordered:
+        if not kept or finding.start >= kept[-1].end:
+            kept.append(finding)
+        elif finding.end > kept[-1].end:
+            kept[-1] = _join(kept[-1], finding)
+    return kept
+
+
+def _join(first: Finding, second: Finding) -> Finding:
+    named = first if first.priority >= second.priority else second
+    return named._replace(start=first.start, end=second.end)

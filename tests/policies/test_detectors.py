@@ -1,0 +1,89 @@
+"""The detectors: quality on the labelled texts, and promises that hold on any text."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dragoman.config.schema import Entity
+from dragoman.policies.redact.rules import Rule
+from dragoman.policies.redact.scanner import RULES, Finding, Scanner, resolve
+from tests.redaction.quality import Score, labelled, measure
+from tests.redaction.texts import CLEAN, HOSTILE
+
+SCANNER = Scanner()
+GOALS = {
+    "email": (0.99, 0.99),
+    "url": (0.99, 0.99),
+    "card": (0.99, 0.99),
+    "iban": (0.99, 0.99),
+    "ssn": (0.99, 0.99),
+    "ip": (0.99, 0.95),
+    "phone": (0.85, 0.97),
+    "secret": (0.95, 0.99),
+}
+"""Recall and precision."""
+
+
+@pytest.fixture(scope="module")
+def score() -> Score:
+    return measure(SCANNER)
+
+
+@pytest.mark.parametrize("entity", GOALS)
+def test_quality(score: Score, entity: str) -> None:
+    recall, precision = GOALS[entity]
+    assert score.recall(entity) >= recall, score.examples
+    assert score.precision(entity) >= precision, score.examples
+
+
+def test_there_is_enough_to_measure_by() -> None:
+    texts = labelled()
+    assert len(texts) > 500
+    assert sum(1 for _, spans in texts if not spans) > 150
+    assert {e for _, spans in texts for _, _, e in spans} >= set(GOALS)
+
+
+def test_every_entity_has_rules_and_every_rule_an_entity() -> None:
+    assert {rule.entity for rule in RULES} == set(get_args(Entity))
+    assert len({rule.name for rule in RULES}) == len(RULES)
+
+
+def test_clean_text_is_told_by_the_gate_alone() -> None:
+    assert SCANNER.is_clean(CLEAN.encode())
+    assert not SCANNER.is_clean(b"write to a@example.com")
+
+
+@given(st.text())
+def test_findings_are_in_order_and_on_characters(text: str) -> None:
+    raw = text.encode("utf-8", "replace")
+    at = 0
+    for finding in SCANNER.scan(raw):
+        assert at <= finding.start < finding.end <= len(raw)
+        assert raw[finding.start : finding.end].decode()
+        at = finding.end
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_text_ends(name: str) -> None:
+    SCANNER.scan(HOSTILE[name].encode())
+
+
+spans = st.tuples(st.integers(0, 60), st.integers(1, 20), st.integers(0, 3))
+
+
+@given(st.lists(spans))
+def test_overlaps_are_resolved_and_nothing_is_uncovered(drawn: list[tuple[int, int, int]]) -> None:
+    found = [Finding(s, s + n, f"e{p}", "rule", p) for s, n, p in drawn]
+    kept = resolve(found)
+    assert all(a.end <= b.start for a, b in zip(kept, kept[1:], strict=False))
+    covered = {i for f in kept for i in range(f.start, f.end)}
+    assert covered == {i for f in found for i in range(f.start, f.end)}
+
+
+def test_a_pattern_that_is_none_is_named() -> None:
+    with pytest.raises(ValueError, match="mine"):
+        Scanner([Rule(name="mine", entity="email", pattern="(")])
