@@ -95,7 +95,8 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
         and keys[-1] not in DISCRIMINATORS
         and keys[-2:] != ("toolResult", "status")
         and not (keys[-1] == "format" and "reasoning_details" in keys)
-        and not (keys[-1] == "format" and keys[-2] in ("image", "document", "video", "audio"))
+        and not (keys[-1] == "format" and {*keys[-2:]} & {"image", "document", "video", "audio"})
+        and _DEFAULTS.get(path(keys)) != leaf
         and keys != ("model",)  # a dialect may name it in the path
         and keys != ("anthropic_version",)  # elsewhere it stands in a header
         and not _is_said(leaf, text)
@@ -104,25 +105,29 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
     ]
 
 
+_DEFAULTS = {
+    "$.tool_choice": "auto",
+    "$.toolConfig.functionCallingConfig.mode": "AUTO",
+}
+"""Words that say what leaving the field out says."""
 _EFFORT = (
+    "think",
     "thinking",
     "reasoning_effort",
     "reasoning",
     "generationConfig",
     "additionalModelRequestFields",
 )
+_SHAPE = ("response_format", "text", "output_config", "outputConfig", "generationConfig", "format")
 _TRANSLATED = {
     "$.tool_choice": ("tool_choice", "toolConfig"),
     "$.reasoning_effort": _EFFORT,
     "$.reasoning.effort": _EFFORT,
     "$.output_config.effort": _EFFORT,
     "$.generationConfig.thinkingConfig.thinkingLevel": _EFFORT,
-    "$.generationConfig.responseMimeType": (
-        "response_format",
-        "text",
-        "output_config",
-        "outputConfig",
-    ),
+    "$.think": _EFFORT,
+    "$.generationConfig.responseMimeType": _SHAPE,
+    "$.format": _SHAPE,
     "$.toolConfig.functionCallingConfig.mode": ("tool_choice", "toolConfig"),
 }
 """Words with another name in the other dialect, and the fields that say them there."""

@@ -53,10 +53,24 @@ STATED: tuple[Difference, ...] = (
     ),
     Difference(
         "reasoning",
-        "anthropic_messages|gemini_generate|bedrock_converse",
+        "anthropic_messages|gemini_generate|bedrock_converse|cohere_chat",
         ANY,
         r".*",
         "an effort is a budget of tokens there, and a budget no effort again: dropped, reported",
+    ),
+    Difference(
+        "several texts",
+        "ollama_chat",
+        ANY,
+        r".*\.(content|parts)",
+        "a message is one text there: they are joined by a blank line",
+    ),
+    Difference(
+        "tool choice auto",
+        "cohere_chat|ollama_chat",
+        ANY,
+        r"\$\.(tool_choice|toolConfig).*",
+        "that the model chooses is said by saying nothing",
     ),
     Difference(
         "reasoning off",

@@ -40,6 +40,8 @@ KINDS = {
     "completions": "simulator-completions",
     "bedrock": "bedrock-key",
     "vertex": "vertex",
+    "cohere": "cohere",
+    "ollama": "simulator-ollama",
 }
 """Providers of the policy: their names, also those of the simulator's ports, and their rows."""
 PARAMS = {"vertex": {"project": "p1", "location": "eu"}}
@@ -149,6 +151,8 @@ def _models() -> dict[str, Any]:
                 {"provider": "anthropic", "model": "sim/*"},
             ]
         },
+        "c/*": on("cohere"),
+        "l/*": on("ollama"),
         "fall-g/*": on("gemini", "anthropic"),
         "fall/*": on("openai", "anthropic"),
         "back/*": on("anthropic", "openai"),

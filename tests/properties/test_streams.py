@@ -75,7 +75,7 @@ def test_a_stream_without_its_last_frames_raises(dialect: ChatDialect, events: l
     whole = decode_stream(dialect, [wire])
 
     for end in range(len(wire)):
-        if wire.endswith(b"\n\n", 0, end):
+        if wire.endswith(b"\n", 0, end):
             _assert_truncated(dialect, wire[:end], whole)
 
 
@@ -127,10 +127,17 @@ def test_a_translated_answer_says_the_same(
     other = target.encode_response(source.decode_response(body), Losses(target.name))
     wire = encode_stream(source, events)
 
-    said = sdk.read(source.name, sdk.Wire(sdk.json.dumps(body).encode()))
-    assert sdk.read(target.name, sdk.Wire(sdk.json.dumps(other).encode())) == said
-    said = sdk.read(source.name, sdk.stream(source.name, wire))
-    assert (
-        sdk.read(target.name, sdk.stream(target.name, translate_stream(source, target, [wire])))
-        == said
+    _assert_alike(
+        (source, sdk.Wire(sdk.json.dumps(body).encode())),
+        (target, sdk.Wire(sdk.json.dumps(other).encode())),
     )
+    told = translate_stream(source, target, [wire])
+    _assert_alike((source, sdk.stream(source.name, wire)), (target, sdk.stream(target.name, told)))
+
+
+def _assert_alike(one: tuple[ChatDialect, sdk.Wire], other: tuple[ChatDialect, sdk.Wire]) -> None:
+    """Both say the same, but for what one of the two dialects has no field for."""
+    names = (one[0].name, other[0].name)
+    said = sdk.read(names[0], one[1])
+    told = sdk.read(names[1], other[1])
+    assert sdk.comparable(told, *names, like=said) == sdk.comparable(said, *names, like=said)

@@ -126,7 +126,7 @@ def _read(record: _Record, place: str) -> Exchange | Aside:
             column="skipped",
             reason=f"the request is no JSON object ({kind})",
         )
-    asked = request.get("stream") is True if claim.call.stream is None else claim.call.stream
+    asked = claim.call.is_streamed(request)
     return Exchange(
         id=place,
         provider=record.provider,

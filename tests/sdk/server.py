@@ -1,7 +1,8 @@
-"""An HTTP client for httpx-based SDKs, answered from memory."""
+"""HTTP clients for httpx-based SDKs, answered from memory."""
 
 from __future__ import annotations
 
+import httpx
 import httpx2
 
 from tests.sdk import Wire
@@ -17,3 +18,15 @@ class Server:
     def _answer(self, _request: httpx2.Request) -> httpx2.Response:
         kind = {"content-type": self.wire.kind}
         return httpx2.Response(self.wire.status, headers=kind, content=self.wire.body)
+
+
+class PlainServer:
+    """The same for the SDKs that are still on the first `httpx`."""
+
+    def __init__(self) -> None:
+        self.wire = Wire(b"")
+        self.transport = httpx.MockTransport(self._answer)
+
+    def _answer(self, _request: httpx.Request) -> httpx.Response:
+        kind = {"content-type": self.wire.kind}
+        return httpx.Response(self.wire.status, headers=kind, content=self.wire.body)

@@ -92,6 +92,14 @@ FAMILIES: dict[str, Family] = {
             _count("meta.billed_units.input_tokens", "input"),
         ),
     ),
+    "cohere billed": Family(  # where it does not say what the model read
+        grows=False,
+        counts=(
+            _count("usage.billed_units.input_tokens", "input"),
+            _count("usage.billed_units.output_tokens", "output"),
+            _count("usage.cached_tokens", "cached"),
+        ),
+    ),
     "ollama": Family(
         grows=False,
         counts=(_count("prompt_eval_count", "input"), _count("eval_count", "output")),
@@ -106,5 +114,6 @@ OpenAI's Responses, Cohere's last."""
 
 
 def all_counts() -> list[Count]:
-    """Every count of every family."""
-    return [count for family in FAMILIES.values() for count in family.counts]
+    """Every count of every family, once."""
+    counts = (count for family in FAMILIES.values() for count in family.counts)
+    return list(dict.fromkeys(counts))

@@ -40,6 +40,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     asked about, empty for all of them."""
     stream: bool | None = None
     """Whether the path asks for a stream; None where the body says."""
+    streams_unless_told: bool = False
+    """What a body means that does not say whether to stream."""
     default_model: str | None = None
     """The model meant where neither path nor body names one."""
     rest: str = ""
@@ -50,6 +52,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Top-level fields of the body that the path says instead; None: the body must not say it."""
     header_fields: Mapping[str, str] = {}
     """Top-level lists of the body that a header may say instead, by commas: that header's name."""
+
+    def is_streamed(self, body: Json) -> bool:
+        """Whether the call asks for a stream: by its path, else by its body."""
+        if self.stream is not None:
+            return self.stream
+        said = body.get("stream")
+        return said is True or (said is None and self.streams_unless_told)
 
 
 class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,8 +14,10 @@ from dragoman.dialects.anthropic_messages import AnthropicMessages
 from dragoman.dialects.anthropic_messages import Quirks as AnthropicQuirks
 from dragoman.dialects.bedrock_converse import BedrockConverse
 from dragoman.dialects.bedrock_converse import Quirks as BedrockQuirks
+from dragoman.dialects.cohere_chat import CohereChat
 from dragoman.dialects.gemini_generate import GeminiGenerate
 from dragoman.dialects.gemini_generate import Quirks as GeminiQuirks
+from dragoman.dialects.ollama_chat import OllamaChat
 from dragoman.dialects.openai_chat import OpenAIChat
 from dragoman.dialects.openai_chat import Quirks as OpenAIQuirks
 from dragoman.dialects.openai_completions import OpenAICompletions
@@ -34,11 +36,20 @@ class ClientCall(msgspec.Struct, frozen=True, kw_only=True):
     call: Call | None
 
 
+def _alike(dialect: AnyDialect, quirks: Json) -> AnyDialect:
+    """A dialect that every provider speaks the same way."""
+    if quirks:
+        raise msgspec.ValidationError(f"{dialect.name} takes no quirks")
+    return dialect
+
+
 _MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
     "anthropic_messages": lambda quirks: AnthropicMessages(
         msgspec.convert(quirks, AnthropicQuirks)
     ),
     "bedrock_converse": lambda quirks: BedrockConverse(msgspec.convert(quirks, BedrockQuirks)),
+    "cohere_chat": functools.partial(_alike, CohereChat()),
+    "ollama_chat": functools.partial(_alike, OllamaChat()),
     "gemini_generate": lambda quirks: GeminiGenerate(msgspec.convert(quirks, GeminiQuirks)),
     "openai_completions": lambda quirks: OpenAICompletions(
         msgspec.convert(quirks, CompletionsQuirks)
@@ -51,14 +62,14 @@ _FAMILIES = {
     "openai": "openai_chat",
     "anthropic": "anthropic_messages",
     "gemini": "gemini_generate",
+    "cohere": "cohere_chat",
+    "ollama": "ollama_chat",
 }
 """Whose errors an operation's clients read, by the first word of its name."""
 
 
 def _pass_through(row: Operation, family: Callable[[Json], AnyDialect], quirks: Json) -> AnyDialect:
-    if quirks:
-        raise msgspec.ValidationError(f"{row.name} takes no quirks")
-    return PassThrough(row, family({}))
+    return _alike(PassThrough(row, family({})), quirks)
 
 
 _AZURE = re.compile(r"/openai(?:/v1)?(?:/deployments/([^/]+))?(/.+)")
@@ -76,6 +87,8 @@ PREFIXES: tuple[tuple[str, str], ...] = (
     ("/v1/projects/", "gemini_generate"),
     ("/model/", "bedrock_converse"),
     ("/foundation-models", "bedrock_converse"),
+    ("/v2/", "cohere_chat"),
+    ("/api/", "ollama_chat"),
 )
 """Whose client calls an unknown path that begins so."""
 

@@ -15,7 +15,7 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond
 from dragoman.config.policy import Caller, Endpoint, Model, Policy, Provider, Target
-from dragoman.dialects import MODELS, AnyDialect, BodyKind, Call
+from dragoman.dialects import MODELS, AnyDialect, BodyKind, Call, StreamOptions
 from dragoman.dialects.registry import client_call
 from dragoman.errors import (
     DragomanError,
@@ -39,6 +39,8 @@ from dragoman.wire.fields import as_list
 
 PROVIDER_HEADER = "dragoman-provider"
 """Names the provider of a request that names no model."""
+_COUNTED_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
+"""Content types of streams that Envoy's own filters count in, where they are framed as usual."""
 _BYTES_PER_TOKEN = 4
 """Rough, and only for what a provider never counts (`metering: estimated` in the ledger)."""
 
@@ -207,6 +209,7 @@ class Decide:
 
     def _facts(self, asked: _Asked, caller: Caller, head: RequestHead, size: int) -> Json:
         stream = asked.stream
+        kind = asked.client.stream_type(StreamOptions())
         wants_usage = asked.client.wants_usage(asked.body)
         strip = stream and wants_usage is False
         native = self._policy.native
@@ -229,7 +232,7 @@ class Decide:
             facts[names.CLAMP] = names.FLAG
         if strip and native.strip_usage:
             facts[names.STRIP_USAGE] = names.FLAG
-        uncounted = stream and bool(asked.call.framing)  # Envoy's own filters count the usual ones
+        uncounted = stream and (bool(asked.call.framing) or kind not in _COUNTED_STREAMS)
         if not native.usage or uncounted or (strip and not native.strip_usage):
             facts[names.RESPOND] = names.FLAG
         return facts
@@ -262,8 +265,7 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stream(self) -> bool:
-        said = self.call.stream
-        return self.body.get("stream") is True if said is None else said
+        return self.call.is_streamed(self.body)
 
 
 def own_edits(endpoint: Endpoint, body: Json, said: Json, model: str) -> Json:

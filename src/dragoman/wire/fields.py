@@ -16,6 +16,7 @@ _NAMES: dict[type, str] = {
     bool: "a boolean",
     dict: "an object",
     list: "an array",
+    object: "a value",
 }
 
 

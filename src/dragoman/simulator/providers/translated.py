@@ -205,6 +205,8 @@ def _events(response: Response) -> Iterator[Event]:
 RESPONSES = TranslatedProvider("openai_responses", "authorization")
 GEMINI = TranslatedProvider("gemini_generate", "x-goog-api-key")
 BEDROCK = TranslatedProvider("bedrock_converse", "authorization")
+COHERE = TranslatedProvider("cohere_chat", "authorization")
+OLLAMA = TranslatedProvider("ollama_chat", "authorization")
 CLOUD_ANTHROPIC = TranslatedProvider("anthropic_messages", "authorization")
 """As Bedrock's InvokeModel and Vertex AI's rawPredict serve it."""
 COMPLETIONS = TranslatedProvider("openai_completions", "authorization")
@@ -218,6 +220,8 @@ ENDPOINTS = (
         Endpoint(provider=CLOUD_ANTHROPIC, method="POST", suffix=end, handle=CLOUD_ANTHROPIC.handle)
         for end in ("/invoke", "/invoke-with-response-stream", ":rawPredict", ":streamRawPredict")
     ),
+    Endpoint(provider=COHERE, method="POST", suffix="/v2/chat", handle=COHERE.handle),
+    Endpoint(provider=OLLAMA, method="POST", suffix="/api/chat", handle=OLLAMA.handle),
     Endpoint(provider=RESPONSES, method="POST", suffix="/responses", handle=RESPONSES.handle),
     Endpoint(provider=GEMINI, method="POST", suffix=":generateContent", handle=GEMINI.handle),
     Endpoint(provider=GEMINI, method="POST", suffix=":streamGenerateContent", handle=GEMINI.handle),
