@@ -151,7 +151,7 @@ def _models() -> dict[str, Any]:
                 {"provider": "anthropic", "model": "sim/*"},
             ]
         },
-        "c/*": on("cohere"),
+        "k/*": on("cohere"),
         "l/*": on("ollama"),
         "fall-g/*": on("gemini", "anthropic"),
         "fall/*": on("openai", "anthropic"),

@@ -28,6 +28,7 @@ from dragoman.ir import (
     Part,
     Reasoning,
     Refusal,
+    Residue,
     Text,
     ToolCall,
     Uri,
@@ -68,7 +69,8 @@ def decode_block(value: Any, path: str) -> Part:
     match kind:
         case "text":
             fields.take("type", str)
-            return Text(content=fields.take("text", str), at=path, residue=fields.rest(NAME))
+            text = fields.take("text", str)
+            return Text(content=text, at=path, residue=_rest(fields, text))
         case "thinking":
             fields.take("type", str)
             return _thought(fields)
@@ -85,7 +87,13 @@ def _thought(fields: Fields) -> Reasoning:
     content = fields.take("thinking", str)
     signature = fields.peek(SIGNATURE)
     carried = decode_signature(signature) if isinstance(signature, str) else None
-    return Reasoning(content=content, at=fields.path, residue=carried or fields.rest(NAME))
+    residue = carried or _rest(fields, content)
+    return Reasoning(content=content, at=fields.path, residue=residue)
+
+
+def _rest(fields: Fields, content: str) -> Residue | None:
+    """What is left of a block. Where it says nothing else, that it was there at all is kept."""
+    return fields.rest(NAME) or (None if content else Residue(dialect=NAME, fields={}))
 
 
 def _image(fields: Fields) -> Part:

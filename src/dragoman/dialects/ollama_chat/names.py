@@ -103,9 +103,10 @@ def _spare(item: Json) -> Json:
 def seconds_of(created_at: Any) -> int | None:
     """Unix seconds of a time in RFC 3339; None for anything else."""
     try:
-        return int(dt.datetime.fromisoformat(created_at).timestamp())
-    except (TypeError, ValueError, OverflowError, OSError):
+        time = dt.datetime.fromisoformat(created_at)
+    except (TypeError, ValueError):
         return None
+    return None if time.tzinfo is None else int(time.timestamp())
 
 
 def time_of(seconds: int | None) -> str:
