@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RESULTS := tests/bench/results
+PEER_CASES := json-2k,json-400k,stream-100
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-recordings fuzz matrix check proto goldens envoy-yaml bench lock clean
+.PHONY: help run test test-recordings fuzz matrix check proto goldens envoy-yaml bench bench-peers soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,9 +63,24 @@ matrix: $(VENV)/.dev ## regenerate the README's matrix of dialects
 envoy-yaml: $(VENV)/.dev ## regenerate envoy/envoy.yaml from envoy/dragoman.yaml
 	OPENAI_API_KEY=at-run-time ANTHROPIC_API_KEY=at-run-time $(BIN)/dragoman envoy -c envoy/dragoman.yaml > envoy/envoy.yaml
 
-bench: $(VENV)/.dev ## measure against Envoy alone; one JSON object a line
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/.dev ## measure against Envoy alone; one JSON object a line; BENCH="--help" for options
+	$(BIN)/python -m tests.bench $(BENCH)
 	$(BIN)/python -m tests.redaction
+
+bench-peers: $(VENV)/.dev build/peers/litellm/.done build/peers/portkey/.done ## the same with LiteLLM and Portkey; draws the README's plot
+	$(BIN)/python -m tests.bench --peers --cases $(PEER_CASES) --connections 1,16 \
+		--output $(RESULTS)/peers.jsonl $(BENCH)
+	$(BIN)/python -m tests.bench.plot $(RESULTS)/peers.jsonl $(RESULTS)/peers.svg
+
+build/peers/litellm/.done: Makefile
+	$(PYTHON) -m venv build/peers/litellm
+	build/peers/litellm/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.108.7'
+	@touch $@
+
+build/peers/portkey/.done: tests/bench/portkey.package.json
+	mkdir -p build/peers/portkey && cp tests/bench/portkey.package.json build/peers/portkey/package.json
+	npm install --silent --no-audit --no-fund --prefix build/peers/portkey
+	@touch $@
 
 lock: ## pin every package with its hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -59,7 +59,9 @@ class Stretch:
     first_events: list[float] = field(default_factory=list)
     """The same until a stream's first event."""
     failures: int = 0
-    """Answers that were not 200 or not whole, connections lost, requests never answered."""
+    """Answers that were not 200 or not whole, and connections lost."""
+    unanswered: int = 0
+    """Requests without an answer when the time for it was over."""
     answer: bytes = b""
     """The last failure's first bytes."""
     events: int = 0
@@ -213,7 +215,7 @@ async def _closed_loop(target: Target, count: int, seconds: float) -> Stretch:
     await ended.wait()
     limit.cancel()
     stretch.seconds = time.perf_counter() - started
-    stretch.failures += busy
+    stretch.unanswered = busy
     for connection in connections:
         connection.close()
     return stretch
@@ -277,7 +279,7 @@ async def _fixed_rate(target: Target, count: int, seconds: float, rate: float) -
     loop.remove_reader(ticks.fd)
     os.close(ticks.fd)
     stretch.seconds = time.perf_counter() - started
-    stretch.failures += total - answered
+    stretch.unanswered = total - answered
     for connection in connections:
         connection.close()
     return stretch

@@ -13,7 +13,14 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def cpu_seconds(pids: Iterable[int]) -> float:
     """CPU time so far of all threads of these processes, to the nanosecond."""
     tasks = (task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    return sum(map(_nanoseconds, tasks)) / 1e9
+
+
+def _nanoseconds(task: Path) -> int:
+    try:
+        return int((task / "schedstat").read_text().split()[0])
+    except OSError:  # a thread that has just ended
+        return 0
 
 
 def rss_mb(pids: Iterable[int]) -> float:

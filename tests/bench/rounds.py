@@ -28,19 +28,34 @@ class Failed(Exception):
 def run_case(
     case: Case, systems: Sequence[System], connections: int, seconds: float, rounds: int
 ) -> Iterator[dict[str, Any]]:
-    """One line a system. A first, shorter round warms up and is not counted."""
+    """One line a system, the first for Envoy alone, which the others are compared with.
+
+    A first, shorter round warms up and is not counted. A system whose answers are not what they
+    should be is measured no further: its line says what came instead, as `failed`.
+    """
     taken = [system for system in systems if system.kind in case.kinds]
     rows: dict[str, list[Row]] = {system.name: [] for system in taken}
+    failed: dict[str, str] = {}
     for number in range(rounds + 1):
         shift = number % len(taken)
         for system in taken[shift:] + taken[:shift]:
+            if system.name in failed:
+                continue
             length = case.seconds * seconds * (1 if number else 0.4)
-            row = _measure(case, system, connections, length)
+            try:
+                row = _measure(case, system, connections, length)
+            except Failed as error:
+                failed[system.name] = str(error)
+                continue
             if number:
                 rows[system.name].append(row)
-    medians = {name: _medians(found) for name, found in rows.items()}
-    for name, row in medians.items():
-        yield _line(case, name, connections, row, medians["envoy"], rows[name])
+    alone = _medians(rows[taken[0].name])
+    for name, found in rows.items():
+        head = {"case": case.name, "system": name, "connections": connections}
+        if name in failed:
+            yield {**head, "failed": failed[name]}
+        else:
+            yield {**head, **_values(case, found, alone)}
 
 
 def _measure(case: Case, system: System, connections: int, seconds: float) -> Row:
@@ -48,12 +63,10 @@ def _measure(case: Case, system: System, connections: int, seconds: float) -> Ro
     stretch = load(system.target(case), connections, seconds, case.rate)
     time.sleep(_SETTLE_SECONDS)
     spent = {role: cpu_seconds(pids) - before[role] for role, pids in system.processes.items()}
-    if stretch.failures or not stretch.latencies:
-        count = len(stretch.latencies)
+    if stretch.failures or stretch.unanswered or not stretch.latencies:
+        counts = f"{stretch.failures} failed, {stretch.unanswered} not answered in time, "
         said = stretch.answer.decode(errors="replace")
-        raise Failed(
-            f"{case.name}, {system.name}: {stretch.failures} failed, {count} answered; {said}"
-        )
+        raise Failed(f"{counts}{len(stretch.latencies)} answered; {said}".removesuffix("; "))
     return {**_load_row(stretch), **_cpu_row(stretch, spent), **_memory_row(system)}
 
 
@@ -99,18 +112,15 @@ def _medians(rows: list[Row]) -> Row:
     return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
 
 
-def _line(
-    case: Case, name: str, connections: int, row: Row, alone: Row, rows: list[Row]
-) -> dict[str, Any]:
+def _values(case: Case, rows: list[Row], alone: Row) -> dict[str, Any]:
+    row = _medians(rows)
     compared = {"ratio_to_envoy": row["rps"] / alone["rps"]}
     compared["cpu_ratio_to_envoy"] = _proxy_cpu(alone) / _proxy_cpu(row)
     for key in ("p50_ms", "p99_ms", "first_event_p50_ms"):
         if key in row:
             compared[f"added_{key}"] = row[key] - alone[key]
-    line: dict[str, Any] = {"case": case.name, "system": name, "connections": connections}
-    if case.rate:
-        line["rate"] = case.rate
     values = {**{key: row[key] for key in _FIRST}, **compared, **row}
+    line: dict[str, Any] = {"rate": case.rate} if case.rate else {}
     line |= {key: _rounded(value) for key, value in values.items()}
     line["rps_spread"] = [_rounded(f(r["rps"] for r in rows)) for f in (min, max)]
     if row["generator_cpu"] > _BUSY:

@@ -42,7 +42,7 @@ class System:
     """What is running, by role: `sidecar`, `envoy`, `supervisor`, `simulator`."""
 
     def target(self, case: Case) -> Target:
-        body = case.body(self.model.format(case.directive), self.kind)
+        body = case.body(self.model.replace("{}", case.directive), self.kind)
         path = "/v1/chat/completions"
         return Target(self.port, path, body, dict(self.headers), stream=case.stream)
 
@@ -199,13 +199,9 @@ def gateway(provider: int, workers: int, **changes: object) -> Iterator[Gateway]
 
 
 @contextlib.contextmanager
-def ours(workers: int) -> Iterator[list[System]]:
+def ours(provider: int, simulator_pid: int, workers: int) -> Iterator[list[System]]:
     """Envoy alone and the gateway, by kind of request."""
-    with (
-        simulator() as (provider, simulator_pid),
-        bare_envoy(provider, workers) as (bare, bare_pid),
-        gateway(provider, workers) as up,
-    ):
+    with bare_envoy(provider, workers) as (bare, bare_pid), gateway(provider, workers) as up:
         both = {"simulator": (simulator_pid,)}
         key = {"authorization": f"Bearer {KEY}"}
         alone = {"envoy": (bare_pid,), **both}
