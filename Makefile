@@ -67,6 +67,9 @@ bench: $(VENV)/.dev ## measure against Envoy alone; one JSON object a line; BENC
 	$(BIN)/python -m tests.bench $(BENCH)
 	$(BIN)/python -m tests.redaction
 
+soak: $(VENV)/.dev ## 500,000 mixed requests, and what they leave in memory; SOAK="--count 50000" for fewer
+	$(BIN)/python -m tests.bench.soak $(SOAK)
+
 bench-peers: $(VENV)/.dev build/peers/litellm/.done build/peers/portkey/.done ## the same with LiteLLM and Portkey; draws the README's plot
 	$(BIN)/python -m tests.bench --peers --cases $(PEER_CASES) --connections 1,16 \
 		--output $(RESULTS)/peers.jsonl $(BENCH)

@@ -76,6 +76,8 @@ class Answer:
 
     def __init__(self) -> None:
         self.status = 0
+        self.closes = False
+        """The connection ends with this answer."""
         self.events = 0
         self.chunks = 0
         self._head: bytes | None = b""
@@ -98,7 +100,11 @@ class Answer:
 
     def is_good(self, *, stream: bool) -> bool:
         """200, and a stream that came to its own end."""
-        return self.status == 200 and (not stream or b"[DONE]" in (self._tail or b""))
+        return self.status == 200 and (not stream or self.ends_with(b"[DONE]"))
+
+    def ends_with(self, mark: bytes) -> bool:
+        """Whether a whole stream's last event has `mark` in it."""
+        return mark in (self._tail or b"")
 
     def _read_head(self, data: bytes) -> bytes:
         head, end, rest = data.partition(b"\r\n\r\n")
@@ -109,6 +115,7 @@ class Answer:
         self.status = int(head[9:12])
         lines = head.lower().split(b"\r\n")[1:]
         headers = dict(line.partition(b":")[::2] for line in lines)
+        self.closes = headers.get(b"connection", b"").strip() == b"close"
         if b"transfer-encoding" in headers:
             self._tail = b"\r\n"
         else:
