@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -60,6 +61,27 @@ def _replace(node: Any, keys: Keys, change: Callable[[Any], Any] | None) -> Any:
     return copy
 
 
+def unpacked(body: Json) -> Json:
+    """`body` with the JSON that Bedrock's `invokeModel` holds in base64, where it has one."""
+    match body:
+        case {"input": {"invokeModel": {"body": str(packed)}}, **rest}:
+            inner = json.loads(base64.b64decode(packed))
+            return {**rest, "input": {"invokeModel": {"body": inner}}}
+        case _:
+            return body
+
+
+def opened(body: Json) -> Json:
+    """The chat request that a body holds which asks for its tokens to be counted."""
+    match unpacked(body):
+        case {"input": {"invokeModel": {"body": inner}}} | {"input": {"converse": inner}}:
+            return inner
+        case {"generateContentRequest": inner}:
+            return inner
+        case _:
+            return body
+
+
 def said(body: Json) -> str:
     """All strings of `body`, and those inside strings that are JSON themselves, as one text."""
     return "\n".join(_strings(body))
@@ -98,7 +120,7 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
         and not (keys[-1] == "format" and {*keys[-2:]} & {"image", "document", "video", "audio"})
         and _DEFAULTS.get(path(keys)) != leaf
         and keys != ("model",)  # a dialect may name it in the path
-        and keys != ("anthropic_version",)  # elsewhere it stands in a header
+        and keys[-1] != "anthropic_version"  # elsewhere it stands in a header
         and not _is_said(leaf, text)
         and not _is_translated(path(keys), output)
         and not is_reported(keys, reported)

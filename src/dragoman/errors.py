@@ -22,6 +22,15 @@ class DragomanError(Exception):
         self.path = path
         """JSON path in the client's body, such as `$.messages[0].role`; None if no one place is."""
 
+    def move(self, root: str) -> None:
+        """Say that what the path begins at stands itself at `root`."""
+        if self.path is None or not self.path.startswith("$"):
+            return
+        path = root + self.path.removeprefix("$")
+        self.message = self.message.replace(self.path, path, 1)
+        self.path = path
+        self.args = (self.message,)
+
 
 def _writable(text: str) -> str:
     """`text` without half characters, which a header may bring in and no JSON can take out."""

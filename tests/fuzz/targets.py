@@ -26,7 +26,6 @@ from dragoman.actions import Mutate
 from dragoman.config.load import parse
 from dragoman.config.policy import Endpoint, Model, Policy, Provider, Target
 from dragoman.dialects import CHAT, AnyDialect, StreamOptions
-from dragoman.dialects.pass_through import PassThrough
 from dragoman.dialects.registry import NAMES, client_call, client_dialect, provider_dialect
 from dragoman.errors import (
     DragomanError,
@@ -184,9 +183,8 @@ def error(data: bytes) -> None:
     for other in _alike(dialect):
         told = other.encode_error(read)
         assert told.body
-        if isinstance(other, PassThrough):
-            continue
-        other.stream_encoder(StreamOptions()).fail(read)
+        if other.stream_types:
+            other.stream_encoder(StreamOptions()).fail(read)
 
 
 def call(data: bytes) -> None:

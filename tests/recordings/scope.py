@@ -25,10 +25,7 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
     (r"\w+ .*/realtime(/|$)", "realtime sessions run over WebSocket or WebRTC"),
     (r"\w+ .*(/batch(es)?(/|$)|:batchGenerate)", "batches answer later, from the provider's store"),
     (r"POST .*/responses/compact$", "compaction works on the provider's own state"),
-    (
-        r"POST .*(count[-_]?tokens|countTokens|/input_tokens|tokenize)$",
-        "counts tokens, asks no model",
-    ),
+    (r"POST .*/tokenize$", "the tokens themselves, which only their own model's provider knows"),
     (r"\w+ .*/(responses|chat/completions|interactions)/[^/]+", "stored answers: the provider's"),
     (r"\w+ .*/(cachedContents|caches)(/|$)", "explicit caches are kept by their provider"),
     (

@@ -58,6 +58,13 @@ def _server() -> _Server:
     return _Server()
 
 
+def connect(wire: Wire) -> Any:
+    """A client of `bedrock-runtime` to which `wire` is the answer."""
+    server = _server()
+    server.wire = wire
+    return server.client
+
+
 def read_error(wire: Wire) -> tuple[int, str]:
     try:
         read(wire)
@@ -68,13 +75,12 @@ def read_error(wire: Wire) -> tuple[int, str]:
 
 
 def read(wire: Wire) -> Said:
-    server = _server()
-    server.wire = wire
+    client = connect(wire)
     if wire.kind == "application/json":
-        answer = server.client.converse(modelId="m", messages=_MESSAGES)
+        answer = client.converse(modelId="m", messages=_MESSAGES)
         content = answer["output"]["message"]["content"]
         return _said(content, answer["stopReason"], answer["usage"])
-    stream = server.client.converse_stream(modelId="m", messages=_MESSAGES)["stream"]
+    stream = client.converse_stream(modelId="m", messages=_MESSAGES)["stream"]
     return _said(*_gathered(stream))
 
 

@@ -19,6 +19,8 @@ A = TypeVar("A")
 
 CHAT = "chat"
 """The operation whose dialects translate `ir.Request` and `ir.Response`, and stream."""
+COUNT = "count_tokens"
+"""The operation that counts the tokens of an `ir.Request`, and answers with an `ir.TokenCount`."""
 MODELS = "models"
 """Listing models: the service answers it itself."""
 

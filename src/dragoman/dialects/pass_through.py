@@ -54,22 +54,6 @@ OPERATIONS = (
         default_model="omni-moderation-latest",
     ),
     Operation(name="openai_embeddings", operation="embeddings", path="/v1/embeddings"),
-    Operation(
-        name="anthropic_count_tokens",
-        operation="count_tokens",
-        path="/v1/messages/count_tokens",
-    ),
-    Operation(
-        name="openai_input_tokens",
-        operation="count_tokens",
-        path="/v1/responses/input_tokens",
-    ),
-    Operation(
-        name="gemini_count_tokens",
-        operation="count_tokens",
-        path="/v1(?:beta1?)?(?:/projects/[^/]+/locations/[^/]+/publishers/google)?"
-        "/models/(?P<model>.+):countTokens",
-    ),
     Operation(name="openai_compact", operation="compact", path="/v1/responses/compact"),
     Operation(
         name="openai_image_generations",

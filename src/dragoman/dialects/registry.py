@@ -15,6 +15,9 @@ from dragoman.dialects.anthropic_messages import Quirks as AnthropicQuirks
 from dragoman.dialects.bedrock_converse import BedrockConverse
 from dragoman.dialects.bedrock_converse import Quirks as BedrockQuirks
 from dragoman.dialects.cohere_chat import CohereChat
+from dragoman.dialects.count_tokens import CountTokens, Row
+from dragoman.dialects.count_tokens.envelopes import Bare, Envelope, Input, Whole
+from dragoman.dialects.count_tokens.rows import ROWS, VERTEX
 from dragoman.dialects.gemini_generate import GeminiGenerate
 from dragoman.dialects.gemini_generate import Quirks as GeminiQuirks
 from dragoman.dialects.ollama_chat import OllamaChat
@@ -72,14 +75,40 @@ def _pass_through(row: Operation, family: Callable[[Json], AnyDialect], quirks: 
     return _alike(PassThrough(row, family({})), quirks)
 
 
+_WHOLE = "whole"
+"""The quirk of a provider's count that takes Google's `generateContentRequest`."""
+_INVOKE_MODEL = AnthropicQuirks(version="bedrock-2023-05-31", invoke_model=True)
+
+
+def _count_tokens(row: Row, quirks: Json) -> AnyDialect:
+    """Its chat dialect's quirks are its own; Google's way has one more, `whole`."""
+    chat = _MAKERS[row.chat]({name: value for name, value in quirks.items() if name != _WHOLE})
+    envelope: Envelope = Bare()
+    if row.chat == "gemini_generate":
+        whole = msgspec.convert(quirks.get(_WHOLE, True), bool)
+        row = row if whole else msgspec.structs.replace(row, **VERTEX)
+        envelope = Whole(whole=whole)
+    elif row.chat == "bedrock_converse":
+        envelope = Input(AnthropicMessages(_INVOKE_MODEL))
+    return CountTokens(row, chat, envelope)
+
+
 _AZURE = re.compile(r"/openai(?:/v1)?(?:/deployments/([^/]+))?(/.+)")
 """Azure's base paths: behind them stands what OpenAI has behind `/v1`.
 Source: https://learn.microsoft.com/azure/ai-services/openai/reference, November 2026."""
 
-_ALL = _MAKERS | {
-    row.name: functools.partial(_pass_through, row, _MAKERS[_FAMILIES[row.name.partition("_")[0]]])
-    for row in OPERATIONS
-}
+_COUNTING = {row.name: functools.partial(_count_tokens, row) for row in ROWS}
+"""They come before those of chat, whose lists of models claim Google's paths of counts too."""
+_ALL = (
+    _COUNTING
+    | _MAKERS
+    | {
+        row.name: functools.partial(
+            _pass_through, row, _MAKERS[_FAMILIES[row.name.partition("_")[0]]]
+        )
+        for row in OPERATIONS
+    }
+)
 _CLIENTS: dict[str, AnyDialect] = {name: make({}) for name, make in _ALL.items()}
 PREFIXES: tuple[tuple[str, str], ...] = (
     ("/v1/messages", "anthropic_messages"),

@@ -15,7 +15,7 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond
 from dragoman.config.policy import Caller, Endpoint, Model, Policy, Provider, Target
-from dragoman.dialects import MODELS, AnyDialect, BodyKind, Call, StreamOptions
+from dragoman.dialects import COUNT, MODELS, AnyDialect, BodyKind, Call, StreamOptions
 from dragoman.dialects.registry import client_call
 from dragoman.errors import (
     DragomanError,
@@ -29,10 +29,11 @@ from dragoman.errors import (
 )
 from dragoman.exchange.bodies import CONTENT_TYPES, edit_body, read_body
 from dragoman.exchange.heads import RequestHead
-from dragoman.ir import Json
+from dragoman.ir import Json, TokenCount
 from dragoman.ir.losses import Losses
 from dragoman.policies.authorize import find_model, list_models
 from dragoman.policies.describe import make_card
+from dragoman.policies.estimate import estimate_tokens
 from dragoman.policies.identify import identify
 from dragoman.policies.route import Chance, order_targets
 from dragoman.wire.fields import as_list
@@ -41,6 +42,9 @@ PROVIDER_HEADER = "dragoman-provider"
 """Names the provider of a request that names no model."""
 _COUNTED_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 """Content types of streams that Envoy's own filters count in, where they are framed as usual."""
+ESTIMATED_HEADER = "x-dragoman-estimated"
+"""Response header: `true` where a count of tokens is this service's own estimate."""
+_LISTED = "dragoman_models"
 _BYTES_PER_TOKEN = 4
 """Rough, and only for what a provider never counts (`metering: estimated` in the ledger)."""
 
@@ -74,10 +78,10 @@ class Decide:
         models, dialect = self._policy.models, asker.client
         if wanted:
             model = find_model(wanted, asker.caller, models)
-            return _answer(dialect.encode_model(make_card(wanted, model, self._policy)))
+            return _answer(dialect.encode_model(make_card(wanted, model, self._policy)), _LISTED)
         names = list_models(asker.caller, models)
         cards = [make_card(name, models[name], self._policy) for name in names]
-        return _answer(dialect.encode_models(cards, asker.head.path.partition("?")[2]))
+        return _answer(dialect.encode_models(cards, asker.head.path.partition("?")[2]), _LISTED)
 
     def _pass(self, asker: _Asker, call: Call) -> Mutate:
         """What names no model goes to the provider that the caller names, or to its first."""
@@ -103,7 +107,7 @@ class Decide:
 
     def _admit(
         self, head: RequestHead, raw: bytes, client: AnyDialect, call: Call, caller: Caller
-    ) -> Mutate:
+    ) -> Mutate | Respond:
         body = read_body(call.body, raw)
         name = _model_name(body, call)
         client.check_request(body)
@@ -116,7 +120,10 @@ class Decide:
             model=(model := find_model(name, caller, self._policy.models)),
             name=name,
         )
-        order = self._speakable(asked, order_targets(model, name, self._chance))
+        order = order_targets(model, name, self._chance)
+        if order and self._must_estimate(asked, order[0]):
+            return self._estimate(asked, order[0])
+        order = self._speakable(asked, order)
         edits = self._edits(asked, order)
         base = next((edit for edit in edits if edit is not None), Json())
         facts = self._facts(asked, caller, head, len(raw)) | self._plan(order, edits, base, asked)
@@ -134,6 +141,20 @@ class Decide:
             metadata=spaces,
             clear_route_cache=True,
         )
+
+    def _must_estimate(self, asked: _Asked, target: Target) -> bool:
+        """Whether a count is asked for of a model whose provider counts none."""
+        provider = self._policy.providers[target.provider]
+        counts = provider.endpoint_for(asked.client, target.model) is not None
+        return asked.client.operation == COUNT and not counts
+
+    def _estimate(self, asked: _Asked, target: Target) -> Respond:
+        request = asked.client.decode_request(asked.body)
+        profile = self._policy.profile(target.provider, target.model)
+        tokens = estimate_tokens(request, profile.token_ratio if profile else None)
+        losses = Losses(asked.client.name)
+        body = asked.client.encode_response(TokenCount(input_tokens=tokens), losses)
+        return _answer(body, "dragoman_estimate", {ESTIMATED_HEADER: "true"})
 
     def _speakable(self, asked: _Asked, order: list[Target]) -> list[Target]:
         """`order` without the targets whose dialect cannot say this request.
@@ -274,7 +295,7 @@ def own_edits(endpoint: Endpoint, body: Json, said: Json, model: str) -> Json:
     `said` is what path and headers say beside the body.
     """
     named = body.get("model") if endpoint.names_model else model
-    edits = {**said, "model": named, **endpoint.dialect.edits({**body, **said})}
+    edits = {**said, "model": named, **endpoint.dialect.edits({**body, **said, "model": model})}
     return _changes(body, edits)
 
 
@@ -321,12 +342,12 @@ def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
     return msgspec.structs.replace(answer, details=f"dragoman_{error.code}")
 
 
-def _answer(body: Json) -> Respond:
+def _answer(body: Json, details: str, headers: Mapping[str, str] = {}) -> Respond:
     return Respond(
         status=200,
-        headers={"content-type": "application/json"},
+        headers={"content-type": "application/json", **headers},
         body=msgspec.json.encode(body),
-        details="dragoman_models",
+        details=details,
     )
 
 

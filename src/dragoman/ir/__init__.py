@@ -213,6 +213,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """The client asked for a usage chunk at the end of a stream."""
     paths: Mapping[str, str] = {}
     """Where a field above stands in the client's body, by its name here."""
+    root: str = "$"
+    """Where the request itself stands in the client's body, in which its paths begin with `$`."""
     residue: Residue | None = None
 
     def path(self, field: str) -> str:
@@ -250,4 +252,12 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[Choice, ...]
     usage: Usage | None = None
     created: int | None = None
+    residue: Residue | None = None
+
+
+class TokenCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tokens a request would hold. Counting them uses none: `usage` is always None."""
+
+    input_tokens: int
+    usage: None = None
     residue: Residue | None = None

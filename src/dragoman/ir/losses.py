@@ -54,7 +54,8 @@ class Losses:
         self.dialect = dialect
         self.paths: list[str] = []
         """JSON paths in the source body, in the order they were dropped or clamped."""
-        self._clamp = clamp
+        self.clamp = clamp
+        """Whether the route wants values out of range moved to the nearest bound."""
 
     def omit(self, field: str, path: str, why: str = "") -> None:
         """Leave `field` out: recorded if it is a hint, `Unrepresentable` if it has meaning."""
@@ -67,7 +68,7 @@ class Losses:
         """`value` if it lies in [low, high]; the nearest bound if the route clamps; else 400."""
         if low <= value <= high:
             return value
-        if WEIGHTS[field] != "range" or not self._clamp:
+        if WEIGHTS[field] != "range" or not self.clamp:
             raise Unrepresentable(path, self.dialect, f"must be between {low:g} and {high:g}")
         self.paths.append(path)
         return min(max(value, low), high)
