@@ -112,6 +112,17 @@ class UnsupportedMediaType(DragomanError):
     code = "unsupported_media_type"
 
 
+class QuotaExceeded(DragomanError):
+    """A quota of the policy has nothing left for this request until `retry_after_seconds`."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class UpstreamError(DragomanError):
     """A provider answered with an error: its status, words and retry hint are kept."""
 
@@ -146,6 +157,12 @@ class ServiceUnavailable(DragomanError):
 
     status = 503
     code = "service_unavailable"
+
+
+class StoreUnavailable(ServiceUnavailable):
+    """The store cannot be reached, or will not talk."""
+
+    code = "store_unavailable"
 
 
 class ConfigError(DragomanError):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dragoman.catalog.profiles import Prices
 from dragoman.telemetry.ledger import AccessRecord, Tokens, log_fields, make_entry, measure
 from dragoman.telemetry.logging import ALLOWED_KEYS, make_logger, stack
 
@@ -20,6 +21,10 @@ ANTHROPIC = {
 
 def _dialect(provider, client):
     return f"{provider}'s for {client}"
+
+
+def _prices(provider, model):
+    return Prices(input=2, output=10, cached=0.5) if model == "priced" else None
 
 
 def record(usage=None, **fields):
@@ -80,12 +85,22 @@ def test_metering(given, tokens, metering):
 
 
 def test_a_local_answer_names_no_provider():
-    entry = make_entry(record(upstream_reached=False, status=401), _dialect)
+    entry = make_entry(record(upstream_reached=False, status=401), _dialect, _prices)
     assert (entry.provider, entry.upstream_dialect, entry.upstream_model) == (None, None, None)
 
 
+@pytest.mark.parametrize(("model", "cost"), [("priced", 0.000051), ("other", None)])
+def test_an_entry_says_what_the_call_cost_where_prices_are_known(model, cost):
+    logged = record(FINAL)
+    logged.metadata["dragoman.models"] = {"p": model}
+    fields = log_fields(make_entry(logged, lambda *_: None, _prices))
+    assert fields.get("dragoman.cost_usd") == cost
+
+
 def test_every_field_of_an_entry_may_be_logged():
-    assert set(log_fields(make_entry(record(FINAL, dropped="$.a"), _dialect))) <= ALLOWED_KEYS
+    assert (
+        set(log_fields(make_entry(record(FINAL, dropped="$.a"), _dialect, _prices))) <= ALLOWED_KEYS
+    )
 
 
 def test_a_key_that_is_not_listed_is_counted_and_not_written(capsys):

@@ -14,25 +14,36 @@ import msgspec
 import yaml
 
 from dragoman.catalog import ProviderRow, provider_rows
+from dragoman.catalog.costs import NANODOLLARS
 from dragoman.catalog.profiles import Override, Profile, Profiles, find_table
 from dragoman.config.cores import available_cores
 from dragoman.config.policy import (
+    Calendar,
     Caller,
     Endpoint,
     Model,
     PassThroughRoute,
     Policy,
     Provider,
+    Quota,
     Signing,
     Target,
 )
-from dragoman.config.schema import File, KeySource, ModelEntry, ProviderEntry, ServedEntry
+from dragoman.config.schema import (
+    File,
+    KeySource,
+    ModelEntry,
+    ProviderEntry,
+    QuotaEntry,
+    ServedEntry,
+)
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import provider_dialect
 from dragoman.errors import ConfigError, InvalidRequest
 
 DEFAULT_RUN_DIR = "/run/dragoman"
 _DEFAULTS = "default.yaml"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PLACEHOLDER = re.compile(r"\{(?!model\})(\w+)\}")
 
 
@@ -67,6 +78,22 @@ def _read(text: str, source: str) -> File:
         raise ConfigError(source, path.rstrip("`") or "$", problem) from error
 
 
+def _quota(entry: QuotaEntry, *, rolls: bool) -> Quota:
+    window = entry.window or ""
+    return Quota(
+        name=entry.name,
+        unit=entry.unit,
+        limit=round(entry.limit * NANODOLLARS) if entry.unit == "usd" else int(entry.limit),
+        calendar=cast("Calendar", window) if window and not rolls else None,
+        rolling_seconds=int(window[:-1]) * _SECONDS[window[-1]] if rolls else 0,
+        per=entry.per,
+        callers=entry.callers,
+        models=entry.models,
+        carry_over=entry.carry_over,
+        allows_without_store=entry.on_store_failure == "allow",
+    )
+
+
 class _Resolver:
     """Turns a `File` into a `Policy`; every complaint carries the path it is about."""
 
@@ -83,6 +110,7 @@ class _Resolver:
             source=self._source,
             callers=self._callers(file, providers),
             pass_through=self._pass_through(file, providers),
+            quotas=self._quotas(file),
             providers=providers,
             models=served,
             profiles=self._profiles(file, providers),
@@ -130,6 +158,25 @@ class _Resolver:
                     facts=Profile(**facts),
                 )
         return Profiles(found.values())
+
+    def _quotas(self, file: File) -> tuple[Quota, ...]:
+        quotas: list[Quota] = []
+        for i, entry in enumerate(file.quotas):
+            path = f"$.quotas[{i}]"
+            if any(entry.name == other.name for other in quotas):
+                raise self._refuse(f"{path}.name", f"there is a quota {entry.name} already")
+            if (entry.window is None) != (entry.unit == "concurrency"):
+                problem = "concurrency has no window" if entry.window else "give one"
+                raise self._refuse(f"{path}.window", problem)
+            if entry.unit != "usd" and entry.limit != int(entry.limit):
+                raise self._refuse(f"{path}.limit", "a whole number")
+            rolls = entry.window is not None and entry.window[0].isdigit()
+            if entry.carry_over and (rolls or entry.window is None):
+                raise self._refuse(
+                    f"{path}.carry_over", "only a calendar window leaves anything over"
+                )
+            quotas.append(_quota(entry, rolls=rolls))
+        return tuple(quotas)
 
     def _callers(self, file: File, providers: Mapping[str, Provider]) -> dict[str, Caller]:
         callers: dict[str, Caller] = {}

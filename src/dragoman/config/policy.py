@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 from urllib.parse import quote
 
 import msgspec
@@ -20,6 +21,8 @@ from dragoman.config.schema import (
     Timeouts,
 )
 from dragoman.dialects import AnyDialect
+
+Calendar = Literal["second", "minute", "hour", "day", "week", "month"]
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +141,24 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Those it may name for what has no model, such as files; the first is asked unless named."""
 
 
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """`config.schema.QuotaEntry`, with its window in a form that can be reckoned with."""
+
+    name: str
+    unit: Literal["requests", "tokens", "usd", "concurrency"]
+    limit: int
+    """Of `usd` in nanodollars."""
+    calendar: Calendar | None
+    """The calendar window it counts in; None: a rolling one, or none at all."""
+    rolling_seconds: int
+    """Length of the rolling window; 0: it has none."""
+    per: tuple[str, ...]
+    callers: tuple[str, ...]
+    models: tuple[str, ...]
+    carry_over: bool
+    allows_without_store: bool
+
+
 class PassThroughRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A path nobody here knows, that the operator lets through to one provider."""
 
@@ -156,6 +177,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     models: Mapping[str, Model]
     profiles: Profiles
     pass_through: tuple[PassThroughRoute, ...]
+    quotas: tuple[Quota, ...]
     listener: Address
     admin: Address
     run_dir: str

@@ -80,6 +80,8 @@ class Store(_Section, frozen=True, kw_only=True):
     """Shared state. No `url`: the supervisor starts an embedded server in `directory`."""
 
     url: str | None = None
+    cluster: bool = False
+    """`url` is a node of a cluster."""
     directory: str | None = None
     """Where the embedded server keeps its append-only file; None: beside the sockets."""
 
@@ -145,6 +147,36 @@ class CallerEntry(_Section, frozen=True, kw_only=True):
     """Providers it may use for what names no model (files, batches, `pass_through` paths)."""
 
 
+class QuotaEntry(_Section, frozen=True, kw_only=True):
+    """So much of one thing in so much time, for each caller, model, or both together, or for all.
+
+    Tokens are reserved before the call, by an estimate, and settled to what was used after it.
+    """
+
+    name: Name
+    unit: Literal["requests", "tokens", "usd", "concurrency"]
+    limit: Annotated[float, msgspec.Meta(gt=0, le=10**12)]
+    """Of `usd` up to nine decimals, by the prices of the models' profiles; a model whose price is
+    not known is refused. Of anything else a whole number."""
+    window: (
+        Annotated[
+            str, msgspec.Meta(pattern=r"^(second|minute|hour|day|week|month|[1-9]\d{0,4}[smhd])$")
+        ]
+        | None
+    ) = None
+    """A calendar window in UTC by its name, or a rolling one, such as `24h`; None for concurrency
+    alone, which has none."""
+    per: tuple[Literal["caller", "model"], ...] = ("caller",)
+    """A counter for each; none: one counter for all that it covers."""
+    callers: tuple[str, ...] = ("*",)
+    models: tuple[str, ...] = ("*",)
+    """Whom and what it covers, by public name; `*` at the end matches any rest."""
+    carry_over: bool = False
+    """What a calendar window leaves over is added to the next one, once."""
+    on_store_failure: Literal["allow", "deny"] = "deny"
+    """Without the store: `allow` goes on and counts when it is back, `deny` answers 503."""
+
+
 class PassThroughEntry(_Section, frozen=True, kw_only=True):
     """Paths that go to one provider unread: `prefix` and all below it."""
 
@@ -176,6 +208,7 @@ class File(_Section, frozen=True, kw_only=True):
     pass_through: list[PassThroughEntry] = []
     profiles: list[ProfileEntry] = []
     """Facts on models that the catalogue lacks or has otherwise."""
+    quotas: list[QuotaEntry] = []
     listener: Address = Address(port=10000)
     admin: Address = Address(port=9901)
     run_dir: str | None = None

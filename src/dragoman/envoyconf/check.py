@@ -170,12 +170,11 @@ def _decide_modes(at: _Inspection, path: str, config: Json) -> None:
             f"{path}.typed_config.failure_mode_allow", "lets requests pass undecided", "Remove it"
         )
     spaces = config.get("metadata_options", {}).get("receiving_namespaces", {}).get("untyped", [])
-    for name in (
-        names.NAMESPACE,
-        names.ROUTE_NAMESPACE,
-        names.MODELS_NAMESPACE,
-        names.PATHS_NAMESPACE,
-    ):
+    wanted_spaces = [names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE]
+    wanted_spaces.append(names.PATHS_NAMESPACE)
+    if at.policy.quotas:
+        wanted_spaces.append(names.RATE_LIMIT_NAMESPACE)
+    for name in wanted_spaces:
         if name not in spaces:
             where = f"{path}.typed_config.metadata_options.receiving_namespaces.untyped"
             at.report(where, f"lacks {name}", "Add it, or the stages learn nothing of each other")

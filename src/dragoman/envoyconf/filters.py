@@ -83,7 +83,7 @@ def _decide(policy: Policy) -> Json:
     attributes = ["request.path", "request.method", "request.id"]
     attributes += [f"request.headers['{name}']" for name in REQUEST_HEADERS]
     namespaces = [names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE]
-    namespaces.append(names.PATHS_NAMESPACE)
+    namespaces += [names.PATHS_NAMESPACE, names.RATE_LIMIT_NAMESPACE]
     return typed(
         DECIDE,
         _EXT_PROC,

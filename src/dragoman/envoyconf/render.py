@@ -121,11 +121,29 @@ def _connection_manager(policy: Policy) -> Json:
                     "name": "dragoman",
                     "domains": ["*"],
                     "request_headers_to_remove": ["accept-encoding"],
+                    **_rate_limit_headers(policy),
                     "routes": routes(policy),
                 }
             ],
         },
     }
+
+
+def _rate_limit_headers(policy: Policy) -> Json:
+    """What the decide stage told of the caller's quotas, as the usual headers."""
+    units = dict.fromkeys(quota.unit for quota in policy.quotas)
+    told = [f"{word}-{unit}" for unit in units for word in ("limit", "remaining", "reset")]
+    headers = [
+        {
+            "header": {
+                "key": f"x-ratelimit-{name}",
+                "value": f"%DYNAMIC_METADATA({names.RATE_LIMIT_NAMESPACE}:{name})%",
+            },
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }
+        for name in told
+    ]
+    return {"response_headers_to_add": headers} if headers else {}
 
 
 def _silence(policy: Policy) -> float:

@@ -7,13 +7,16 @@ own dialect: later stages only carry out what this one admitted.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from math import ceil
 from typing import NamedTuple
 
 import msgspec
 
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond
+from dragoman.catalog.profiles import Prices
 from dragoman.config.policy import Caller, Endpoint, Model, Policy, Provider, Target
 from dragoman.dialects import COUNT, MODELS, AnyDialect, BodyKind, Call, StreamOptions
 from dragoman.dialects.registry import client_call
@@ -24,17 +27,20 @@ from dragoman.errors import (
     NotFound,
     NotOffered,
     PermissionDenied,
+    QuotaExceeded,
     Unrepresentable,
     UnsupportedMediaType,
 )
 from dragoman.exchange.bodies import CONTENT_TYPES, edit_body, read_body
 from dragoman.exchange.heads import RequestHead
+from dragoman.exchange.reserve import Pending, Quotas, Reserve, Unlimited
 from dragoman.ir import Json, TokenCount
 from dragoman.ir.losses import Losses
 from dragoman.policies.authorize import find_model, list_models
 from dragoman.policies.describe import make_card
 from dragoman.policies.estimate import estimate_tokens
 from dragoman.policies.identify import identify
+from dragoman.policies.quotas import UNREAD_AMOUNTS, amounts_of
 from dragoman.policies.route import Chance, order_targets
 from dragoman.wire.fields import as_list
 
@@ -52,27 +58,56 @@ _BYTES_PER_TOKEN = 4
 class Decide:
     """Answers requests under one policy; holds nothing of a request."""
 
-    def __init__(self, policy: Policy, chance: Chance = random.random) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        chance: Chance = random.random,
+        quotas: Quotas | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`quotas` None: nobody keeps any, and nothing is reserved."""
         self._policy = policy
         self._chance = chance
+        limits = policy.quotas if quotas else ()
+        self._reserve = Reserve(limits, quotas or Unlimited(), clock)
 
-    def on_request(self, head: RequestHead, body: bytes | None) -> Mutate | Respond:
+    def on_request(self, head: RequestHead, body: bytes | None) -> Mutate | Respond | Pending:
         """Admit, answer or refuse. `body` is None for a request that has none."""
         client = client_call(head.path, head.headers)
         try:
             caller = identify(head, self._policy.callers)
             call = client.call
             if call is None:
-                return self._pass_unknown(_Asker(head, client.dialect, caller))
+                asker = _Asker(head, client.dialect, caller)
+                return self._spend(self._pass_unknown(asker), asker)
             _check_method(head, call)
             if call.operation == MODELS:
                 return self._list_models(call.model or "", _Asker(head, client.dialect, caller))
             if call.body == "unread":
-                return self._pass(_Asker(head, client.dialect, caller), call)
+                asker = _Asker(head, client.dialect, caller)
+                return self._spend(self._pass(asker, call), asker)
             _check_type(head, call.body)
             return self._admit(head, body or b"", client.dialect, call, caller)
         except DragomanError as error:
             return refuse(error, client.dialect)
+
+    def _spend(
+        self,
+        admitted: Mutate,
+        asker: _Asker,
+        model: str = "",
+        amounts: Mapping[str, int] = UNREAD_AMOUNTS,
+    ) -> Mutate | Respond | Pending:
+        """`admitted`, once the caller's quotas allow it."""
+        who = asker.caller.name, model
+        return self._reserve.admit(
+            admitted, who, amounts, lambda error: refuse(error, asker.client)
+        )
+
+    def _prices(self, order: list[Target]) -> Iterator[Prices | None]:
+        for target in order:
+            profile = self._policy.profile(target.provider, target.model)
+            yield profile.prices if profile else None
 
     def _list_models(self, wanted: str, asker: _Asker) -> Respond:
         models, dialect = self._policy.models, asker.client
@@ -107,7 +142,7 @@ class Decide:
 
     def _admit(
         self, head: RequestHead, raw: bytes, client: AnyDialect, call: Call, caller: Caller
-    ) -> Mutate | Respond:
+    ) -> Mutate | Respond | Pending:
         body = read_body(call.body, raw)
         name = _model_name(body, call)
         client.check_request(body)
@@ -135,12 +170,15 @@ class Decide:
             groups = [{"name": target.provider} for target in order]
             spaces[names.ROUTE_NAMESPACE] = {"priority_groups": groups}
             spaces[names.MODELS_NAMESPACE] = {t.provider: t.model for t in reversed(order)}
-        return Mutate(
+        admitted = Mutate(
             set_headers=_headers(asked),
             body=edit_body(call.body, raw, base),
             metadata=spaces,
             clear_route_cache=True,
         )
+        prices = self._prices(order) if self._reserve.counts_dollars else None
+        amounts = amounts_of(body, len(raw) // _BYTES_PER_TOKEN, prices)
+        return self._spend(admitted, _Asker(head, client, caller), model.name, amounts)
 
     def _must_estimate(self, asked: _Asked, target: Target) -> bool:
         """Whether a count is asked for of a model whose provider counts none."""
@@ -339,7 +377,10 @@ def _path(endpoint: Endpoint, asked: _Asked, model: str) -> str:
 def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
     """The error in the client's dialect, marked as ours in Envoy's response code details."""
     answer = dialect.encode_error(error)
-    return msgspec.structs.replace(answer, details=f"dragoman_{error.code}")
+    headers = answer.headers
+    if isinstance(error, QuotaExceeded):
+        headers = {**headers, "retry-after": str(ceil(error.retry_after_seconds))}
+    return msgspec.structs.replace(answer, headers=headers, details=f"dragoman_{error.code}")
 
 
 def _answer(body: Json, details: str, headers: Mapping[str, str] = {}) -> Respond:

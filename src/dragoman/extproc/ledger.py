@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 
+from dragoman.catalog.profiles import Prices
 from dragoman.config.policy import Policy
 from dragoman.dialects.registry import client_dialect
 from dragoman.extproc.pb.access_log_pb2 import (
@@ -17,6 +18,9 @@ from dragoman.extproc.pb.access_log_pb2 import (
     StreamAccessLogsMessage,
     StreamAccessLogsResponse,
 )
+from dragoman.metadata import NAMESPACE, QUOTA
+from dragoman.policies.quotas import decode_holds
+from dragoman.stores.keeper import QuotaKeeper
 from dragoman.telemetry.ledger import AccessRecord, Entry, make_entry
 
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
@@ -52,16 +56,33 @@ _FLAGS = {
 class LedgerStream:
     """One stream of access log messages from one Envoy thread; it lasts as long as Envoy does."""
 
-    def __init__(self, policy: Policy, sink: Sink) -> None:
+    def __init__(self, policy: Policy, sink: Sink, keeper: QuotaKeeper | None = None) -> None:
+        """`keeper` settles what requests had reserved."""
         self._policy = policy
         self._sink = sink
+        self._keeper = keeper
         self.finished = False
 
     def feed(self, message: bytes) -> list[bytes]:
         for logged in StreamAccessLogsMessage.FromString(message).http_logs.log_entry:
             if logged.common_properties.access_log_type == AccessLogType.DownstreamEnd:
-                self._sink(make_entry(read_record(logged), self._upstream_dialect))
+                record = read_record(logged)
+                entry = make_entry(record, self._upstream_dialect, self._prices)
+                self._settle(record, entry)
+                self._sink(entry)
         return []
+
+    def _settle(self, record: AccessRecord, entry: Entry) -> None:
+        held = record.metadata.get(NAMESPACE, {}).get(QUOTA)
+        if self._keeper is None or not isinstance(held, str):
+            return
+        tokens = entry.tokens.input + entry.tokens.output
+        used = {"requests": 1, "tokens": tokens, "usd": entry.cost_nanodollars or 0}
+        self._keeper.settle(decode_holds(held), used)
+
+    def _prices(self, provider: str, model: str) -> Prices | None:
+        profile = self._policy.profile(provider, model)
+        return profile.prices if profile else None
 
     def _upstream_dialect(self, provider: str, client: str, model: str) -> str | None:
         found = self._policy.providers.get(provider)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,8 @@ from dragoman.extproc import health, ledger
 from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream
 from dragoman.extproc.transports import Server, StreamMachine, Streams, Transport
 from dragoman.extproc.transports.grpc_aio import GrpcAioTransport
+from dragoman.stores import embedded
+from dragoman.stores.keeper import QuotaKeeper
 from dragoman.telemetry.ledger import Entry, log_fields
 from dragoman.telemetry.logging import Logger, make_logger
 
@@ -25,14 +29,16 @@ _MESSAGE_OVERHEAD_BYTES = 1 << 20
 """Room for attributes and framing around the largest body."""
 
 
-def stage_streams(policy: Policy, sink: ledger.Sink) -> Mapping[str, Streams]:
-    """What each socket of a worker serves, by stage."""
-    decide = Decide(policy)
+def stage_streams(
+    policy: Policy, sink: ledger.Sink, keeper: QuotaKeeper | None = None
+) -> Mapping[str, Streams]:
+    """What each socket of a worker serves, by stage. `keeper` keeps the policy's quotas."""
+    decide = Decide(policy, quotas=keeper)
     factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
-        "decide": (PROCESS, lambda: DecideStream(decide)),
+        "decide": (PROCESS, lambda: DecideStream(decide, keeper)),
         "translate": (PROCESS, lambda: TranslateStream(policy)),
         "respond": (PROCESS, lambda: RespondStream(policy)),
-        "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(policy, sink)),
+        "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(policy, sink, keeper)),
     }
     return {
         stage: {method: factory, health.METHOD: health.HealthStream}
@@ -41,11 +47,15 @@ def stage_streams(policy: Policy, sink: ledger.Sink) -> Mapping[str, Streams]:
 
 
 async def listen(
-    transport: Transport, policy: Policy, worker: int, sink: ledger.Sink
+    transport: Transport,
+    policy: Policy,
+    worker: int,
+    sink: ledger.Sink,
+    keeper: QuotaKeeper | None = None,
 ) -> list[Server]:
     """Serve all stages of worker number `worker` (from 0) in the policy's `run_dir`."""
     servers: list[Server] = []
-    for stage, streams in stage_streams(policy, sink).items():
+    for stage, streams in stage_streams(policy, sink, keeper).items():
         path = socket_path(policy, stage, worker)
         path.unlink(missing_ok=True)
         servers.append(await transport.serve(str(path), streams))
@@ -69,13 +79,29 @@ async def _serve(policy: Policy, worker: int, ready: Callable[[], None]) -> None
     log = make_logger(worker=worker)
     limit = max(policy.limits.request_body_bytes, policy.limits.response_body_bytes)
     transport = GrpcAioTransport(log, limit + _MESSAGE_OVERHEAD_BYTES)
-    servers = await listen(transport, policy, worker, _sink(policy))
+    keeper = _keeper(policy, worker)
+    servers = await listen(transport, policy, worker, _sink(policy), keeper)
+    if keeper:
+        keeper.start()
     ready()
     await stop.wait()
     grace = policy.timeouts.drain_seconds
     *stages, ledger_server = servers
     await asyncio.gather(*(server.close(grace) for server in stages))
     await ledger_server.close(0)
+    if keeper:
+        await keeper.close()
+
+
+def _keeper(policy: Policy, worker: int) -> QuotaKeeper | None:
+    """Who keeps this worker's quotas, under a name that no other worker ever had."""
+    if not policy.quotas:
+        return None
+    from dragoman.stores.quotas import RedisQuotas  # noqa: PLC0415 - the Redis client is heavy
+
+    url = policy.store.url or embedded.url(policy.run_dir)
+    store = RedisQuotas(url, cluster=policy.store.cluster)
+    return QuotaKeeper(store, f"{worker}-{secrets.token_hex(6)}", time.time)
 
 
 def _sink(policy: Policy) -> ledger.Sink:

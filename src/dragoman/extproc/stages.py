@@ -10,17 +10,21 @@ Each is a `transports.StreamMachine`. Grammar of what Envoy sends:
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from dragoman.config.policy import Policy
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import client_call, client_dialect
 from dragoman.errors import DragomanError
 from dragoman.exchange.decide import Decide, refuse
 from dragoman.exchange.heads import RequestHead, ResponseEditor
+from dragoman.exchange.reserve import Pending
 from dragoman.exchange.respond import RespondStage
 from dragoman.exchange.translate import Translate
 from dragoman.extproc import messages
 from dragoman.extproc.pb.ext_proc_pb2 import ProcessingRequest
 from dragoman.metadata import CLIENT_DIALECT
+from dragoman.stores.keeper import QuotaKeeper
 
 
 class UnexpectedMessage(DragomanError):
@@ -32,12 +36,14 @@ class UnexpectedMessage(DragomanError):
 class DecideStream:
     """One request: one message in, one out, and the stream ends."""
 
-    def __init__(self, decide: Decide) -> None:
+    def __init__(self, decide: Decide, keeper: QuotaKeeper | None = None) -> None:
+        """`keeper` is there where the policy has quotas."""
         self._decide = decide
+        self._keeper = keeper
         self._dialect = client_dialect("")
         self.finished = False
 
-    def feed(self, message: bytes) -> list[bytes]:
+    def feed(self, message: bytes) -> list[bytes] | Awaitable[list[bytes]]:
         request = messages.read_message(message)
         kind = messages.kind_of(request)
         head = messages.request_head(messages.read_attributes(request))
@@ -49,7 +55,19 @@ class DecideStream:
         else:
             raise UnexpectedMessage(f"the decide stage got {kind}")
         self.finished = True
+        if isinstance(action, Pending):
+            return self._resume(action, kind)
         return [messages.decide_reply(action, kind)]
+
+    async def _resume(self, pending: Pending, kind: messages.Kind) -> list[bytes]:
+        """The reply once the store has said what may be spent."""
+        if self._keeper is None:
+            raise UnexpectedMessage("a quota, and nobody keeps it")
+        try:
+            found = await self._keeper.acquire(pending.demands)
+        except DragomanError as error:
+            return [messages.decide_reply(pending.resume(error), kind)]
+        return [messages.decide_reply(pending.resume(found), kind)]
 
     def close(self) -> list[bytes]:
         return []

@@ -7,19 +7,28 @@ from pathlib import Path
 
 from dragoman.errors import ServiceUnavailable
 
+_SOCKET = "store.sock"
 _NAMES = ("valkey-server", "redis-server")
 
 
 def command(directory: str, run_dir: str) -> tuple[list[str], str]:
     """The command line of a server that keeps its data in `directory`, and its socket's path.
 
+    What it has answered is on the disk.
+
     Raises `ServiceUnavailable` where no server is installed.
     """
-    socket = str(Path(run_dir, "store.sock"))
+    socket = str(Path(run_dir, _SOCKET))
     flags = ["--port", "0", "--unixsocket", socket, "--unixsocketperm", "600", "--dir", directory]
-    flags += ["--appendonly", "yes", "--appendfilename", "dragoman.aof", "--save", ""]
+    flags += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+    flags += ["--appendfilename", "dragoman.aof"]
     flags += ["--loglevel", "warning"]
     return [_binary(), *flags], socket
+
+
+def url(run_dir: str) -> str:
+    """Where the embedded server of `run_dir` answers."""
+    return f"unix://{Path(run_dir, _SOCKET)}"
 
 
 def _binary() -> str:

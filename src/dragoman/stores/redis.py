@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
 
-from dragoman.errors import ServiceUnavailable
+from dragoman.errors import StoreUnavailable
 
 _TIMEOUT_SECONDS = 3.0
 
 
-class StoreUnavailable(ServiceUnavailable):
-    """The store cannot be reached, or will not talk."""
+def connect(url: str, *, cluster: bool = False) -> Redis | RedisCluster:
+    """A client for `redis://`, `rediss://` or `unix://PATH`; nothing is sent yet.
 
-    code = "store_unavailable"
-
-
-def connect(url: str) -> Redis:
-    """A client for `redis://`, `rediss://` or `unix://PATH`; nothing is sent yet."""
+    Of a cluster, any node's url will do.
+    """
+    kind = RedisCluster if cluster else Redis
     try:
-        return Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - redis leaves it open
+        return kind.from_url(  # pyright: ignore[reportUnknownMemberType] - redis leaves it open
             url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
         )
     except ValueError as error:

@@ -19,7 +19,9 @@ from typing import Literal
 import msgspec
 
 from dragoman import metadata as keys
+from dragoman.catalog.costs import NANODOLLARS, cost_nanodollars
 from dragoman.catalog.counts import FAMILIES, KINDS, Family
+from dragoman.catalog.profiles import Prices
 from dragoman.telemetry import names
 
 Metering = Literal["exact", "estimated", "none"]
@@ -82,6 +84,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: float | None
     time_to_first_byte_ms: float | None
     tokens: Tokens
+    cost_nanodollars: int | None
+    """None: the model's prices are not known."""
     metering: Metering
     dropped: str | None
 
@@ -91,7 +95,11 @@ UpstreamDialect = Callable[[str, str, str], str | None]
 own."""
 
 
-def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect) -> Entry:
+PriceList = Callable[[str, str], Prices | None]
+"""The prices of a provider's model, if they are known."""
+
+
+def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect, prices: PriceList) -> Entry:
     """The entry for `record`."""
     facts = record.metadata.get(keys.NAMESPACE, {})
     provider = record.cluster if record.upstream_reached else None
@@ -118,6 +126,7 @@ def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect) -> Entry
         duration_ms=record.duration_ms,
         time_to_first_byte_ms=record.time_to_first_byte_ms,
         tokens=tokens,
+        cost_nanodollars=_cost(tokens, prices(provider, asked)) if provider and asked else None,
         metering=metering,
         dropped=record.dropped or None,
     )
@@ -173,7 +182,7 @@ def _family(usage: Mapping[str, object]) -> Family | None:
 
 def log_fields(entry: Entry) -> dict[str, object]:
     """`entry` under the names logs use; what is not known is left out."""
-    tokens = entry.tokens
+    tokens, cost = entry.tokens, entry.cost_nanodollars
     fields: dict[str, object] = {
         names.REQUEST_ID: entry.request_id or None,
         names.CALLER: entry.caller,
@@ -195,6 +204,7 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.CACHE_READ_INPUT_TOKENS: tokens.cache_read,
         names.CACHE_CREATION_INPUT_TOKENS: tokens.cache_creation,
         names.REASONING_OUTPUT_TOKENS: tokens.reasoning,
+        names.COST_USD: None if cost is None else cost / NANODOLLARS,
         names.METERING: entry.metering,
         names.DROPPED: entry.dropped,
     }
@@ -224,6 +234,18 @@ def _estimate(record: AccessRecord, counted: Tokens) -> Tokens:
         counted,
         input=counted.input or asked,
         output=max(counted.output, record.response_body_bytes // size),
+    )
+
+
+def _cost(tokens: Tokens, prices: Prices | None) -> int | None:
+    if prices is None:
+        return None
+    return cost_nanodollars(
+        prices,
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        cached=tokens.cache_read,
+        cache_write=tokens.cache_creation,
     )
 
 

@@ -6,7 +6,7 @@ the calls: `feed* (close | fail)?`; after `feed` left `finished` true nothing mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 
@@ -18,8 +18,10 @@ class StreamMachine(Protocol):
         """Nothing more is to come: send what `feed` returned and end the stream with OK."""
         ...
 
-    def feed(self, message: bytes) -> list[bytes]:
-        """The replies to one message, in order. May raise anything: then `fail` is called."""
+    def feed(self, message: bytes) -> list[bytes] | Awaitable[list[bytes]]:
+        """The replies to one message, in order; an awaitable of them where something else has to
+        answer first, and nothing is fed before it has. May raise anything, now or when awaited:
+        then `fail` is called."""
         ...
 
     def close(self) -> list[bytes]:

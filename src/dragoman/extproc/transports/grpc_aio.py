@@ -85,7 +85,8 @@ async def _run(machine: StreamMachine, context: _Context) -> None:
         if message is grpc.aio.EOF:
             await _write(context, machine.close())
             return
-        await _write(context, machine.feed(message))
+        replies = machine.feed(message)
+        await _write(context, replies if isinstance(replies, list) else await replies)
 
 
 async def _write(context: _Context, replies: list[bytes]) -> None:

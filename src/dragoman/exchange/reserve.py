@@ -1,0 +1,126 @@
+"""The last step of the decide stage: what an admitted request takes of the quotas is reserved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import Protocol
+
+import msgspec
+
+from dragoman import metadata as names
+from dragoman.actions import Mutate, Respond
+from dragoman.catalog.costs import NANODOLLARS
+from dragoman.config.policy import Quota
+from dragoman.errors import DragomanError, QuotaExceeded
+from dragoman.policies.quotas import QuotaPolicy, encode_holds
+from dragoman.stores.leases import Counter, Demand, Exceeded, Hold, Shortage, State
+
+Found = tuple[Hold, ...] | Exceeded | DragomanError
+"""What the store said of a request's demands."""
+Refuse = Callable[[DragomanError], Respond]
+
+
+class Quotas(Protocol):
+    """What this worker may spend of the quotas that all workers share."""
+
+    def reserve(self, demands: tuple[Demand, ...]) -> tuple[Hold, ...] | Shortage | Exceeded: ...
+    def state(self, counter: Counter) -> State: ...
+
+
+class Unlimited:
+    """`Quotas` that nobody keeps: for a policy that has none."""
+
+    def reserve(self, demands: tuple[Demand, ...]) -> tuple[Hold, ...]:
+        del demands
+        return ()
+
+    def state(self, counter: Counter) -> State:
+        return State(counter.limit, counter.limit)
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that waits for the store: have `demands` reserved there, then `resume`."""
+
+    demands: tuple[Demand, ...]
+    resume: Callable[[Found], Mutate | Respond]
+
+
+class Reserve:
+    """Reserves for requests under one policy; holds nothing of a request."""
+
+    def __init__(
+        self, policy: tuple[Quota, ...], quotas: Quotas, clock: Callable[[], float]
+    ) -> None:
+        """`clock` tells Unix seconds."""
+        self._policy = QuotaPolicy(policy)
+        self._quotas = quotas
+        self._clock = clock
+
+    @property
+    def counts_dollars(self) -> bool:
+        """Some quota needs to know what a request costs."""
+        return "usd" in self._policy.units
+
+    def admit(
+        self,
+        admitted: Mutate,
+        who: tuple[str, str],
+        amounts: Mapping[str, int],
+        refuse: Refuse,
+    ) -> Mutate | Respond | Pending:
+        """`admitted`, once the quotas of `who` (caller, and model as the policy file names it, or
+        empty) have `amounts`, by unit, to give."""
+        if not self._policy:
+            return admitted
+        try:
+            demands = self._policy.demands(*who, amounts, self._clock())
+        except DragomanError as error:
+            return refuse(error)
+
+        def resume(found: Found) -> Mutate | Respond:
+            if isinstance(found, Exceeded):
+                return refuse(_exceeded(found))
+            if isinstance(found, DragomanError):
+                return refuse(found)
+            return self._note(admitted, demands, found)
+
+        found = self._quotas.reserve(demands)
+        if isinstance(found, Shortage):
+            return Pending(demands=demands, resume=resume)
+        return resume(found)
+
+    def _note(
+        self, admitted: Mutate, demands: tuple[Demand, ...], holds: tuple[Hold, ...]
+    ) -> Mutate:
+        """`admitted` with what was reserved, for whoever settles it, and what is left, for the
+        client."""
+        if not demands:
+            return admitted
+        facts = {**admitted.metadata[names.NAMESPACE], names.QUOTA: encode_holds(holds)}
+        told = self._rate_limits(demands)
+        spaces = {names.NAMESPACE: facts, names.RATE_LIMIT_NAMESPACE: told}
+        return msgspec.structs.replace(admitted, metadata={**admitted.metadata, **spaces})
+
+    def _rate_limits(self, demands: tuple[Demand, ...]) -> dict[str, str]:
+        """The tightest quota of each unit, as the usual response headers tell it."""
+        tightest: dict[str, tuple[State, Counter]] = {}
+        for counter, _ in demands:
+            state = self._quotas.state(counter)
+            known = tightest.get(counter.unit)
+            if known is None or state.remaining < known[0].remaining:
+                tightest[counter.unit] = state, counter
+        told: dict[str, str] = {}
+        for unit, (state, counter) in tightest.items():
+            scale = NANODOLLARS if unit == "usd" else 1
+            told[f"limit-{unit}"] = f"{state.limit / scale:.12g}"
+            told[f"remaining-{unit}"] = f"{state.remaining / scale:.12g}"
+            told[f"reset-{unit}"] = f"{max(ceil(counter.ends_at - self._clock()), 0)}s"
+        return told
+
+
+def _exceeded(found: Exceeded) -> QuotaExceeded:
+    counter = found.counter
+    limit = counter.limit / NANODOLLARS if counter.unit == "usd" else counter.limit
+    message = f"The quota {counter.quota} of {limit:g} {counter.unit} is used up."
+    return QuotaExceeded(message, retry_after_seconds=found.retry_after_seconds)

@@ -1,0 +1,190 @@
+"""How much a request takes of which quotas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import msgspec
+
+from dragoman.catalog.costs import cost_nanodollars
+from dragoman.catalog.profiles import Prices
+from dragoman.config.policy import Quota
+from dragoman.errors import PermissionDenied
+from dragoman.ir import Json
+from dragoman.policies.authorize import matches
+from dragoman.stores.leases import HOLD_SECONDS, Counter, Demand, Hold
+
+_PREFIX = "dragoman:quota:"
+_BUCKETS = 60
+"""A rolling window moves on by this part of its length."""
+_HOLD = int(HOLD_SECONDS)
+_UNSAID_OUTPUT_TOKENS = 1024
+"""Reserved for an answer to which the client set no limit."""
+_OUTPUT_LIMITS: tuple[tuple[str, ...], ...] = (
+    ("max_tokens",),
+    ("max_completion_tokens",),
+    ("max_output_tokens",),
+    ("generationConfig", "maxOutputTokens"),
+    ("inferenceConfig", "maxTokens"),
+    ("options", "num_predict"),
+    ("parameters", "max_new_tokens"),
+)
+"""Where clients of each dialect say the most an answer may have."""
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
+
+
+class QuotaPolicy:
+    """The quotas of one policy; remembers only which of them cover whom."""
+
+    def __init__(self, quotas: Iterable[Quota]) -> None:
+        self._quotas = tuple(quotas)
+        self.units = frozenset(quota.unit for quota in self._quotas)
+        self._covering: dict[tuple[str, str], tuple[tuple[Quota, str], ...]] = {}
+
+    def demands(
+        self, caller: str, model: str, amounts: Mapping[str, int], now: float
+    ) -> tuple[Demand, ...]:
+        """What a request of `caller` for `model` takes: `amounts` by unit, at Unix time `now`.
+
+        `model` is a name of the policy file, a pattern perhaps, and empty where none is asked.
+        Raises `PermissionDenied` where dollars are counted and `amounts` has none.
+        """
+        known = self._covering.get((caller, model))
+        if known is None:
+            known = self._covering[caller, model] = tuple(self._find(caller, model))
+        return tuple(
+            Demand(counter_at(quota, subject, now), _amount(quota, amounts))
+            for quota, subject in known
+        )
+
+    def _find(self, caller: str, model: str) -> Iterable[tuple[Quota, str]]:
+        names = {"caller": caller, "model": model}
+        for quota in self._quotas:
+            if _covers(quota.callers, caller) and _covers(quota.models, model):
+                yield quota, "|".join(names[subject] for subject in quota.per)
+
+    def __bool__(self) -> bool:
+        return bool(self._quotas)
+
+
+def encode_holds(holds: Iterable[Hold]) -> str:
+    """Reservations as one compact text, so that they travel as a scalar."""
+    return msgspec.json.encode(tuple(holds)).decode()
+
+
+_decode_holds = msgspec.json.Decoder(tuple[Hold, ...]).decode
+
+
+def decode_holds(text: str) -> tuple[Hold, ...]:
+    """What `encode_holds` wrote."""
+    return _decode_holds(text)
+
+
+def _amount(quota: Quota, amounts: Mapping[str, int]) -> int:
+    if quota.unit not in amounts:
+        problem = f"The quota {quota.name} counts dollars, and what this model costs is not known."
+        raise PermissionDenied(problem)
+    return amounts[quota.unit]
+
+
+def _covers(patterns: Iterable[str], name: str) -> bool:
+    return any(matches(pattern, name) for pattern in patterns)
+
+
+UNREAD_AMOUNTS: Mapping[str, int] = {"requests": 1, "concurrency": 1, "tokens": 0, "usd": 0}
+"""What a request takes whose body nobody reads."""
+
+
+def amounts_of(
+    body: Json, input_tokens: int, prices: Iterable[Prices | None] | None
+) -> dict[str, int]:
+    """What a request is reckoned to take of each unit, before it is sent.
+
+    `prices` are those of its targets, of which the dearest counts; None: nobody counts dollars.
+    """
+    output = next(
+        (limit for path in _OUTPUT_LIMITS if (limit := _number_at(body, path))),
+        _UNSAID_OUTPUT_TOKENS,
+    )
+    amounts = {"requests": 1, "concurrency": 1, "tokens": input_tokens + output}
+    costs = [_cost(price, input_tokens, output) for price in prices or ()]
+    known = [cost for cost in costs if cost is not None]
+    if known and len(known) == len(costs):
+        amounts["usd"] = max(known)
+    return amounts
+
+
+def _cost(prices: Prices | None, input_tokens: int, output_tokens: int) -> int | None:
+    if prices is None:
+        return None
+    return cost_nanodollars(prices, input_tokens=input_tokens, output_tokens=output_tokens)
+
+
+def _number_at(body: Json, path: tuple[str, ...]) -> int:
+    """A positive whole number, 0 where there is none."""
+    value: Any = body
+    for name in path:
+        value = cast("Json", value).get(name) if isinstance(value, dict) else None
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return max(value, 0) if is_number else 0
+
+
+def counter_at(quota: Quota, subject: str, now: float) -> Counter:
+    """The counter of `quota` for `subject` in the window that `now` is in."""
+    stem = f"{_PREFIX}{{{quota.name}|{subject}}}:"
+    if quota.calendar is None:
+        return _rolling(quota, stem, now)
+    start, end, before = _window(quota.calendar, now)
+    key = f"{stem}{start}"
+    return Counter(
+        key=key,
+        before=f"{stem}{before}" if quota.carry_over else key,
+        quota=quota.name,
+        unit=quota.unit,
+        limit=quota.limit,
+        bucket=0,
+        oldest=0,
+        ends_at=float(end),
+        life_seconds=2 * (end - start) + _HOLD,
+        is_open=quota.allows_without_store,
+    )
+
+
+def _rolling(quota: Quota, stem: str, now: float) -> Counter:
+    """Of a rolling window, or of concurrency, whose use counts in none."""
+    length = max(quota.rolling_seconds // _BUCKETS, 1)
+    rolls = quota.rolling_seconds > 0
+    bucket = int(now) // length if rolls else 0
+    return Counter(
+        key=f"{stem}all",
+        before=f"{stem}all",
+        quota=quota.name,
+        unit=quota.unit,
+        limit=quota.limit,
+        bucket=bucket,
+        oldest=bucket - quota.rolling_seconds // length + 1 if rolls else 0,
+        ends_at=float((bucket + 1) * length) if rolls else 0.0,
+        life_seconds=quota.rolling_seconds + _HOLD,
+        is_open=quota.allows_without_store,
+    )
+
+
+def _window(calendar: str, now: float) -> tuple[int, int, int]:
+    """Start and end of the window `now` is in, and the start of the one before; Unix seconds."""
+    if calendar == "month":
+        return _month(now)
+    length = _SECONDS[calendar]
+    offset = 4 * 86_400 if calendar == "week" else 0  # the first Monday of 1970 was the fifth
+    start = (int(now) - offset) // length * length + offset
+    return start, start + length, start - length
+
+
+def _month(now: float) -> tuple[int, int, int]:
+    first = datetime.fromtimestamp(now, UTC).replace(
+        day=1, hour=0, minute=0, second=0, microsecond=0
+    )
+    after = (first + timedelta(days=32)).replace(day=1)
+    before = (first - timedelta(days=1)).replace(day=1)
+    return int(first.timestamp()), int(after.timestamp()), int(before.timestamp())

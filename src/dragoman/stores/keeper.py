@@ -1,0 +1,215 @@
+"""A worker's quotas: reserves from leases at once, and talks to the store when it must."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from dragoman.errors import StoreUnavailable
+from dragoman.stores.leases import (
+    HOLD_SECONDS,
+    Counter,
+    Demand,
+    Exceeded,
+    Hold,
+    LeaseBook,
+    Retired,
+    Shortage,
+    State,
+    Taken,
+    Want,
+)
+
+FLUSH_SECONDS = 0.1
+"""How often settlements go to the store: what a worker that is killed may not have told."""
+_MAX_TRIES = 100
+"""How often a request asks for what others may have to spare; then it is refused."""
+_PAUSE_SECONDS = 0.02
+_DOWN_SECONDS = 1.0
+_HOLD_MS = int(HOLD_SECONDS * 1000)
+
+Clock = Callable[[], float]
+
+
+class Settlement(NamedTuple):
+    """What came of one lease: `returned` is no longer out, `used` is counted."""
+
+    lease: str
+    returned: int
+    bucket: int
+    used: int
+    hold_ms: int
+    """More than 0: nothing will be reserved on it again, and the rest is awaited for so long."""
+
+
+class Batch(NamedTuple):
+    """Settlements of one counter by one writer. Sent again under its number, it counts once."""
+
+    key: str
+    life_seconds: int
+    number: int
+    settlements: tuple[Settlement, ...]
+
+
+class QuotaStore(Protocol):
+    """The counters that workers share. Each call raises `StoreUnavailable`; then it may or may not
+    have been carried out."""
+
+    async def take(self, wants: Sequence[Want]) -> list[Taken]: ...
+    async def settle(self, writer: str, batch: Batch) -> bool: ...
+    async def close(self) -> None: ...
+
+
+class _Sum:
+    """What one counter's next batch will say."""
+
+    def __init__(self, life_seconds: int) -> None:
+        self.life_seconds = life_seconds
+        self.parts: dict[tuple[str, int], list[int]] = {}
+        """Returned, used, and how long to hold the rest, by lease and bucket."""
+
+    def add(self, lease: str, bucket: int, returned: int, used: int, hold_ms: int = 0) -> None:
+        part = self.parts.setdefault((lease, bucket), [0, 0, 0])
+        part[0] += returned
+        part[1] += used
+        part[2] = max(part[2], hold_ms)
+
+    def batch(self, key: str, number: int) -> Batch:
+        settlements = tuple(
+            Settlement(lease, returned, bucket, used, hold_ms)
+            for (lease, bucket), (returned, used, hold_ms) in self.parts.items()
+        )
+        return Batch(key, self.life_seconds, number, settlements)
+
+
+class QuotaKeeper:
+    """All quotas of one worker. Not thread-safe: it belongs to its event loop."""
+
+    def __init__(self, store: QuotaStore, worker: str, clock: Clock) -> None:
+        """`worker` is a name no other process has, not even an earlier life of this one."""
+        self._store = store
+        self._worker = worker
+        self._clock = clock
+        self._book = LeaseBook(worker)
+        self._wanted: dict[Counter, int] = {}
+        """What requests are waiting for."""
+        self._asking: asyncio.Task[None] | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._down_until = 0.0
+        """The store did not answer a moment ago: it is not asked again before."""
+        self._sums: dict[str, _Sum] = {}
+        """By counter; not yet in a batch."""
+        self._batches: dict[str, Batch] = {}
+        """By counter: sent, perhaps in vain. The next waits, so that its number comes later and
+        the memory of a store that is down stays bounded."""
+        self._number = 0
+
+    def reserve(self, demands: tuple[Demand, ...]) -> tuple[Hold, ...] | Shortage | Exceeded:
+        """All of `demands` from the leases here, or why not."""
+        return self._book.reserve(demands, self._clock())
+
+    async def acquire(self, demands: tuple[Demand, ...]) -> tuple[Hold, ...] | Exceeded:
+        """All of `demands`, with the store's help. Raises `StoreUnavailable` where one of them may
+        not go on without it."""
+        for attempt in range(_MAX_TRIES):
+            found = self.reserve(demands)
+            if not isinstance(found, Shortage):
+                return found
+            if attempt:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            if self._clock() < self._down_until:
+                self._do_without(found)
+            else:
+                await self._refill(found)
+        return Exceeded(demands[0].counter, 1.0)
+
+    async def _refill(self, shortage: Shortage) -> None:
+        """Ask for what is short, together with whoever asks in the same moment."""
+        for counter, amount in shortage.demands:
+            self._wanted[counter] = self._wanted.get(counter, 0) + amount
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        await asyncio.shield(self._asking)
+
+    async def _ask(self) -> None:
+        await asyncio.sleep(0)
+        wanted, self._wanted, self._asking = self._wanted, {}, None
+        now = self._clock()
+        wants = [self._book.want(counter, amount, now) for counter, amount in wanted.items()]
+        try:
+            answers = await self._store.take(wants)
+        except StoreUnavailable:
+            self._down_until = self._clock() + _DOWN_SECONDS
+            for counter in wanted:
+                self._book.forget(counter)
+            return
+        for want, taken in zip(wants, answers, strict=True):
+            self._book.granted(want, taken, self._clock())
+
+    def _do_without(self, shortage: Shortage) -> None:
+        """Lend what is short, where all of it may be."""
+        for counter, _ in shortage.demands:
+            if not counter.is_open:
+                raise StoreUnavailable(f"The quota {counter.quota} cannot be asked for now.")
+        for counter, amount in shortage.demands:
+            self._book.lend(counter, amount, self._clock())
+
+    def state(self, counter: Counter) -> State:
+        """What is left, as far as is known here."""
+        return self._book.state(counter)
+
+    def settle(self, holds: Iterable[Hold], used: Mapping[str, int]) -> None:
+        """Take in how a request ended: `used` of each unit. Never waits."""
+        for hold in holds:
+            total = self._sum(hold.key, hold.life_seconds)
+            total.add(hold.lease, hold.bucket, hold.amount, used.get(hold.unit, 0))
+
+    def _sum(self, key: str, life_seconds: int) -> _Sum:
+        if key not in self._sums:
+            self._sums[key] = _Sum(life_seconds)
+        return self._sums[key]
+
+    def start(self) -> None:
+        """Settle and return leases from now on, until `close`."""
+        self._flushing = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send what has come together. What the store did not take is sent again the next time."""
+        for lease in self._book.sweep(self._clock()):
+            self._give_back(lease)
+        await self._send()
+
+    async def close(self) -> None:
+        """Settle the rest, and give back every lease."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            await asyncio.gather(self._flushing, return_exceptions=True)
+        for lease in self._book.close():
+            self._give_back(lease)
+        await self._send()
+        await self._store.close()
+
+    def _give_back(self, lease: Retired) -> None:
+        counter = lease.counter
+        total = self._sum(counter.key, counter.life_seconds)
+        total.add(lease.lease, counter.bucket, lease.unspent, 0, _HOLD_MS)
+
+    async def _send(self) -> None:
+        for key in [key for key in self._sums if key not in self._batches]:
+            self._number += 1
+            self._batches[key] = self._sums.pop(key).batch(key, self._number)
+        for key, batch in list(self._batches.items()):
+            try:
+                is_short = await self._store.settle(self._worker, batch)
+            except StoreUnavailable:
+                return
+            del self._batches[key]
+            if is_short:
+                for lease in self._book.release(key):
+                    self._give_back(lease)

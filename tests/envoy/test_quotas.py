@@ -1,0 +1,210 @@
+"""Quotas through the real Envoy, the real store and several workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from dragoman.simulator import Simulator
+from tests.envoy.gateway import Gateway, command, descendants, fresh_caller, run_gateway, wait_until
+from tests.envoy.test_fail_closed import assert_shape
+from tests.envoy.test_routing import body, both_clients
+
+LIMIT = 1000
+QUOTAS: list[dict[str, Any]] = [
+    {"name": "calls", "unit": "requests", "limit": LIMIT, "window": "month", "models": ["o/*"]},
+    {"name": "few", "unit": "requests", "limit": 2, "window": "24h", "models": ["a/*"]},
+    {"name": "words", "unit": "tokens", "limit": 100_000, "window": "day", "models": ["g/*"]},
+    {"name": "narrow", "unit": "concurrency", "limit": 1, "models": ["same/*"]},
+    {"name": "purse", "unit": "usd", "limit": 0.01, "window": "month", "models": ["m/*", "z/*"]},
+    {"name": "open", "unit": "requests", "limit": 9, "window": "day", "models": ["b/*"]}
+    | {"on_store_failure": "allow", "per": ["caller", "model"]},
+]
+
+
+@pytest.fixture(scope="module")
+def limited_gateway(all_providers: Simulator) -> Iterator[Gateway]:
+    priced = [{"provider": "mistral", "model": "sim/*", "prices": {"input": 40, "output": 100}}]
+    with run_gateway(all_providers, workers=2, quotas=QUOTAS, profiles=priced) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def limited(limited_gateway: Gateway, simulator: Simulator) -> Gateway:
+    del simulator
+    return limited_gateway
+
+
+class Asker:
+    """A caller of its own, and what the store counts of it."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.name, self.key = fresh_caller()
+        self.headers = {"x-api-key": self.key}
+
+    def ask(self, path: str, content: dict[str, Any]) -> httpx.Response:
+        url = self.gateway.url + path
+        return httpx.post(url, json=content, headers=self.headers, timeout=30)
+
+    def counted(self, quota: str) -> dict[str, int]:
+        """Used and still out on leases."""
+        sums: Counter[str] = Counter()
+        url = f"unix://{self.gateway.folder}/run/store.sock"
+        with redis.Redis.from_url(url, decode_responses=True) as store:
+            for key in store.scan_iter(f"dragoman:quota:{{{quota}|{self.name}*"):
+                for name, value in store.hgetall(key).items():
+                    sums[name[:1]] += int(value) if name[0] in "ul" else 0
+        return {"used": sums["u"], "out": sums["l"]}
+
+
+@pytest.fixture
+def asker(limited: Gateway) -> Asker:
+    return Asker(limited)
+
+
+CHAT = "/v1/chat/completions"
+
+
+def test_a_limit_is_exact_for_64_clients_on_one_key(asker: Asker) -> None:
+    async def client(session: httpx.AsyncClient, statuses: Counter[int]) -> None:
+        content = body("o/bytes-16")
+        while statuses[429] < 64:
+            answer = await session.post(asker.gateway.url + CHAT, json=content)
+            statuses[answer.status_code] += 1
+
+    async def run() -> Counter[int]:
+        statuses: Counter[int] = Counter()
+        limits = httpx.Limits(max_connections=64)
+        async with httpx.AsyncClient(headers=asker.headers, limits=limits, timeout=60) as session:
+            await asyncio.gather(*(client(session, statuses) for _ in range(64)))
+        return statuses
+
+    statuses = asyncio.run(run())
+    assert set(statuses) == {200, 429}
+    assert statuses[200] == LIMIT
+    settled = {"used": LIMIT, "out": 0}
+    wait_until(lambda: asker.counted("calls") == settled, 10, "all settled")
+
+
+@both_clients
+def test_a_refusal_is_in_the_clients_dialect_and_says_when_to_come_back(
+    asker: Asker, path: str
+) -> None:
+    for left in ("1", "0"):
+        answer = asker.ask(path, body("a/bytes-16"))
+        assert answer.status_code == 200
+        assert answer.headers["x-ratelimit-limit-requests"] == "2"
+        assert answer.headers["x-ratelimit-remaining-requests"] == left
+        assert answer.headers["x-ratelimit-reset-requests"].endswith("s")
+    answer = asker.ask(path, body("a/bytes-16"))
+    assert answer.status_code == 429
+    assert_shape(path, 429, answer.content)
+    assert "few" in answer.text
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_tokens_are_settled_to_what_was_used(asker: Asker) -> None:
+    used = 0
+    for stream in (False, True):
+        answer = asker.ask(CHAT, body("g/echo", stream=stream))
+        assert answer.status_code == 200
+    wait_until(lambda: len(entries(asker)) == 2, 10, "ledger")
+    for entry in entries(asker):
+        used += entry["gen_ai.usage.input_tokens"] + entry["gen_ai.usage.output_tokens"]
+    assert used > 0
+    wait_until(lambda: asker.counted("words") == {"used": used, "out": 0}, 10, "settled")
+
+
+def entries(asker: Asker) -> list[dict[str, Any]]:
+    return [e for e in asker.gateway.ledger() if e.get("dragoman.caller") == asker.name]
+
+
+def test_a_client_that_hangs_up_is_settled(asker: Asker, simulator: Simulator) -> None:
+    simulator.control.script({"chunk_pause_ms": 250})
+    content = json.dumps(body("g/echo", "a b c d e f g h", stream=True)).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nx-api-key: {asker.key}\r\n"
+    head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", asker.gateway.port), timeout=10) as sock:
+        sock.sendall(head.encode() + content)
+        received = b""
+        while b"said" not in received:
+            received += sock.recv(65536)
+
+    def settled() -> bool:
+        counted = asker.counted("words")
+        return counted["used"] > 0 and counted["out"] == 0
+
+    wait_until(settled, 10, "settled")
+
+
+def test_what_no_provider_answered_costs_no_tokens(asker: Asker, simulator: Simulator) -> None:
+    simulator.control.script({"status": 500})
+    assert asker.ask(CHAT, body("g/echo")).status_code == 500
+    wait_until(lambda: entries(asker), 10, "ledger")
+    wait_until(lambda: asker.counted("words") == {"used": 0, "out": 0}, 10, "settled")
+
+
+def test_a_budget_is_charged_by_the_price_of_what_was_used(asker: Asker) -> None:
+    answer = asker.ask(CHAT, body("m/echo", max_tokens=50))
+    assert answer.status_code == 200
+    assert answer.headers["x-ratelimit-limit-usd"] == "0.01"
+    (entry,) = wait_until(lambda: entries(asker), 10, "ledger")
+    tokens = entry["gen_ai.usage.input_tokens"] * 40 + entry["gen_ai.usage.output_tokens"] * 100
+    assert entry["dragoman.cost_usd"] == tokens / 1e6
+    settled = {"used": tokens * 1000, "out": 0}
+    wait_until(lambda: asker.counted("purse") == settled, 10, "settled")
+    refused = asker.ask(CHAT, body("m/echo", max_tokens=5000))
+    assert (refused.status_code, "0.01 usd" in refused.text) == (429, True)
+
+
+def test_what_has_no_price_is_not_bought_on_a_budget(asker: Asker) -> None:
+    answer = asker.ask(CHAT, body("z/echo"))
+    assert answer.status_code == 403
+    assert "purse" in answer.text
+
+
+def test_no_more_run_at_once_than_may(asker: Asker) -> None:
+    async def run() -> Counter[int]:
+        async with httpx.AsyncClient(headers=asker.headers, timeout=30) as session:
+            tasks = [
+                session.post(asker.gateway.url + CHAT, json=body("same/slow-1500"))
+                for _ in range(5)
+            ]
+            return Counter(answer.status_code for answer in await asyncio.gather(*tasks))
+
+    assert asyncio.run(run()) == {200: 1, 429: 4}
+
+    def admitted() -> bool:
+        return asker.ask(CHAT, body("same/bytes-16")).status_code == 200
+
+    wait_until(admitted, 10, "the place is free again")
+
+
+def test_without_the_store_each_quota_does_as_it_says(
+    limited: Gateway, all_providers: Simulator
+) -> None:
+    del limited
+    with run_gateway(all_providers, quotas=QUOTAS) as gateway:
+        asker = Asker(gateway)
+        store = next(p for p in descendants(gateway.process.pid) if "valkey" in command(p)[0])
+        os.kill(store, signal.SIGSTOP)
+        try:
+            assert asker.ask(CHAT, body("b/bytes-16")).status_code == 200
+            closed = asker.ask(CHAT, body("o/bytes-16"))
+            assert closed.status_code == 503
+            assert_shape(CHAT, 503, closed.content)
+        finally:
+            os.kill(store, signal.SIGCONT)
+        wait_until(lambda: asker.ask(CHAT, body("o/bytes-16")).status_code == 200, 10, "store back")
+        wait_until(lambda: asker.counted("open")["used"] == 1, 10, "what was lent is counted")

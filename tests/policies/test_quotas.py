@@ -1,0 +1,183 @@
+"""Which counters a request takes from, and how much."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dragoman.catalog.costs import cost_nanodollars
+from dragoman.catalog.profiles import Prices, Tier
+from dragoman.config.load import parse
+from dragoman.config.policy import Quota
+from dragoman.errors import ConfigError, PermissionDenied
+from dragoman.policies.quotas import (
+    UNREAD_AMOUNTS,
+    QuotaPolicy,
+    amounts_of,
+    counter_at,
+    decode_holds,
+    encode_holds,
+)
+from dragoman.stores.leases import Hold
+
+POLICY = """
+callers: {demo: {keys: [f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974]}}
+providers: {openai: {}}
+models: {fast: {targets: [{provider: openai, model: m}]}}
+quotas: [%s]
+"""
+
+
+def quotas(text: str) -> tuple[Quota, ...]:
+    return parse(POLICY % text, "test.yaml", {"OPENAI_API_KEY": "1"}).quotas
+
+
+def quota(text: str) -> Quota:
+    (found,) = quotas("{name: q, " + text + "}")
+    return found
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("window", "now", "start", "end", "before"),
+    [
+        ("second", "2026-11-24T10:00:01", "2026-11-24T10:00:01", "2026-11-24T10:00:02", "2026-11-24T10:00:00"),
+        ("minute", "2026-11-24T10:00:59", "2026-11-24T10:00", "2026-11-24T10:01", "2026-11-24T09:59"),
+        ("hour", "2026-11-24T10:59:59", "2026-11-24T10:00", "2026-11-24T11:00", "2026-11-24T09:00"),
+        ("day", "2026-11-24T10:00", "2026-11-24", "2026-11-25", "2026-11-23"),
+        ("week", "2026-11-29T23:59", "2026-11-23", "2026-11-30", "2026-11-16"),
+        ("week", "2026-11-30T00:00", "2026-11-30", "2026-12-07", "2026-11-23"),
+        ("month", "2026-12-31T23:59", "2026-12-01", "2027-01-01", "2026-11-01"),
+        ("month", "2028-02-29T12:00", "2028-02-01", "2028-03-01", "2028-01-01"),
+    ],
+)  # fmt: skip
+def test_calendar_windows(window: str, now: str, start: str, end: str, before: str) -> None:
+    carrying = quota(f"unit: requests, limit: 5, window: {window}, carry_over: true")
+    counter = counter_at(carrying, "demo", at(now))
+    assert counter.key == f"dragoman:quota:{{q|demo}}:{int(at(start))}"
+    assert counter.before == f"dragoman:quota:{{q|demo}}:{int(at(before))}"
+    assert counter.ends_at == at(end)
+    plain = quota(f"unit: requests, limit: 5, window: {window}")
+    assert counter_at(plain, "demo", at(now)).before == counter.key
+
+
+def test_a_rolling_window_has_sixty_parts() -> None:
+    rolling = quota("unit: requests, limit: 5, window: 24h")
+    first, later = (counter_at(rolling, "demo", at(t)) for t in ("2026-11-24", "2026-11-25"))
+    assert first.key == later.key
+    assert later.oldest == first.bucket + 1
+    assert later.bucket - first.bucket == 60
+    assert first.ends_at - at("2026-11-24") <= 1440
+
+
+def test_concurrency_counts_in_no_window() -> None:
+    counter = counter_at(quota("unit: concurrency, limit: 3"), "demo", 1e9)
+    assert (counter.bucket, counter.oldest, counter.ends_at) == (0, 0, 0.0)
+
+
+def test_each_quota_that_covers_a_request_takes_its_own_amount() -> None:
+    policy = QuotaPolicy(
+        quotas(
+            "{name: a, unit: requests, limit: 5, window: day},"
+            "{name: b, unit: tokens, limit: 5, window: day, per: [model, caller]},"
+            "{name: c, unit: tokens, limit: 5, window: day, per: [], models: [fast]},"
+            "{name: d, unit: tokens, limit: 5, window: day, callers: [other]}"
+        )
+    )
+    amounts = {"requests": 1, "tokens": 70}
+    for _ in range(2):
+        demands = policy.demands("demo", "fast", amounts, at("1970-01-02"))
+        assert [(d.counter.key, d.amount) for d in demands] == [
+            ("dragoman:quota:{a|demo}:86400", 1),
+            ("dragoman:quota:{b|fast|demo}:86400", 70),
+            ("dragoman:quota:{c|}:86400", 70),
+        ]
+    unread = policy.demands("demo", "", UNREAD_AMOUNTS, 0.0)
+    assert [d.amount for d in unread] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        ({}, 1124),
+        ({"max_tokens": 7}, 107),
+        ({"max_completion_tokens": 8}, 108),
+        ({"max_output_tokens": 9}, 109),
+        ({"generationConfig": {"maxOutputTokens": 10}}, 110),
+        ({"inferenceConfig": {"maxTokens": 11}}, 111),
+        ({"max_tokens": "7", "generationConfig": [], "inferenceConfig": None}, 1124),
+        ({"max_tokens": True}, 1124),
+        ({"max_tokens": -5}, 1124),
+    ],
+)
+def test_tokens_are_reckoned_from_what_the_client_allows(body: Any, tokens: int) -> None:
+    assert amounts_of(body, 100, None) == {"requests": 1, "concurrency": 1, "tokens": tokens}
+
+
+def test_dollars_are_those_of_the_dearest_target() -> None:
+    cheap, dear = Prices(input=1, output=2), Prices(input=10, output=20)
+    assert amounts_of({"max_tokens": 10}, 100, [cheap, dear])["usd"] == 1_200_000
+    assert "usd" not in amounts_of({}, 100, [cheap, None])
+    assert "usd" not in amounts_of({}, 100, [cheap, Prices(input=1)])
+    policy = QuotaPolicy(quotas("{name: a, unit: usd, limit: 0.5, window: day}"))
+    with pytest.raises(PermissionDenied, match="quota a"):
+        policy.demands("demo", "fast", amounts_of({}, 100, [None]), 0.0)
+
+
+PRICES = Prices(
+    input=2,
+    output=10,
+    cached=0.5,
+    cache_write_5m=2.5,
+    tiers=(Tier(above_tokens=1000, input=4, output=20),),
+)
+
+
+@pytest.mark.parametrize(
+    ("prices", "counts", "cost"),
+    [
+        (PRICES, {"input_tokens": 100, "output_tokens": 10}, 300_000),
+        (PRICES, {"input_tokens": 100, "output_tokens": 0, "cached": 60, "cache_write": 40}, 130_000),
+        (PRICES, {"input_tokens": 1000, "output_tokens": 1}, 2_010_000),
+        (PRICES, {"input_tokens": 1001, "output_tokens": 1}, 4_024_000),
+        (Prices(input=0.05, output=0), {"input_tokens": 1, "output_tokens": 9}, 50),
+        (Prices(input=2, output=1), {"input_tokens": 10, "output_tokens": 0, "cached": 10}, 20_000),
+        (Prices(output=1), {"input_tokens": 10, "output_tokens": 1}, None),
+    ],
+)  # fmt: skip
+def test_costs(prices: Prices, counts: dict[str, int], cost: int | None) -> None:
+    assert cost_nanodollars(prices, **counts) == cost
+
+
+def test_holds_travel_as_text() -> None:
+    holds = (Hold("k", "w-1", 5, "tokens", 0, 60), Hold("l", "w-2", 1, "requests", 7, 90))
+    assert decode_holds(encode_holds(holds)) == holds
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("unit: requests, limit: 5", "window"),
+        ("unit: concurrency, limit: 5, window: day", "window"),
+        ("unit: requests, limit: 0, window: day", "limit"),
+        ("unit: requests, limit: 0.5, window: day", "limit"),
+        ("unit: requests, limit: 5, window: fortnight", "window"),
+        ("unit: requests, limit: 5, window: 24h, carry_over: true", "carry_over"),
+        ("unit: apples, limit: 5, window: day", "unit"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_its_path(text: str, path: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        quota(text)
+    assert refused.value.path == f"$.quotas[0].{path}"
+
+
+def test_names_are_unique() -> None:
+    twice = "{name: a, unit: concurrency, limit: 1}, {name: a, unit: concurrency, limit: 2}"
+    with pytest.raises(ConfigError, match=r"quotas\[1\].name"):
+        quotas(twice)
