@@ -18,7 +18,19 @@ from dragoman.errors import (
     UpstreamError,
     UpstreamProtocolError,
 )
-from dragoman.ir import Choice, Opaque, Reasoning, Residue, Response, Text, ToolCall
+from dragoman.ir import (
+    Blob,
+    Choice,
+    Message,
+    Opaque,
+    Reasoning,
+    Request,
+    Residue,
+    Response,
+    Text,
+    ToolCall,
+    ToolCallResponse,
+)
 from dragoman.ir.events import (
     ChoiceEnd,
     Delta,
@@ -264,6 +276,22 @@ def test_what_it_cannot_say_is_refused_by_name(body: Json, path: str) -> None:
     assert _told(body)["refused"] == path
 
 
+def test_media_and_parts_out_of_place() -> None:
+    image = Blob(
+        modality="image", mime_type="image/png", content="aGk=", filename="a.png", filename_at="$.f"
+    )
+    losses = Losses("cohere_chat")
+    said = Message(role="user", parts=(image,))
+    told = COHERE.encode_request(Request(model="m", messages=(said,)), losses)
+    (block,) = told["messages"][0]["content"]
+    assert block["image_url"] == {"url": "data:image/png;base64,aGk="}
+    assert losses.paths == ["$.f"]
+    inner: Any = ToolCallResponse(id="c", parts=(), at="$.inner")
+    lost = Message(role="tool", parts=(ToolCallResponse(id="c", parts=(inner,)),))
+    with pytest.raises(Unrepresentable, match=r"\$\.inner"):
+        COHERE.encode_request(Request(model="m", messages=(lost,)), losses)
+
+
 def test_a_limit_leaves_room_for_the_answer() -> None:
     body = _asked(reasoning_effort="high", max_completion_tokens=1000)
     assert _told(body)["body"]["thinking"] == {"type": "enabled", "token_budget": 500}
@@ -465,6 +493,7 @@ def test_a_stream_says_plan_calls_text_and_citations() -> None:
     assert told["message"]["citations"] == [{"start": 0, "end": 5}]
     assert answer.usage
     assert answer.usage.output_tokens == 7
+    assert fold(decode_stream(COHERE, [STREAM.partition(b"data: [DONE]")[0][:-1]])) == answer
 
 
 def test_deltas_open_what_nothing_opened() -> None:

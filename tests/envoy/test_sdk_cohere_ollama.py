@@ -263,6 +263,17 @@ def test_what_passes_through_is_counted(gateway: Gateway, path: str, body: dict[
     assert entry["gen_ai.usage.output_tokens"] > 0
 
 
+@pytest.mark.parametrize("path", ["/v2/chat", "/api/chat"])
+def test_what_envoy_refuses_by_itself_has_their_shapes(gateway: Gateway, path: str) -> None:
+    content = b'{"model":"o/echo","messages":"' + b"x" * 2**25 + b'"}'
+    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+    answer = httpx.post(gateway.url + path, content=content, headers=headers, timeout=30)
+    assert answer.status_code == 413
+    (words,) = answer.json().values()
+    assert "larger" in words
+    assert set(answer.json()) == ({"message"} if path.startswith("/v2") else {"error"})
+
+
 @pytest.mark.parametrize("path", ["/v2/unheard-of", "/api/unheard-of"])
 def test_unknown_paths_are_refused_in_their_shapes(gateway: Gateway, path: str) -> None:
     headers = {"authorization": f"Bearer {KEY}"}

@@ -24,6 +24,8 @@ from dragoman.dialects.cohere_chat.parts import (
 from dragoman.dialects.residues import is_own, lose_state
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
+    Blob,
+    File,
     Json,
     Message,
     Opaque,
@@ -31,9 +33,9 @@ from dragoman.ir import (
     Reasoning,
     Residue,
     Role,
-    Text,
     ToolCall,
     ToolCallResponse,
+    Uri,
 )
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
@@ -161,7 +163,7 @@ def _result_out(part: ToolCallResponse, losses: Losses) -> Json:
     if part.is_error is not None:
         losses.omit("is_error", f"{part.at}.is_error")
     for inner in part.parts:
-        if not isinstance(inner, Text | Opaque) and not is_own(part.residue, NAME):
+        if isinstance(inner, Uri | Blob | File) and not is_own(part.residue, NAME):
             losses.omit(
                 "parts", inner.at or "$.messages", f"a tool's result has no {inner.modality}"
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from dragoman.dialects.call_ids import CallIds
 from dragoman.dialects.gemini_generate.names import (
     BARE,
     NAME,
@@ -52,31 +53,6 @@ _NO_ID = "no_id"
 _NO_ARGS = "no_args"
 _RESPONSE = "response"
 _SAYS = ("output", "result")
-
-
-class CallIds:
-    """Ids of calls where the wire has none: by place, and answers find theirs by the name."""
-
-    def __init__(self, prefix: str = "call") -> None:
-        self._prefix = prefix
-        self._count = 0
-        self._waiting: list[tuple[str, str]] = []
-
-    def of_call(self, given: str | None, name: str) -> str:
-        """The id of the next call."""
-        ident = given or f"{self._prefix}_{self._count}"
-        self._count += 1
-        self._waiting.append((name, ident))
-        return ident
-
-    def of_answer(self, given: str | None, name: str) -> str:
-        """The id of the call that an answer of `name` is to: the first still waiting."""
-        known = ((n, i) for n, i in self._waiting if (i == given if given else n == name))
-        found = next(known, None)
-        if found is None:
-            return given or f"{self._prefix}_{name}"
-        self._waiting.remove(found)
-        return found[1]
 
 
 # --- read -------------------------------------------------------------------------------------
@@ -181,7 +157,7 @@ def _answer(fields: Cursor, ids: CallIds) -> Part:
     media = [part for part in found if isinstance(part, Uri | Blob | Opaque)]
     form = (*(() if given else (_NO_ID,)), *pack(_RESPONSE, response), *pack("name", name))
     return ToolCallResponse(
-        id=ids.of_answer(given, name),
+        id=ids.of_answer(given, name)[0],
         parts=(Text(content=text, at=f"{inner.path}.response"), *media),
         is_error=is_error,
         at=fields.path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
+from dragoman.dialects.call_ids import CallIds
 from dragoman.dialects.gemini_generate.names import (
     BUDGETS,
     LEVELS,
@@ -19,7 +20,6 @@ from dragoman.dialects.gemini_generate.names import (
     spelled,
 )
 from dragoman.dialects.gemini_generate.parts import (
-    CallIds,
     decode_parts,
     encode_part,
     encode_parts,

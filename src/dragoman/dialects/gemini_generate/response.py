@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dragoman.dialects.call_ids import CallIds
 from dragoman.dialects.gemini_generate.names import (
     FINISH,
     FINISH_OUT,
@@ -17,7 +18,6 @@ from dragoman.dialects.gemini_generate.names import (
     packed,
 )
 from dragoman.dialects.gemini_generate.parts import (
-    CallIds,
     decode_parts,
     encode_part,
     encode_parts,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from dragoman.dialects.call_ids import CallIds
 from dragoman.dialects.gemini_generate.errors import error_body, read_error
 from dragoman.dialects.gemini_generate.names import (
     FINISH_OUT,
@@ -24,7 +25,7 @@ from dragoman.dialects.gemini_generate.names import (
     place_of,
     state,
 )
-from dragoman.dialects.gemini_generate.parts import CallIds, decode_parts, encode_parts
+from dragoman.dialects.gemini_generate.parts import decode_parts, encode_parts
 from dragoman.dialects.gemini_generate.response import (
     answer_part,
     decode_logprobs,

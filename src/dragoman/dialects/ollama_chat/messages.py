@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
+from dragoman.dialects.call_ids import CallIds
 from dragoman.dialects.ollama_chat.names import NAME
 from dragoman.dialects.residues import (
     is_own,
@@ -59,36 +60,6 @@ _SIGNS = {
 }
 """How the formats begin, in base64: the message does not say which an image is in."""
 _UNKNOWN = "application/octet-stream"
-
-
-class CallIds:
-    """Ids for calls that come without one: by their place, the same in every later turn."""
-
-    def __init__(self, prefix: str = "call") -> None:
-        self._prefix = prefix
-        self._count = 0
-        self._waiting: list[tuple[str, str]] = []
-        """Name and id of each call that has no result yet."""
-
-    def of_call(self, given: str | None, name: str) -> str:
-        """The id of the next call."""
-        ident = given or f"{self._prefix}_{self._count}"
-        self._count += 1
-        self._waiting.append((name, ident))
-        return ident
-
-    def of_result(self, given: str | None, name: str | None) -> tuple[str, bool]:
-        """The id of the call a result is to, and whether that is a call of the tool `name`."""
-        found = next((one for one in self._waiting if self._fits(one, given, name)), None)
-        if found is None:
-            return given or f"{self._prefix}_{name or 'unknown'}", False
-        self._waiting.remove(found)
-        return found[1], found[0] == name
-
-    def _fits(self, waiting: tuple[str, str], given: str | None, name: str | None) -> bool:
-        if given:
-            return waiting[1] == given
-        return name is None or waiting[0] == name
 
 
 # --- read -------------------------------------------------------------------------------------
@@ -163,9 +134,9 @@ def _call(value: Any, path: str, ids: CallIds) -> ToolCall:
 def _tool_message(fields: Fields, ids: CallIds) -> Message:
     """The tool's name is the call's; one that is not stays in the residue, to be reported."""
     given, name = fields.take_optional("tool_call_id", str), fields.peek("tool_name")
-    ident, is_known = ids.of_result(given, name if isinstance(name, str) else None)
+    ident, called = ids.of_answer(given, name if isinstance(name, str) else None)
     form = (_NO_ID,) if not given else ()
-    if is_known:
+    if called is not None and called == name:
         form = (*form, *pack("tool_name", fields.take("tool_name", str)))
     parts, spelled = _said(fields)
     one = ToolCallResponse(id=ident, parts=tuple(parts), at=fields.path)

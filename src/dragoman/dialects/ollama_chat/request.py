@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from dragoman.dialects.ollama_chat.messages import CallIds, decode_message, encode_message
+from dragoman.dialects.call_ids import CallIds
+from dragoman.dialects.ollama_chat.messages import decode_message, encode_message
 from dragoman.dialects.ollama_chat.names import LEVELS, NAME
 from dragoman.dialects.residues import is_own, json_object, keep, nest, pack, packed, says
 from dragoman.errors import InvalidRequest

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from dragoman.dialects.call_ids import CallIds
 from dragoman.dialects.ollama_chat.errors import stream_error
-from dragoman.dialects.ollama_chat.messages import CallIds, decode_turn, encode_turn
+from dragoman.dialects.ollama_chat.messages import decode_turn, encode_turn
 from dragoman.dialects.ollama_chat.names import (
     FINISH_OUT,
     NAME,
@@ -28,6 +29,8 @@ TIMES = ("total_duration", "load_duration", "prompt_eval_duration", "eval_durati
 _COUNTS = ("prompt_eval_count", "eval_count")
 _HEAD = ("created_at", "done", "done_reason", "logprobs", *TIMES)
 _NOT_IN_ID = re.compile(r"[^0-9]")
+_TIME_DIGITS = 23
+"""Of a time to the nanosecond."""
 
 
 def decode_response(body: Json) -> Response:
@@ -79,7 +82,7 @@ def _decode(body: Json) -> Response:
 def call_prefix(created_at: object) -> str:
     """What ids of an answer's calls begin with: other than those of another answer."""
     digits = _NOT_IN_ID.sub("", created_at) if isinstance(created_at, str) else ""
-    return f"call_{digits}" if digits else "call"
+    return f"call_{digits[:_TIME_DIGITS]}" if digits else "call"
 
 
 def encode_response(response: Response, losses: Losses) -> Json:

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from dragoman.dialects.call_ids import CallIds
 from dragoman.dialects.ollama_chat.errors import error_line, stream_error
-from dragoman.dialects.ollama_chat.messages import CallIds, arguments_of, decode_turn
+from dragoman.dialects.ollama_chat.messages import arguments_of, decode_turn
 from dragoman.dialects.ollama_chat.names import (
     FINISH_OUT,
     decode_logprobs,

@@ -8,6 +8,7 @@ import msgspec
 
 from dragoman.dialects.openai_chat import usage as chat_usage
 from dragoman.dialects.openai_chat.spelling import NAME as CHAT_NAME
+from dragoman.dialects.residues import json_object
 from dragoman.ir import FinishReason, Json, Residue, Usage
 from dragoman.wire.fields import as_list
 
@@ -106,19 +107,20 @@ def _alternatives(found: Any) -> list[Json]:
 
 def encode_logprobs(logprobs: Json | None, offset: int = 0) -> Json | None:
     """A list of tokens to parallel lists; `offset` is where in the text the first one stands."""
-    tokens = [token for token in as_list((logprobs or {}).get("content")) if "token" in token]
+    found = map(json_object, as_list((logprobs or {}).get("content")))
+    tokens = [token for token in found if "token" in token]
     if logprobs is None:
         return None
     offsets: list[int] = []
     for token in tokens:
         offsets.append(offset)
         offset += len(str(token["token"]))
-    alternatives = [as_list(token.get("top_logprobs")) for token in tokens]
+    alternatives = [map(json_object, as_list(token.get("top_logprobs"))) for token in tokens]
     return {
         "tokens": [token["token"] for token in tokens],
         "token_logprobs": [token.get("logprob") for token in tokens],
         "top_logprobs": [
-            {one["token"]: one.get("logprob") for one in all_} for all_ in alternatives
+            {str(one.get("token")): one.get("logprob") for one in all_} for all_ in alternatives
         ],
         "text_offset": offsets,
     }
