@@ -14,13 +14,16 @@ from typing import Any
 
 from tests.bench import footprint, peers
 from tests.bench.cases import CASES
+from tests.bench.restarts import restarts
 from tests.bench.rounds import run_case
 from tests.bench.systems import ours, simulator
+
+RESTART = "restart"
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    names = [*footprint.CASES, *(case.name for case in CASES)]
+    names = [*footprint.CASES, RESTART, *(case.name for case in CASES)]
     parser.add_argument("--cases", default=",".join(names), help="of " + ",".join(names))
     parser.add_argument("--connections", help="such as 1,16: instead of each case's own")
     parser.add_argument("--seconds", type=float, default=1.5, help="of a measured stretch")
@@ -53,6 +56,8 @@ def _lines(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for name in footprint.CASES:
         if name in options.cases:
             yield from footprint.footprint(name, options.rounds, options.workers)
+    if RESTART in options.cases:
+        yield from restarts(options.rounds)
     cases = [case for case in CASES if case.name in options.cases]
     if not cases:
         return

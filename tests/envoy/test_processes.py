@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -87,7 +88,10 @@ def test_worker_killed_under_load(start: Callable[..., Any], simulator: Simulato
         os.kill(before[0], signal.SIGKILL)
         count = len(seen)
         restarted = _restarted(gateway, before[0])
+        served = _served(gateway, 0), _served(gateway, 1)
         wait_until(lambda: len(seen) > count + 400, what="load after the kill")
+        wait_until(lambda: _served(gateway, 0) > served[0], what="the new worker's answer")
+        wait_until(lambda: _served(gateway, 1) > served[1], what="the other worker's answer")
         stop.set()
         for thread in threads:
             thread.join(20)
@@ -96,6 +100,16 @@ def test_worker_killed_under_load(start: Callable[..., Any], simulator: Simulato
     assert len(failed) <= len(threads)
     late = [f for f in failed if f[0] > killed_at + 0.05]
     assert not late, f"failed though sent after the kill: {late}"
+
+
+def _served(gateway: Gateway, worker: int) -> int:
+    """Decisions that Envoy has of a worker so far."""
+    clusters = json.loads(gateway.admin_get("/clusters?format=json"))["cluster_statuses"]
+    hosts = next(c["host_statuses"] for c in clusters if c["name"] == "dragoman_decide")
+    socket_name = f"decide-{worker}.sock"
+    host = next(h for h in hosts if h["address"]["pipe"]["path"].endswith(socket_name))
+    counts = {stat["name"]: int(stat.get("value", 0)) for stat in host["stats"]}
+    return counts["rq_success"]
 
 
 def _restarted(gateway: Gateway, dead: int) -> bool:

@@ -24,13 +24,23 @@ _STAGE_WINDOW_BYTES = (1 << 31) - 1
 """Never reached, so that a stage's stream is never paused."""
 _HEALTH_CHECK: Json = {
     "timeout": "1s",
-    "interval": "0.5s",
-    "no_traffic_interval": "0.5s",
+    "interval": "0.2s",
+    "no_traffic_interval": "0.2s",
     "unhealthy_threshold": 2,
     "healthy_threshold": 1,
     "grpc_health_check": {},
 }
-"""A worker that died is left out within a second, and let in again at once."""
+"""Leaves out a worker that hangs, and lets one in again that answers."""
+_OUTLIERS: Json = {
+    "consecutive_local_origin_failure": 1,
+    "split_external_local_origin_errors": True,
+    "consecutive_5xx": 1000,
+    "interval": "1s",
+    "base_ejection_time": "30s",
+    "max_ejection_percent": 100,
+}
+"""Leaves out a worker that died, at its first refused connection. The next good health check, its
+successor's, ends that long before its time, so that no request is spent on trying."""
 _CREDENTIAL_HEADERS = (
     "authorization",
     "x-api-key",
@@ -152,15 +162,11 @@ def stage_cluster(stage: str, policy: Policy) -> Json:
         "lb_policy": "LEAST_REQUEST",
         "per_connection_buffer_limit_bytes": _STAGE_WINDOW_BYTES,
         "circuit_breakers": _breakers(),
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "outlier_detection": {
-            "consecutive_local_origin_failure": 1,
-            "split_external_local_origin_errors": True,
-            "consecutive_5xx": 1000,
-            "interval": "0.2s",
-            "base_ejection_time": "0.2s",
-            "max_ejection_percent": 100,
+        "common_lb_config": {
+            "healthy_panic_threshold": {"value": 0},
+            "update_merge_window": "0s",  # a worker that is back would wait here for a second
         },
+        "outlier_detection": _OUTLIERS,
         "health_checks": [_HEALTH_CHECK],
         "load_assignment": {
             "cluster_name": name,

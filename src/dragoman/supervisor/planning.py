@@ -125,7 +125,7 @@ def _envoy(policy: Policy) -> Process:
     path = Path(policy.run_dir, "envoy.yaml")
     path.write_text(to_yaml(render(policy)), encoding="utf-8")
     arguments = [binary, "-c", str(path), "--use-dynamic-base-id"]
-    arguments += ["-l", "warning", "--component-log-level", "misc:error"]
+    arguments += ["-l", "warning", "--component-log-level", "misc:error,ext_proc:error"]
     arguments += ["--concurrency", str(policy.workers)]
     arguments += ["--drain-time-s", str(max(1, int(policy.timeouts.drain_seconds)))]
     request = "GET /ready HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n"
