@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 
-from tests.properties.cases import DIALECTS, FIXTURES, GOLDENS, translate
+from tests.properties.cases import FIXTURES, GOLDENS, TRANSLATED, peers, translate
 
 
 def main() -> None:
     for source, name, body in GOLDENS.values():
         golden = FIXTURES / source / "requests" / f"{name}.translations.json"
         told = {
-            target.name: translate(DIALECTS[source], target, body)
-            for target in DIALECTS.values()
-            if target.name != source
+            target.name: translate(TRANSLATED[source], target, body) for target in peers(source)
         }
         golden.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
 

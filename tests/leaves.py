@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -36,8 +37,12 @@ def path(keys: Keys) -> str:
 
 def is_reported(keys: Keys, reported: Iterable[str]) -> bool:
     """Whether the leaf's own path, or that of something around it, was reported as dropped."""
-    own = path(keys)
-    return any(own == one or own.startswith((f"{one}.", f"{one}[")) for one in reported)
+    own, every = path(keys), re.sub(r"\[\d+\]", "[*]", path(keys))
+    return any(
+        name == one or name.startswith((f"{one}.", f"{one}["))
+        for one in reported
+        for name in (own, every)
+    )
 
 
 def without(body: Json, keys: Keys) -> Json:
@@ -123,6 +128,7 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
         and keys[-1] != "anthropic_version"  # elsewhere it stands in a header
         and not _is_said(leaf, text)
         and not _is_translated(path(keys), output)
+        and not _is_said_otherwise(keys, leaf, output)
         and not is_reported(keys, reported)
     ]
 
@@ -153,6 +159,43 @@ _TRANSLATED = {
     "$.toolConfig.functionCallingConfig.mode": ("tool_choice", "toolConfig"),
 }
 """Words with another name in the other dialect, and the fields that say them there."""
+
+
+_PURPOSES = (
+    {"query", "search_query", "RETRIEVAL_QUERY", "GENERIC_RETRIEVAL", "TEXT_RETRIEVAL", "retrieval.query"},
+    {"document", "search_document", "RETRIEVAL_DOCUMENT", "GENERIC_INDEX", "retrieval.passage", "passage"},
+    {"classification", "CLASSIFICATION"},
+    {"clustering", "CLUSTERING", "separation"},
+    {"SEMANTIC_SIMILARITY", "text-matching"},
+    {"CODE_RETRIEVAL_QUERY", "code.query"},
+)  # fmt: skip
+"""Words of the dialects of embeddings that say the same."""
+_CUTS = ("truncate", "truncation", "autoTruncate", "truncationMode", "truncation_direction")
+_FORMATS = (
+    "encoding_format",
+    "embedding_types",
+    "embeddingTypes",
+    "output_dtype",
+    "embedding_type",
+)
+_CONSTANT = {"SINGLE_EMBEDDING", "nova-multimodal-embed-v1"}
+
+
+def _is_said_otherwise(keys: Keys, leaf: str, output: Json) -> bool:
+    """Words of embeddings and rerank that another dialect says in a word, or a place, of its own.
+
+    A vector's encoding is changed on the way back, and models are asked for in the path.
+    """
+    if set(_CUTS) & set(keys):
+        return any(set(_CUTS) & set(other) for other, _ in leaves(output))
+    if set(_FORMATS) & set(keys):
+        return leaf in ("float", "base64")
+    if keys[-1] == "input_type" and leaf == "image":
+        return True  # the inputs say so themselves
+    if keys[-1] in ("model", "modelArn") or leaf in _CONSTANT or keys[-2:] == ("content", "role"):
+        return True
+    words = next((words for words in _PURPOSES if leaf in words), set())
+    return any(value in words for _, value in leaves(output) if isinstance(value, str))
 
 
 def _is_translated(where: str, output: Json) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dragoman.dialects.models import ModelCard
-from dragoman.dialects.registry import NAMES, client_dialect
+from dragoman.dialects.registry import CHAT_NAMES, client_dialect
 from dragoman.errors import InvalidRequest
 
 CARD = ModelCard(
@@ -30,7 +30,7 @@ def listed(dialect: str, query: str = "", cards: list[ModelCard] | None = None) 
 
 
 def test_openai_tells_limits_and_end() -> None:
-    for name in ("openai_chat", "openai_responses", "openai_embeddings"):
+    for name in ("openai_chat", "openai_responses"):
         assert listed(name) == {
             "object": "list",
             "data": [
@@ -79,7 +79,7 @@ def test_bedrock_tells_modalities_and_life() -> None:
     assert client_dialect("bedrock_converse").encode_model(CARD) == {"modelDetails": model}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHAT_NAMES)
 def test_what_is_not_known_is_not_told(name: str) -> None:
     told = client_dialect(name).encode_model(ModelCard(id="m"))
     assert "None" not in str(

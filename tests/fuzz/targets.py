@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -25,7 +26,7 @@ import dragoman.wire
 from dragoman.actions import Mutate
 from dragoman.config.load import parse
 from dragoman.config.policy import Endpoint, Model, Policy, Provider, Target
-from dragoman.dialects import CHAT, AnyDialect, StreamOptions
+from dragoman.dialects import CHAT, AnyDialect, StreamOptions, read_answer
 from dragoman.dialects.registry import NAMES, client_call, client_dialect, provider_dialect
 from dragoman.errors import (
     DragomanError,
@@ -103,7 +104,7 @@ def answer(data: bytes) -> None:
         return
     dialect, _, raw = named
     try:
-        body = decode(raw)
+        body = read_answer(dialect, raw)
     except DragomanError:
         return
     read = _not_the_clients_fault(lambda: dialect.decode_response(body))
@@ -195,6 +196,8 @@ def call(data: bytes) -> None:
     found = client_call(path, headers)
     assert found.call is None or found.call.operation
     found.dialect.is_usage_frame(path)
+    with contextlib.suppress(InvalidRequest):
+        assert found.claimed({"model": path, "texts": [path]}).dialect
 
 
 # --- wire -------------------------------------------------------------------------------------

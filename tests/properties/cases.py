@@ -9,14 +9,26 @@ from typing import Any
 
 import msgspec
 
-from dragoman.dialects import ChatDialect, StreamOptions, StreamTranslator
-from dragoman.dialects.registry import CHAT_NAMES, client_dialect
+from dragoman.dialects import (
+    CHAT,
+    EMBEDDINGS,
+    RERANK,
+    AnyDialect,
+    ChatDialect,
+    StreamOptions,
+    StreamTranslator,
+)
+from dragoman.dialects.registry import CHAT_NAMES, client_dialect, names_of
 from dragoman.errors import Unrepresentable
 from dragoman.ir.events import ChoiceEnd, Delta, Event, PartEnd, PartStart
 from dragoman.ir.losses import Losses
 from tests import sdk
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
+TRANSLATED: dict[str, AnyDialect] = {
+    name: client_dialect(name) for op in (CHAT, EMBEDDINGS, RERANK) for name in names_of(op)
+}
+"""All that translate, chat and the operations that answer in one piece."""
 DIALECTS: dict[str, ChatDialect] = {name: client_dialect(name) for name in CHAT_NAMES}
 PAIRS = {
     f"{source}->{target}": (DIALECTS[source], DIALECTS[target])
@@ -35,18 +47,25 @@ def golden_requests(dialect: str) -> dict[str, dict[str, Any]]:
 
 GOLDENS = {
     f"{dialect}/{name}": (dialect, name, body)
-    for dialect in CHAT_NAMES
+    for dialect in TRANSLATED
     for name, body in golden_requests(dialect).items()
 }
+
+
+def peers(dialect: str) -> list[AnyDialect]:
+    """The other dialects of its operation."""
+    names = names_of(TRANSLATED[dialect].operation)
+    return [TRANSLATED[name] for name in names if name != dialect]
+
+
 TRANSLATIONS = {
-    f"{name}->{target}": (DIALECTS[golden[0]], DIALECTS[target], golden[1], golden[2])
+    f"{name}->{target.name}": (TRANSLATED[golden[0]], target, golden[1], golden[2])
     for name, golden in GOLDENS.items()
-    for target in CHAT_NAMES
-    if target != golden[0]
+    for target in peers(golden[0])
 }
 
 
-def translate(source: ChatDialect, target: ChatDialect, body: dict[str, Any]) -> dict[str, Any]:
+def translate(source: AnyDialect, target: AnyDialect, body: dict[str, Any]) -> dict[str, Any]:
     """The translation, or the refusal, as a golden file says it."""
     losses = Losses(target.name)
     try:

@@ -12,12 +12,11 @@ import re
 import traceback
 import zlib
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import msgspec
 
-from dragoman.dialects import AnyDialect
+from dragoman.dialects import AnyDialect, read_answer
 from dragoman.dialects.pass_through import PassThrough
 from dragoman.dialects.registry import NAMES, client_dialect
 from dragoman.errors import (
@@ -27,10 +26,10 @@ from dragoman.errors import (
     UpstreamError,
     UpstreamProtocolError,
 )
+from dragoman.exchange.translate import Question
 from dragoman.ir import Request
 from dragoman.ir.events import Event, UsageUpdate
 from dragoman.ir.losses import Losses
-from dragoman.wire.json import decode
 from tests import sdk
 from tests.leaves import opened, unaccounted, unpacked
 from tests.properties.cases import cut, decode_stream, encode_stream, translate_stream
@@ -105,7 +104,9 @@ class Findings:
 
     @functools.cached_property
     def answer(self) -> Any:
-        return self.dialect.decode_response(decode(self.exchange.wire.body))
+        answer = self.dialect.decode_response(read_answer(self.dialect, self.exchange.wire.body))
+        asked = self.request if self.has("request") else None
+        return asked.complete(answer) if isinstance(asked, Question) else answer
 
     def has(self, what: str) -> bool:
         """Whether `request`, `events` or `answer` could be read."""
@@ -234,10 +235,13 @@ def _expect_unreadable(findings: Findings, error: DragomanError) -> None:
 
 def answer_survives(findings: Findings) -> None:
     losses = Losses(findings.dialect.name)
-    body = decode(findings.exchange.wire.body)
-    output = findings.dialect.encode_response(findings.answer, losses)
+    raw = findings.exchange.wire.body
+    answer = findings.dialect.decode_response(read_answer(findings.dialect, raw))
+    output = msgspec.json.decode(
+        msgspec.json.encode(findings.dialect.encode_response(answer, losses))
+    )
 
-    findings.completed += sorted(set(completions(body, output)))
+    findings.completed += sorted(set(completions(json.loads(raw), output)))
     assert losses.paths == []
 
 
@@ -391,19 +395,14 @@ def _translated(findings: Findings, other: AnyDialect) -> sdk.Wire | None:
         if findings.exchange.is_stream:
             return sdk.stream(other.name, encode_stream(other, findings.events))
         body = other.encode_response(findings.answer, Losses(other.name))
-        return sdk.Wire(json.dumps(body).encode())
+        return sdk.Wire(msgspec.json.encode(body))
     except DragomanError as refusal:
         findings.refuse(other, "answer", refusal)
         return None
 
 
-@functools.cache
-def _reader_exists(name: str) -> bool:
-    return find_spec(f"tests.sdk.{name}") is not None
-
-
 def _has_reader(dialect: AnyDialect) -> bool:
-    return _reader_exists(dialect.name)
+    return sdk.has_reader(dialect.name)
 
 
 # --- errors -----------------------------------------------------------------------------------

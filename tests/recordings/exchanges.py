@@ -99,6 +99,9 @@ def read_line(line: bytes, place: str, provider: str) -> Exchange | Aside:
 def _read(record: _Record, place: str) -> Exchange | Aside:
     path = record.path.partition("?")[0]
     claim = find_claim(record.method, record.path, record.request_headers)
+    request = record.request_body() if claim is not None and claim.call.body == "json" else None
+    if claim is not None and isinstance(request, dict):
+        claim = claim.of_body(request)
     if claim is None:
         reason = why_left_out(record.method, path)
         return Aside(
@@ -116,7 +119,6 @@ def _read(record: _Record, place: str) -> Exchange | Aside:
             column="out of scope",
             reason="passes through unread, to and from its provider: nothing is translated",
         )
-    request = record.request_body()
     if not isinstance(request, dict):
         kind = record.request_headers.get("content-type", "its type is not said").partition(";")[0]
         return Aside(

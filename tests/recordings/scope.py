@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
 from dragoman.dialects import MODELS, AnyDialect, Call
-from dragoman.dialects.registry import client_call
+from dragoman.dialects.registry import ClientCall, client_call
+from dragoman.errors import InvalidRequest
 
 HEADS = ("", "/v1", "/v2", "/v1beta", "/api")
 """What stands before a suffix at the gateway where the provider's base path left it out."""
@@ -41,17 +43,32 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
     (r"(GET|HEAD) .*/models(/|$)", "the gateway lists its own models"),
     (r"(GET|HEAD|DELETE|PUT|PATCH|OPTIONS) ", "no call to a model"),
 )
-"""Method and path, against the first pattern that matches; only for paths no dialect claims."""
+"""Method and path, against the first pattern that matches; only for what no dialect claims."""
 _RULES = tuple((re.compile(pattern), reason) for pattern, reason in OUT_OF_SCOPE)
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A path some dialect takes."""
 
-    dialect: AnyDialect
-    call: Call
+    found: ClientCall
     endpoint: str
     """The gateway's path, the model's name left out."""
+
+    @property
+    def dialect(self) -> AnyDialect:
+        return self.found.dialect
+
+    @property
+    def call(self) -> Call:
+        assert self.found.call is not None
+        return self.found.call
+
+    def of_body(self, body: dict[str, Any]) -> Claim | None:
+        """The dialect that claims the body, None if none of those with the path does."""
+        try:
+            return msgspec.structs.replace(self, found=self.found.claimed(body))
+        except InvalidRequest:
+            return None
 
 
 def find_claim(method: str, path_and_query: str, headers: Mapping[str, str]) -> Claim | None:
@@ -65,7 +82,7 @@ def find_claim(method: str, path_and_query: str, headers: Mapping[str, str]) -> 
                 continue
             if call.method in ("", method):
                 endpoint = _without_model(head + suffix, call.model)
-                return Claim(dialect=found.dialect, call=call, endpoint=endpoint)
+                return Claim(found=found, endpoint=endpoint)
     return None
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import importlib
 import json
+from array import array
+from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
@@ -33,6 +38,17 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+    vectors: tuple[tuple[float, ...], ...] = ()
+    """Of an embeddings answer, their numbers as 32 bits hold them."""
+    ranking: tuple[tuple[int, float], ...] = ()
+    """Of a rerank answer: index and score, the best first."""
+
+
+def vectors(found: Iterable[list[float] | str]) -> tuple[tuple[float, ...], ...]:
+    """Vectors of floats, from numbers or from base64."""
+    return tuple(
+        tuple(array("f", base64.b64decode(one) if isinstance(one, str) else one)) for one in found
+    )
 
 
 class Wire(msgspec.Struct, frozen=True):
@@ -94,7 +110,20 @@ def says_only_text(dialect: str) -> bool:
     return bool(getattr(_module(dialect), "ONLY_TEXT", False))
 
 
+@functools.cache
+def has_reader(dialect: str) -> bool:
+    """Whether anything here reads the dialect."""
+    return find_spec(f"tests.sdk.{dialect}") is not None or dialect in _by_hand().READERS
+
+
+def _by_hand() -> Any:
+    """Readers of dialects that no SDK here speaks, written from their documentation."""
+    return importlib.import_module("tests.sdk.by_hand")
+
+
 def _module(dialect: str) -> Any:
+    if find_spec(f"tests.sdk.{dialect}") is None:
+        return _by_hand().READERS[dialect]
     return importlib.import_module(f"tests.sdk.{dialect}")
 
 

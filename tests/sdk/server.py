@@ -26,6 +26,7 @@ class PlainServer:
     def __init__(self) -> None:
         self.wire = Wire(b"")
         self.transport = httpx.MockTransport(self._answer)
+        self.http = httpx.Client(transport=self.transport)
 
     def _answer(self, _request: httpx.Request) -> httpx.Response:
         kind = {"content-type": self.wire.kind}

@@ -90,6 +90,7 @@ FAMILIES: dict[str, Family] = {
             _count("usage.tokens.output_tokens", "output"),
             _count("usage.cached_tokens", "cached"),
             _count("meta.billed_units.input_tokens", "input"),
+            _count("meta.billed_units.image_tokens", "input"),
         ),
     ),
     "cohere billed": Family(  # where it does not say what the model read
@@ -104,9 +105,19 @@ FAMILIES: dict[str, Family] = {
         grows=False,
         counts=(_count("prompt_eval_count", "input"), _count("eval_count", "output")),
     ),
-    "total": Family(grows=False, counts=(_count("usage.total_tokens", "input"),)),  # embeddings
+    "total": Family(grows=False, counts=(_count("usage.total_tokens", "input"),)),  # Voyage, Jina
+    "titan": Family(grows=False, counts=(_count("inputTextTokenCount", "input"),)),
 }
 """In the order in which they are looked for."""
+
+HEADERS: dict[str, Kind] = {
+    "x-amzn-bedrock-input-token-count": "input",
+    "x-amzn-bedrock-output-token-count": "output",
+}
+"""Response headers that tell counts beside an answer whose body tells none, by what they count."""
+FAMILIES["headers"] = Family(
+    grows=False, counts=tuple(Count((name,), (kind,)) for name, kind in HEADERS.items())
+)
 
 WRAPPERS: tuple[tuple[str, ...], ...] = (("message",), ("response",), ("delta",))
 """Events of a stream may hold the same object one level down: Anthropic's first, the last of

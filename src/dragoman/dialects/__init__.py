@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Json, Request, Response, Usage
 from dragoman.ir.events import Event, UsageUpdate
 from dragoman.ir.losses import Losses
+from dragoman.wire.json import decode, decode_around_vectors
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -21,6 +22,10 @@ CHAT = "chat"
 """The operation whose dialects translate `ir.Request` and `ir.Response`, and stream."""
 COUNT = "count_tokens"
 """The operation that counts the tokens of an `ir.Request`, and answers with an `ir.TokenCount`."""
+EMBEDDINGS = "embeddings"
+"""The operation of `ir.embeddings`."""
+RERANK = "rerank"
+"""The operation of `ir.rerank`."""
 MODELS = "models"
 """Listing models: the service answers it itself."""
 
@@ -54,6 +59,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Top-level fields of the body that the path says instead; None: the body must not say it."""
     header_fields: Mapping[str, str] = {}
     """Top-level lists of the body that a header may say instead, by commas: that header's name."""
+    claims: Callable[[Json], bool] | None = None
+    """Whether a body is one of this dialect, where others have the path too; None: any is."""
 
     def is_streamed(self, body: Json) -> bool:
         """Whether the call asks for a stream: by its path, else by its body."""
@@ -124,8 +131,11 @@ class Dialect(Protocol[Q, A]):
 
     def decode_request(self, body: Json) -> Q: ...
     def encode_request(self, request: Q, losses: Losses) -> Json: ...
-    def decode_response(self, body: Json) -> A: ...
-    def encode_response(self, response: A, losses: Losses) -> Json: ...
+    def decode_response(self, body: Json) -> A:
+        """`body` is what `read_answer` made of the bytes."""
+        ...
+
+    def encode_response(self, response: A, losses: Losses) -> Json | list[Any]: ...
     def stream_decoder(self) -> StreamDecoder: ...
     def stream_encoder(self, options: StreamOptions) -> StreamEncoder: ...
     def stream_type(self, options: StreamOptions) -> str:
@@ -168,6 +178,15 @@ class Dialect(Protocol[Q, A]):
 
 ChatDialect = Dialect[Request, Response]
 AnyDialect = Dialect[Any, Any]
+
+
+def read_answer(dialect: AnyDialect, raw: bytes) -> Any:
+    """A whole answer's bytes as `dialect.decode_response` takes them: an object, which of other
+    operations than chat may be a list, and in which vectors stay the bytes they are.
+
+    Raises as `dragoman.wire.json.decode` does.
+    """
+    return decode(raw) if dialect.operation == CHAT else decode_around_vectors(raw)
 
 
 class StreamTranslator:

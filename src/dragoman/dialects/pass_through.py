@@ -7,23 +7,15 @@ https://ai.google.dev/api, November 2026.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import NoReturn
 from urllib.parse import unquote
 
 import msgspec
 
-from dragoman.actions import Respond
-from dragoman.dialects import (
-    AnyDialect,
-    BodyKind,
-    Call,
-    StreamDecoder,
-    StreamEncoder,
-    StreamOptions,
-)
-from dragoman.dialects.models import ModelCard
-from dragoman.errors import DragomanError, Unrepresentable, UpstreamError
+from dragoman.dialects import BodyKind, Call
+from dragoman.dialects.unary import ErrorShape, Unary
+from dragoman.errors import Unrepresentable
 from dragoman.ir import Json
 from dragoman.ir.losses import Losses
 
@@ -53,7 +45,6 @@ OPERATIONS = (
         path="/v1/moderations",
         default_model="omni-moderation-latest",
     ),
-    Operation(name="openai_embeddings", operation="embeddings", path="/v1/embeddings"),
     Operation(name="openai_compact", operation="compact", path="/v1/responses/compact"),
     Operation(
         name="openai_image_generations",
@@ -142,16 +133,13 @@ UNREAD_PREFIXES = (
 """Paths of which Envoy must not hold the body: it may be larger than any that is read."""
 
 
-class PassThrough:
+class PassThrough(Unary):
     """One operation; its errors are those of `family`, a dialect of the same clients."""
 
-    stream_types: tuple[str, ...] = ()
-
-    def __init__(self, operation: Operation, family: AnyDialect) -> None:
+    def __init__(self, operation: Operation, family: ErrorShape) -> None:
+        super().__init__(operation.name, family)
         self._row = operation
         self._path = re.compile(operation.path)
-        self._family = family
-        self.name = operation.name
         self.operation = operation.operation
 
     def match(self, path: str, query: str, headers: Mapping[str, str]) -> Call | None:
@@ -168,9 +156,6 @@ class PassThrough:
             rest=found.groupdict().get("rest") or "",
         )
 
-    def check_request(self, body: Json) -> None:
-        del body
-
     def decode_request(self, body: Json) -> NoReturn:
         del body
         raise self._untranslatable()
@@ -186,45 +171,6 @@ class PassThrough:
     def encode_response(self, response: object, losses: Losses) -> Json:
         del response, losses
         raise self._untranslatable()
-
-    def stream_decoder(self) -> StreamDecoder:
-        raise self._untranslatable()
-
-    def stream_encoder(self, options: StreamOptions) -> StreamEncoder:
-        del options
-        raise self._untranslatable()
-
-    def stream_type(self, options: StreamOptions) -> str:
-        del options
-        return "text/event-stream"
-
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
-        return self._family.decode_error(status, body)
-
-    def encode_error(self, error: DragomanError) -> Respond:
-        return self._family.encode_error(error)
-
-    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
-        return self._family.encode_models(cards, query)
-
-    def encode_model(self, card: ModelCard) -> Json:
-        return self._family.encode_model(card)
-
-    def edits(self, body: Json) -> dict[str, Any]:
-        del body
-        return {}
-
-    def frames(self, framing: str) -> bool:
-        del framing
-        return True
-
-    def wants_usage(self, body: Json) -> bool | None:
-        del body
-        return None
-
-    def is_usage_frame(self, data: str) -> bool:
-        del data
-        return False
 
     def _untranslatable(self) -> Unrepresentable:
         return Unrepresentable("$", self.name, "it goes to a provider of the same dialect only")

@@ -18,6 +18,14 @@ from dragoman.dialects.cohere_chat import CohereChat
 from dragoman.dialects.count_tokens import CountTokens, Row
 from dragoman.dialects.count_tokens.envelopes import Bare, Envelope, Input, Whole
 from dragoman.dialects.count_tokens.rows import ROWS, VERTEX
+from dragoman.dialects.embeddings import cohere_embed, gemini_embed, openai_embeddings
+from dragoman.dialects.embeddings.bedrock_cohere_embed import BedrockCohereEmbed
+from dragoman.dialects.embeddings.bedrock_nova_embed import BedrockNovaEmbed
+from dragoman.dialects.embeddings.bedrock_nova_embed import Quirks as NovaQuirks
+from dragoman.dialects.embeddings.bedrock_titan_embed import BedrockTitanEmbed
+from dragoman.dialects.embeddings.ollama_embed import OllamaEmbed
+from dragoman.dialects.embeddings.tei_embed import TeiEmbed
+from dragoman.dialects.embeddings.vertex_predict import VertexPredict
 from dragoman.dialects.gemini_generate import GeminiGenerate
 from dragoman.dialects.gemini_generate import Quirks as GeminiQuirks
 from dragoman.dialects.ollama_chat import OllamaChat
@@ -28,6 +36,12 @@ from dragoman.dialects.openai_completions import Quirks as CompletionsQuirks
 from dragoman.dialects.openai_responses import OpenAIResponses
 from dragoman.dialects.openai_responses import Quirks as ResponsesQuirks
 from dragoman.dialects.pass_through import OPERATIONS, Operation, PassThrough
+from dragoman.dialects.rerank.bedrock_rerank import BedrockRerank
+from dragoman.dialects.rerank.cohere_rerank import CohereRerank
+from dragoman.dialects.rerank.jina_rerank import JinaRerank
+from dragoman.dialects.rerank.tei_rerank import TeiRerank
+from dragoman.dialects.rerank.voyage_rerank import Quirks as VoyageQuirks
+from dragoman.dialects.rerank.voyage_rerank import VoyageRerank
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Json
 
@@ -37,6 +51,15 @@ class ClientCall(msgspec.Struct, frozen=True, kw_only=True):
 
     dialect: AnyDialect
     call: Call | None
+    others: tuple[ClientCall, ...] = ()
+    """Dialects of the same path, in the order in which they are asked whether a body is theirs."""
+
+    def claimed(self, body: Json) -> ClientCall:
+        """The one of this and `others` that claims `body`. Raises `InvalidRequest` if none does."""
+        for one in (self, *self.others):
+            if one.call is None or one.call.claims is None or one.call.claims(body):
+                return one
+        raise InvalidRequest("$", "a body that this path is known to take")
 
 
 def _alike(dialect: AnyDialect, quirks: Json) -> AnyDialect:
@@ -51,6 +74,12 @@ _MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
         msgspec.convert(quirks, AnthropicQuirks)
     ),
     "bedrock_converse": lambda quirks: BedrockConverse(msgspec.convert(quirks, BedrockQuirks)),
+    "gemini_embed": lambda quirks: gemini_embed.GeminiEmbed(
+        msgspec.convert(quirks, gemini_embed.Quirks)
+    ),
+    "gemini_batch_embed": lambda quirks: gemini_embed.GeminiBatchEmbed(
+        msgspec.convert(quirks, gemini_embed.Quirks)
+    ),
     "cohere_chat": functools.partial(_alike, CohereChat()),
     "ollama_chat": functools.partial(_alike, OllamaChat()),
     "gemini_generate": lambda quirks: GeminiGenerate(msgspec.convert(quirks, GeminiQuirks)),
@@ -59,8 +88,28 @@ _MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
     ),
     "openai_responses": lambda quirks: OpenAIResponses(msgspec.convert(quirks, ResponsesQuirks)),
     "openai_chat": lambda quirks: OpenAIChat(msgspec.convert(quirks, OpenAIQuirks)),
+    "openai_embeddings": lambda quirks: openai_embeddings.OpenAIEmbeddings(
+        msgspec.convert(quirks, openai_embeddings.Quirks)
+    ),
+    "cohere_embed": lambda quirks: cohere_embed.CohereEmbed(
+        msgspec.convert(quirks, cohere_embed.Quirks)
+    ),
+    "vertex_predict": functools.partial(_alike, VertexPredict()),
+    "bedrock_titan_embed": functools.partial(_alike, BedrockTitanEmbed()),
+    "bedrock_cohere_embed": lambda quirks: BedrockCohereEmbed(
+        msgspec.convert(quirks, cohere_embed.Quirks)
+    ),
+    "bedrock_nova_embed": lambda quirks: BedrockNovaEmbed(msgspec.convert(quirks, NovaQuirks)),
+    "tei_embed": functools.partial(_alike, TeiEmbed()),
+    "ollama_embed": functools.partial(_alike, OllamaEmbed()),
+    "cohere_rerank": functools.partial(_alike, CohereRerank()),
+    "voyage_rerank": lambda quirks: VoyageRerank(msgspec.convert(quirks, VoyageQuirks)),
+    "bedrock_rerank": functools.partial(_alike, BedrockRerank()),
+    "tei_rerank": functools.partial(_alike, TeiRerank()),
+    "jina_rerank": functools.partial(_alike, JinaRerank()),
 }
-"""Each dialect with a provider's quirks. Those that claim fewer paths come first."""
+"""Each dialect with a provider's quirks. Those that claim fewer paths, or fewer of the bodies that
+a path takes, come first."""
 _FAMILIES = {
     "openai": "openai_chat",
     "anthropic": "anthropic_messages",
@@ -118,6 +167,7 @@ PREFIXES: tuple[tuple[str, str], ...] = (
     ("/foundation-models", "bedrock_converse"),
     ("/v2/", "cohere_chat"),
     ("/api/", "ollama_chat"),
+    ("/embed", "tei_embed"),
 )
 """Whose client calls an unknown path that begins so."""
 
@@ -127,13 +177,18 @@ CHAT_NAMES = tuple(name for name, dialect in _CLIENTS.items() if dialect.operati
 """Those of chat, which all translate into each other."""
 
 
+def names_of(operation: str) -> tuple[str, ...]:
+    """Names of the dialects of one operation."""
+    return tuple(name for name, dialect in _CLIENTS.items() if dialect.operation == operation)
+
+
 def client_dialect(name: str) -> AnyDialect:
     """The dialect of a client, by name; OpenAI's, the most widely read, where there is none."""
     return _CLIENTS.get(name) or _CLIENTS["openai_chat"]
 
 
 def client_call(path_and_query: str, headers: Mapping[str, str]) -> ClientCall:
-    """The dialect of a request, and what it asks for."""
+    """The dialect of a request, and what it asks for; its body may tell otherwise (`claimed`)."""
     path, _, query = path_and_query.partition("?")
     if azure := _AZURE.fullmatch(path):
         found = _find(f"/v1{azure[2]}", query, headers)
@@ -142,9 +197,14 @@ def client_call(path_and_query: str, headers: Mapping[str, str]) -> ClientCall:
 
 
 def _find(path: str, query: str, headers: Mapping[str, str]) -> ClientCall:
+    found: list[ClientCall] = []
     for dialect in _CLIENTS.values():
         if call := dialect.match(path, query, headers):
-            return ClientCall(dialect=dialect, call=call)
+            found.append(ClientCall(dialect=dialect, call=call))
+            if call.claims is None:
+                break
+    if found:
+        return msgspec.structs.replace(found[0], others=tuple(found[1:]))
     return ClientCall(dialect=_likeliest(path, headers), call=None)
 
 

@@ -10,6 +10,8 @@ from dragoman.ir import Json, Reasoning, Residue
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
 
+_HELD = "held"
+
 
 def is_own(residue: Residue | None, dialect: str) -> bool:
     """Whether the object came in `dialect`."""
@@ -27,6 +29,19 @@ def keep(fields: Fields, dialect: str, *form: str) -> Residue | None:
     if left is None and not form:
         return None
     return Residue(dialect=dialect, fields=left.fields if left else {}, form=form)
+
+
+def rest(fields: Fields, dialect: str, *form: str) -> Residue:
+    """The same where the residue itself says that the object came in `dialect`."""
+    return keep(fields, dialect, *form) or Residue(dialect=dialect, fields={})
+
+
+def said(residue: Residue | None, dialect: str, start: str) -> str | None:
+    """What follows `start` in the spelling of an object that came in `dialect`."""
+    if residue is None or residue.dialect != dialect:
+        return None
+    found = (word.removeprefix(start) for word in residue.form if word.startswith(start))
+    return next(found, None)
 
 
 def nest(outer: Residue | None, name: str, inner: Residue | None) -> Residue | None:
@@ -48,6 +63,16 @@ def packed(residue: Residue | None, dialect: str, word: str) -> Any:
     if residue is None or not says(residue, dialect, word):
         return None
     return msgspec.json.decode(residue.form[residue.form.index(word) + 1])
+
+
+def hold(fields: Json) -> tuple[str, ...]:
+    """A form that carries fields which are bookkeeping; empty where there are none."""
+    return pack(_HELD, fields) if fields else ()
+
+
+def held(residue: Residue | None, dialect: str) -> Json:
+    """What `hold` carries, in an object that came in `dialect`."""
+    return json_object(packed(residue, dialect, _HELD))
 
 
 def lose_state(part: Reasoning, losses: Losses) -> None:

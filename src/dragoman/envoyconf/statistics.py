@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dragoman.catalog.counts import FAMILIES, WRAPPERS, Kind, all_counts
+from dragoman.catalog.counts import FAMILIES, HEADERS, WRAPPERS, Kind, all_counts
 from dragoman.envoyconf.clusters import grpc_service
 from dragoman.envoyconf.typed import typed
 from dragoman.ir import Json
@@ -127,10 +127,11 @@ def _histograms() -> list[Json]:
 
 def usage_filters() -> list[Json]:
     """Native extraction of token counts: nothing is buffered in a stream, nothing is changed."""
-    body = [_rule(count.key, count.path) for count in all_counts()]
+    counts = [count for count in all_counts() if count.key not in HEADERS]
+    body = [_rule(count.key, count.path) for count in counts]
     nested = [
         _rule(count.key, (*wrapper, *count.path))
-        for count in all_counts()
+        for count in counts
         for wrapper in WRAPPERS
         if count.path[0] == "usage"
     ]
@@ -150,7 +151,18 @@ def usage_filters() -> list[Json]:
             "extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
             response_rules={"rules": body},
         ),
+        typed(
+            "dragoman.usage_headers",
+            "extensions.filters.http.header_to_metadata.v3.Config",
+            response_rules=[_header_rule(name) for name in HEADERS],
+        ),
     ]
+
+
+def _header_rule(name: str) -> Json:
+    """A header with a count; it goes on to the client."""
+    target = {"metadata_namespace": "dragoman.usage", "key": name, "type": "NUMBER"}
+    return {"header": name, "on_header_present": target, "remove": False}
 
 
 def _parser(rules: list[Json]) -> Json:

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -19,7 +19,8 @@ from dragoman.actions import Mutate, Respond
 from dragoman.catalog.profiles import Prices
 from dragoman.config.policy import Caller, Endpoint, Model, Policy, Provider, Target
 from dragoman.dialects import COUNT, MODELS, AnyDialect, BodyKind, Call, StreamOptions
-from dragoman.dialects.registry import client_call
+from dragoman.dialects.registry import ClientCall, client_call
+from dragoman.dialects.unary import Unary
 from dragoman.errors import (
     DragomanError,
     InvalidRequest,
@@ -87,7 +88,9 @@ class Decide:
                 asker = _Asker(head, client.dialect, caller)
                 return self._spend(self._pass(asker, call), asker)
             _check_type(head, call.body)
-            return self._admit(head, body or b"", client.dialect, call, caller)
+            read = read_body(call.body, body or b"")
+            client = client.claimed(read)
+            return self._admit(head, body or b"", read, client, caller)
         except DragomanError as error:
             return refuse(error, client.dialect)
 
@@ -141,10 +144,10 @@ class Decide:
         raise NotFound(f"No such path here: {path}.")
 
     def _admit(
-        self, head: RequestHead, raw: bytes, client: AnyDialect, call: Call, caller: Caller
+        self, head: RequestHead, raw: bytes, body: Json, found: ClientCall, caller: Caller
     ) -> Mutate | Respond | Pending:
-        body = read_body(call.body, raw)
-        name = _model_name(body, call)
+        client, call = found.dialect, cast("Call", found.call)
+        name = _model_name(body, client, call)
         client.check_request(body)
         asked = _Asked(
             client=client,
@@ -211,6 +214,9 @@ class Decide:
         if order and not left:
             raise next(refusal for refusal in refusals.values() if refusal is not None)
         return left
+
+    def _endpoint(self, asked: _Asked, target: Target) -> Endpoint | None:
+        return self._policy.providers[target.provider].endpoint_for(asked.client, target.model)
 
     def _edits(self, asked: _Asked, order: list[Target]) -> list[Json | None]:
         """What each target of the client's own dialect needs changed; None where it translates."""
@@ -383,7 +389,7 @@ def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
     return msgspec.structs.replace(answer, headers=headers, details=f"dragoman_{error.code}")
 
 
-def _answer(body: Json, details: str, headers: Mapping[str, str] = {}) -> Respond:
+def _answer(body: Json | list[Any], details: str, headers: Mapping[str, str] = {}) -> Respond:
     return Respond(
         status=200,
         headers={"content-type": "application/json", **headers},
@@ -437,9 +443,10 @@ def without_key(path: str) -> str:
     return f"{path}?{kept}" if kept else path
 
 
-def _model_name(body: Json, call: Call) -> str:
+def _model_name(body: Json, client: AnyDialect, call: Call) -> str:
     """The model asked for, by the path or by the body."""
-    model = call.model or body.get("model") or call.default_model
+    named = client.model_of(body) if isinstance(client, Unary) else body.get("model")
+    model = call.model or named or call.default_model
     if not isinstance(model, str) or not model:
         raise InvalidRequest("$.model", "a model name")
     return model

@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Mutate
 from dragoman.config.policy import Policy
-from dragoman.dialects import StreamDecoder
+from dragoman.dialects import StreamDecoder, read_answer
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError
 from dragoman.exchange.usage import usage_metadata
 from dragoman.ir import Usage
 from dragoman.ir.events import UsageUpdate
-from dragoman.wire.json import decode
 from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 
 
@@ -96,7 +95,9 @@ class RespondStage:
             return self._write(self._frames.close()) if self._strips else b""
         body = bytes(self._body)
         try:
-            self._usage = getattr(self._client.decode_response(decode(body)), "usage", None)
+            self._usage = getattr(
+                self._client.decode_response(read_answer(self._client, body)), "usage", None
+            )
         except DragomanError:
             self._usage = None
         return body

@@ -8,7 +8,7 @@ Envoy retries on the next target.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import msgspec
@@ -16,7 +16,13 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
 from dragoman.config.policy import Endpoint, Policy, Provider
-from dragoman.dialects import AnyDialect, BodyKind, StreamOptions, StreamTranslator
+from dragoman.dialects import (
+    AnyDialect,
+    BodyKind,
+    StreamOptions,
+    StreamTranslator,
+    read_answer,
+)
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import (
     DragomanError,
@@ -27,16 +33,18 @@ from dragoman.errors import (
 from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.decide import own_edits, refuse
 from dragoman.exchange.heads import AttemptHead, ResponseEditor
-from dragoman.exchange.usage import usage_metadata
+from dragoman.exchange.usage import usage_metadata, usage_of_headers
 from dragoman.ir import Json, Request, Usage
+from dragoman.ir.embeddings import EmbeddingRequest
 from dragoman.ir.losses import Losses
+from dragoman.ir.rerank import RerankRequest
 from dragoman.wire.content_encoding import ContentDecoder, content_decoder
-from dragoman.wire.json import decode
 
 DROPPED_HEADER = "x-dragoman-dropped"
 """Response header: JSON paths of what the upstream's dialect could not say, comma separated."""
 _MAX_DROPPED_BYTES = 4096
 _ERROR_STATUS = 400
+Question = EmbeddingRequest | RerankRequest
 _JSON = {"content-type": "application/json"}
 
 
@@ -48,6 +56,7 @@ class Translate:
         self._head = head
         self._client = client_dialect(head.metadata.get(names.CLIENT_DIALECT, ""))
         self._dropped: list[str] = []
+        self._question: Question | None = None
         self._editor: ResponseEditor | None = None
         self.passes_response = False
         """True once the request is known to need no work on its answer."""
@@ -55,8 +64,8 @@ class Translate:
     def on_request(self, raw: bytes) -> Mutate | Respond:
         """The request in the provider's dialect. Answers, rather than raises, what goes wrong."""
         try:
-            provider, endpoint = self._upstream()
             model = self._model()
+            provider, endpoint = self._upstream()
             body = self._body(endpoint, raw, model)
         except DragomanError as error:
             self.passes_response = True
@@ -116,6 +125,8 @@ class Translate:
         )
         if isinstance(request, Request):
             request = msgspec.structs.replace(request, stream=self._stream)
+        else:
+            self._question = request
         encoded = endpoint.dialect.encode_request(request, losses)
         self._dropped = losses.paths
         return msgspec.json.encode(encoded)
@@ -137,31 +148,39 @@ class Translate:
             kind = self._client.stream_type(options)
             return _StreamEditor(translator, self._client, kind, decoder, self._dropped)
         limit = self._policy.limits.response_body_bytes
-        return _BodyEditor(provider, self._client, decoder, self._dropped, limit)
+        pair = _Pair(provider=provider, client=self._client, question=self._question)
+        return _BodyEditor(pair, decoder, self._dropped, limit)
+
+
+class _Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """Between whom an answer is translated."""
+
+    provider: AnyDialect
+    client: AnyDialect
+    question: Question | None
+    """What was asked, where an answer is complete only with it."""
 
 
 class _BodyEditor:
     """An answer in one piece: read whole, then written in the client's dialect."""
 
     def __init__(
-        self,
-        provider: AnyDialect,
-        client: AnyDialect,
-        decoder: ContentDecoder,
-        dropped: list[str],
-        max_bytes: int,
+        self, pair: _Pair, decoder: ContentDecoder, dropped: list[str], max_bytes: int
     ) -> None:
-        self._provider = provider
-        self._client = client
+        self._provider = pair.provider
+        self._client = pair.client
+        self._question = pair.question
         self._decoder = decoder
         self._dropped = dropped
         self._max_bytes = max_bytes
         self._status = 0
+        self._usage: Usage | None = None
         self._body = bytearray()
         self._error: DragomanError | None = None
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
         self._status = int(headers.get(":status", "0"))
+        self._usage = usage_of_headers(headers)
         return self._finish(ends_stream=True) if end_of_stream else []
 
     def on_body(self, data: bytes, *, end_of_stream: bool) -> list[Action]:
@@ -208,7 +227,11 @@ class _BodyEditor:
             answer = self._client.encode_error(error)
             return msgspec.structs.replace(answer, status=self._status), None
         losses = Losses(self._client.name)
-        response = self._provider.decode_response(_decode_answer(raw))
+        response = self._provider.decode_response(_read_answer(self._provider, raw))
+        if self._question is not None:
+            response = self._question.complete(response)
+        if response.usage is None and self._usage is not None:
+            response = msgspec.structs.replace(response, usage=self._usage)
         encoded = self._client.encode_response(response, losses)
         self._dropped = [*self._dropped, *losses.paths]
         body = msgspec.json.encode(encoded)
@@ -293,9 +316,9 @@ def _answer_headers(answer: Respond) -> dict[str, str]:
     return {**answer.headers, ":status": str(answer.status), "content-length": size}
 
 
-def _decode_answer(raw: bytes) -> dict[str, object]:
+def _read_answer(provider: AnyDialect, raw: bytes) -> Any:
     try:
-        return decode(raw)
+        return read_answer(provider, raw)
     except DragomanError as error:
         raise UpstreamProtocolError("the upstream's answer is not a JSON object") from error
 

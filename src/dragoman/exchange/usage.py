@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dragoman import metadata as names
 from dragoman.actions import Metadata
+from dragoman.catalog.counts import HEADERS
 from dragoman.ir import Usage
 
 
@@ -20,3 +23,15 @@ def usage_metadata(usage: Usage | None, *, exact: bool) -> Metadata:
         "exact": "1" if exact else "0",
     }
     return {names.USAGE_NAMESPACE: counts}
+
+
+def usage_of_headers(headers: Mapping[str, str]) -> Usage | None:
+    """The counts that a provider tells beside its answer; None where it tells none."""
+    found = {
+        kind: int(value)
+        for name, kind in HEADERS.items()
+        if (value := headers.get(name, "")).isdecimal() and value.isascii()
+    }
+    if not found:
+        return None
+    return Usage(input_tokens=found.get("input", 0), output_tokens=found.get("output", 0))

@@ -36,7 +36,12 @@ def _to_name(_kind: type, text: Any) -> _Name:
 
 
 _read_values = msgspec.json.Decoder(dict[_Name, Any], dec_hook=_to_name).decode
+_read_any = msgspec.json.Decoder().decode
+_read_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _read_fields = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_to_name).decode
+_STARTS_VECTOR = re.compile(rb"\[[ \t\r\n]*[-0-9]")
+_LOOK_AHEAD = 64
 _STARTS_OBJECT = re.compile(rb"[ \t\r\n]*\{")
 _CUT_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _TOO_DEEP = f"The body is not readable JSON: nested deeper than {MAX_DEPTH} levels."
@@ -70,6 +75,37 @@ def decode_fields(raw: bytes) -> dict[str, msgspec.Raw]:
         return _unique(_read_fields(raw).items())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refusal(raw, error) from error
+
+
+def decode_around_vectors(raw: bytes) -> Any:
+    """The value in `raw`, in which an array of nothing but numbers stays `msgspec.Raw`.
+
+    For answers that are vectors by the thousand, of which nobody needs the numbers: those are
+    checked for JSON's grammar and not read, so that one may be larger than a double holds. Raises
+    as `decode` does.
+    """
+    try:
+        return _around_vectors(msgspec.Raw(raw.strip()), MAX_DEPTH)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _refusal(raw, error) from error
+
+
+def _around_vectors(raw: msgspec.Raw, levels: int) -> Any:
+    if levels == 0:
+        raise InvalidJson(_TOO_DEEP)
+    start = bytes(memoryview(raw)[:_LOOK_AHEAD])
+    if start[:1] == b"{":
+        found = _read_members(raw)
+        return {name: _around_vectors(value, levels - 1) for name, value in found.items()}
+    if start[:1] != b"[":
+        return _read_any(raw)
+    items = None if _STARTS_VECTOR.match(start) and _is_flat(bytes(raw)) else _read_items(raw)
+    return raw if items is None else [_around_vectors(item, levels - 1) for item in items]
+
+
+def _is_flat(array: bytes) -> bool:
+    """Whether an array that begins with a number holds no string and nothing nested."""
+    return array.find(b'"') < 0 and array.find(b"[", 1) < 0 and array.find(b"{") < 0
 
 
 def _unique(items: Iterable[tuple[_Name, T]]) -> dict[str, T]:

@@ -142,9 +142,9 @@ def _camel(name: str) -> str:
     return head + "".join(word[:1].upper() + word[1:] for word in tail)
 
 
-def spelled(wire: Json, residue: Residue | None) -> Json:
+def spelled(wire: Json, residue: Residue | None, dialect: str = NAME) -> Json:
     """`wire` with the names in snake case that came so."""
-    if residue is None or residue.dialect != NAME:
+    if residue is None or residue.dialect != dialect:
         return wire
     given = {_camel(word): word for word in residue.form if "_" in word}
     return {given.get(name, name): value for name, value in wire.items()} if given else wire

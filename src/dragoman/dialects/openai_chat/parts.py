@@ -33,6 +33,7 @@ from dragoman.ir import (
     Text,
     Uri,
 )
+from dragoman.wire.data_url import read_data_url, write_data_url
 from dragoman.wire.fields import Fields
 
 _PART = "part"
@@ -115,7 +116,7 @@ def _decode_url(fields: Fields, whole: Json, kind: str) -> Part:
     mark = fields.json("cache_control")
     residue = nest(rest(fields, *form), kind, inner.rest(NAME) if inner else None)
     modality = _URL_KINDS[kind]
-    if data := _read_data_url(url):
+    if data := read_data_url(url):
         mime, content = data
         return Blob(
             modality=modality,
@@ -145,7 +146,7 @@ def _decode_file(fields: Fields) -> Part | None:
     """A file inline, by address (OpenRouter) or by id. None for any other shape."""
     file = fields.object("file")
     data = file.take_optional("file_data", str)
-    address = _read_data_url(data) if data else None
+    address = read_data_url(data) if data else None
     if address:
         mime, content = address
         return Blob(
@@ -188,17 +189,6 @@ _DECODERS: dict[str, Callable[[Fields], Part | None]] = {
     "input_audio": _decode_audio,
     "file": _decode_file,
 }
-
-
-def _read_data_url(url: str) -> tuple[str, str] | None:
-    """Media type and base64 text of a `data:` URL, such that putting them together restores it."""
-    if not url.startswith("data:"):
-        return None
-    head, comma, content = url.partition(",")
-    mime = head.removeprefix("data:").removesuffix(";base64")
-    if not comma or not mime or not head.endswith(";base64"):
-        return None
-    return mime, content
 
 
 def encode_content(parts: list[Part], encoding: Encoding) -> str | list[Json]:
@@ -286,7 +276,7 @@ def _media_kind(part: Uri | Blob | File) -> str | None:
 
 
 def _data_url(part: Blob) -> str:
-    return f"data:{part.mime_type};base64,{part.content}"
+    return write_data_url(part.mime_type, part.content)
 
 
 def _file_fields(part: Uri | Blob | File) -> Json:
