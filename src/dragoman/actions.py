@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import cast
 
 import msgspec
 
@@ -46,3 +48,20 @@ class Respond(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Action = Continue | Mutate | Chunk | Respond
+
+
+def join_chunks(actions: Sequence[Action]) -> list[Action]:
+    """`actions` with each run of chunks made one; of a namespace, the last metadata stays."""
+    joined: list[Action] = []
+    for is_chunk, run in groupby(actions, lambda action: isinstance(action, Chunk)):
+        same = list(run)
+        joined += [_join(cast("list[Chunk]", same))] if is_chunk and same[1:] else same
+    return joined
+
+
+def _join(chunks: list[Chunk]) -> Chunk:
+    metadata: dict[str, Mapping[str, object]] = {}
+    for chunk in chunks:
+        metadata |= chunk.metadata
+    body = b"".join([chunk.body for chunk in chunks])
+    return Chunk(body=body, end_of_stream=chunks[-1].end_of_stream, metadata=metadata)

@@ -96,6 +96,7 @@ models: {{m: {{targets: [{{provider: p, model: x}}]}}}}
         (("model: llama", 'model: "*"'), "$.models.fast", "`*`"),
         (("fast:", "fast: {route: envoy, targets: [{provider: local, model: x}]}\n  b:"), "$.models.fast", "route"),
         (("callers:", "callers: ["), "line", "not YAML"),
+        (("callers:", "transport: quic\ncallers:"), "$.transport", "quic"),
         ((DIGEST, "dragoman-demo"), "$.callers", "regex"),
     ],
 )  # fmt: skip

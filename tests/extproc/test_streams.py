@@ -203,6 +203,33 @@ def test_respond_strips_the_usage_frame_and_lets_trailers_pass():
     assert trailers.WhichOneof("response") == "response_trailers"
 
 
+def test_pieces_that_are_read_together_go_on_as_one():
+    machine = TranslateStream(POLICY)
+    feed_attempt(machine, attempt("right", 2, stream="1"))
+    head = {"headers": {":status": "200", "content-type": "text/event-stream"}}
+    assert machine.feed(message(response_headers=head), more=True) == []
+    start = {"type": "message_start", "message": {"id": "m", "model": "c", "usage": {}}}
+    block = {
+        "type": "content_block_start",
+        "index": 0,
+        "content_block": {"type": "text", "text": ""},
+    }
+    delta = {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "text_delta", "text": "Hi"},
+    }
+    events = [start, block, *[delta] * 3]
+    raw = [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events]
+    for piece in raw[:-1]:
+        assert machine.feed(message(response_body={"body": piece}), more=True) == []
+    headers, chunk = replies_of(machine, message(response_body={"body": raw[-1]}))
+    assert headers.WhichOneof("response") == "response_headers"
+    piece = chunk.response_body.response.body_mutation.streamed_response
+    assert piece.body.count(b'"content":"Hi"') == 3
+    assert not piece.end_of_stream
+
+
 def test_health_is_one_answer():
     machine = HealthStream()
     [raw] = machine.feed(b"")

@@ -73,7 +73,7 @@ class _Hunt:
         from tests.fuzz.mutation import mutate
 
         head, newline, rest = data.partition(b"\n")
-        if self.target in ("exchange", "reader", "call") or not newline:
+        if self.target in ("exchange", "reader", "call", "connection") or not newline:
             return mutate(data, random, self.known)
         if random.random() < 0.05:
             head = random.choice(self.beginnings).partition(b"\n")[0]

@@ -34,6 +34,7 @@ from dragoman.ir.events import (
 )
 from dragoman.ir.losses import Losses
 from tests.clients import path_of
+from tests.extproc.test_lean_rules import CONNECTION_RULES, MALFORMED, STREAM_RULES
 from tests.fuzz.targets import CHATS, framings
 from tests.properties.cases import ALL_USAGE, FIXTURES, encode_stream, golden_requests
 from tests.recordings.exchanges import Exchange, load
@@ -249,6 +250,13 @@ def _dumped(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
+def _conversations() -> Iterator[bytes]:
+    """What each rule of the transport is tried with; none begins with a line of its own."""
+    for given, _ in (CONNECTION_RULES | STREAM_RULES).values():
+        yield given if isinstance(given, bytes) else b"".join(given)
+    yield from MALFORMED.values()
+
+
 _SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "request": _requests,
     "answer": lambda: (_named(name, raw) for name in NAMES for raw in answers(name)),
@@ -258,6 +266,7 @@ _SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "framing": _framings,
     "reader": _readers,
     "exchange": _exchanges,
+    "connection": _conversations,
 }
 MOST_BYTES = 8_000
 """A larger recording teaches nothing that a smaller one does not, and slows every run down."""

@@ -43,6 +43,7 @@ from dragoman.ir.losses import Losses
 from dragoman.wire.content_encoding import ACCEPTED, content_decoder
 from dragoman.wire.json import decode, decode_fields
 from dragoman.wire.splice import splice
+from tests.extproc.wire import greeted
 from tests.properties.grammar import check
 
 Run = Callable[[bytes], None]
@@ -278,6 +279,24 @@ def reader(data: bytes) -> None:
     )
 
 
+# --- the transport ----------------------------------------------------------------------------
+
+
+def connection(data: bytes) -> None:
+    """What a peer sends behind its greeting: answered by whole frames, and nothing is left over.
+
+    Cut differently it may be answered differently: what came together is answered together.
+    """
+    for pieces in ([data], _pieces(data)):
+        wire = greeted(message_bytes=LIMIT, buffered_bytes=4 * LIMIT, idle_frames=PIECES)
+        for piece in pieces:
+            wire.frames(wire.send(piece))
+        wire.calls.close()
+        assert not wire._unread, "half a frame was written"
+        assert wire.calls._held_bytes == 0
+        assert wire.connection.failed is None or wire.connection.open_streams == 0
+
+
 # --- the whole way ----------------------------------------------------------------------------
 
 KEY = "fuzz"
@@ -387,6 +406,7 @@ TARGETS: dict[str, Run] = {
     "call": call,
     "framing": framing,
     "reader": reader,
+    "connection": connection,
     "exchange": exchange,
 }
 CHATS = tuple(name for name in NAMES if client_dialect(name).operation == CHAT)

@@ -121,6 +121,7 @@ class _Resolver:
             limits=file.limits,
             timeouts=file.timeouts,
             native=file.native,
+            transport=file.transport,
             ledger=file.ledger,
             store=file.store,
             simulator=file.simulator,

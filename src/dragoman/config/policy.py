@@ -19,6 +19,7 @@ from dragoman.config.schema import (
     Simulator,
     Store,
     Timeouts,
+    Transport,
 )
 from dragoman.dialects import AnyDialect
 
@@ -185,6 +186,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     timeouts: Timeouts
     native: Native
+    transport: Transport
     ledger: Ledger
     store: Store
     simulator: Simulator | None

@@ -64,6 +64,10 @@ class Native(_Section, frozen=True, kw_only=True):
     strip_usage: bool = True
 
 
+Transport = Literal["lean", "grpc"]
+"""Who speaks gRPC with Envoy: our own code, or grpcio, slower and the reference to compare with."""
+
+
 class Ledger(_Section, frozen=True, kw_only=True):
     """Where the entry a request goes, one JSON line each. `-` is standard error."""
 
@@ -218,6 +222,7 @@ class File(_Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     native: Native = Native()
+    transport: Transport = "lean"
     ledger: Ledger = Ledger()
     store: Store = Store()
     simulator: Simulator | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dragoman.extproc.pb.health_pb2 import HealthCheckResponse
+from dragoman.extproc.transports import Message
 
 METHOD = "/grpc.health.v1.Health/Check"
 _SERVING = HealthCheckResponse(status=HealthCheckResponse.SERVING).SerializeToString()
@@ -14,8 +15,8 @@ class HealthStream:
     def __init__(self) -> None:
         self.finished = False
 
-    def feed(self, message: bytes) -> list[bytes]:
-        del message
+    def feed(self, message: Message, *, more: bool = False) -> list[bytes]:
+        del message, more
         self.finished = True
         return [_SERVING]
 

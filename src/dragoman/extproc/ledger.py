@@ -18,6 +18,7 @@ from dragoman.extproc.pb.access_log_pb2 import (
     StreamAccessLogsMessage,
     StreamAccessLogsResponse,
 )
+from dragoman.extproc.transports import Message
 from dragoman.metadata import NAMESPACE, QUOTA
 from dragoman.policies.quotas import decode_holds
 from dragoman.stores.keeper import QuotaKeeper
@@ -63,8 +64,10 @@ class LedgerStream:
         self._keeper = keeper
         self.finished = False
 
-    def feed(self, message: bytes) -> list[bytes]:
-        for logged in StreamAccessLogsMessage.FromString(message).http_logs.log_entry:
+    def feed(self, message: Message, *, more: bool = False) -> list[bytes]:
+        del more
+        logs = StreamAccessLogsMessage.FromString(message)  # type: ignore[arg-type]  # any buffer
+        for logged in logs.http_logs.log_entry:
             if logged.common_properties.access_log_type == AccessLogType.DownstreamEnd:
                 record = read_record(logged)
                 entry = make_entry(record, self._upstream_dialect, self._prices)

@@ -28,6 +28,7 @@ from dragoman.extproc.pb.ext_proc_pb2 import (
     StreamedBodyResponse,
     TrailersResponse,
 )
+from dragoman.extproc.transports import Message
 
 Kind = Literal[
     "request_headers",
@@ -51,9 +52,9 @@ _NOTHING = "x-dragoman-none"
 without any header mutation."""
 
 
-def read_message(raw: bytes) -> ProcessingRequest:
+def read_message(raw: Message) -> ProcessingRequest:
     """One message from Envoy."""
-    return ProcessingRequest.FromString(raw)
+    return ProcessingRequest.FromString(raw)  # type: ignore[arg-type]  # it reads any buffer
 
 
 def kind_of(message: ProcessingRequest) -> Kind | None:

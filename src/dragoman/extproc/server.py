@@ -18,7 +18,8 @@ from dragoman.exchange.decide import Decide
 from dragoman.extproc import health, ledger
 from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream
 from dragoman.extproc.transports import Server, StreamMachine, Streams, Transport
-from dragoman.extproc.transports.grpc_aio import GrpcAioTransport
+from dragoman.extproc.transports.lean.limits import Limits
+from dragoman.extproc.transports.lean.server import LeanTransport
 from dragoman.stores import embedded
 from dragoman.stores.keeper import QuotaKeeper
 from dragoman.telemetry.ledger import Entry, log_fields
@@ -76,9 +77,7 @@ async def _serve(policy: Policy, worker: int, ready: Callable[[], None]) -> None
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    log = make_logger(worker=worker)
-    limit = max(policy.limits.request_body_bytes, policy.limits.response_body_bytes)
-    transport = GrpcAioTransport(log, limit + _MESSAGE_OVERHEAD_BYTES)
+    transport = _transport(policy, make_logger(worker=worker))
     keeper = _keeper(policy, worker)
     servers = await listen(transport, policy, worker, _sink(policy), keeper)
     if keeper:
@@ -102,6 +101,16 @@ def _keeper(policy: Policy, worker: int) -> QuotaKeeper | None:
     url = policy.store.url or embedded.url(policy.run_dir)
     store = RedisQuotas(url, cluster=policy.store.cluster)
     return QuotaKeeper(store, f"{worker}-{secrets.token_hex(6)}", time.time)
+
+
+def _transport(policy: Policy, log: Logger) -> Transport:
+    largest = max(policy.limits.request_body_bytes, policy.limits.response_body_bytes)
+    max_message_bytes = largest + _MESSAGE_OVERHEAD_BYTES
+    if policy.transport == "lean":
+        return LeanTransport(log, Limits(message_bytes=max_message_bytes))
+    from dragoman.extproc.transports.grpc_aio import GrpcAioTransport  # noqa: PLC0415 - 8 MB of code
+
+    return GrpcAioTransport(log, max_message_bytes)
 
 
 def _sink(policy: Policy) -> ledger.Sink:

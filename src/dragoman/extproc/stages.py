@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
+from dragoman.actions import Action, join_chunks
 from dragoman.config.policy import Policy
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import client_call, client_dialect
@@ -23,6 +24,7 @@ from dragoman.exchange.respond import RespondStage
 from dragoman.exchange.translate import Translate
 from dragoman.extproc import messages
 from dragoman.extproc.pb.ext_proc_pb2 import ProcessingRequest
+from dragoman.extproc.transports import Message
 from dragoman.metadata import CLIENT_DIALECT
 from dragoman.stores.keeper import QuotaKeeper
 
@@ -43,7 +45,8 @@ class DecideStream:
         self._dialect = client_dialect("")
         self.finished = False
 
-    def feed(self, message: bytes) -> list[bytes] | Awaitable[list[bytes]]:
+    def feed(self, message: Message, *, more: bool = False) -> list[bytes] | Awaitable[list[bytes]]:
+        del more
         request = messages.read_message(message)
         kind = messages.kind_of(request)
         head = messages.request_head(messages.read_attributes(request))
@@ -77,13 +80,21 @@ class DecideStream:
 
 
 class _Answer:
-    """The answer phase that translate and respond share."""
+    """The answer phase that translate and respond share.
+
+    Pieces of a body that are read together go on as one: where the reader is behind, a stream costs
+    fewer and larger steps.
+    """
 
     def __init__(self) -> None:
         self.released = False
         """Something of the answer has gone to the client."""
+        self._held: list[Action] = []
+        """What goes on with the message at hand."""
 
-    def feed(self, editor: ResponseEditor, request: ProcessingRequest) -> list[bytes]:
+    def feed(
+        self, editor: ResponseEditor, request: ProcessingRequest, *, more: bool
+    ) -> list[bytes]:
         match messages.kind_of(request):
             case "response_headers":
                 headers = messages.read_headers(request.response_headers.headers)
@@ -96,10 +107,17 @@ class _Answer:
                 body = request.response_body
                 actions = editor.on_body(body.body, end_of_stream=body.end_of_stream)
             case "response_trailers":
-                replies = messages.answer_replies(editor.on_trailers())
-                return [*replies, messages.trailers_reply()]
+                return [*self._release(editor.on_trailers()), messages.trailers_reply()]
             case kind:
                 raise UnexpectedMessage(f"the answer phase got {kind}")
+        if more:
+            self._held += actions
+            return []
+        return self._release(actions)
+
+    def _release(self, actions: list[Action]) -> list[bytes]:
+        if self._held:
+            actions, self._held = join_chunks([*self._held, *actions]), []
         self.released = self.released or bool(actions)
         return messages.answer_replies(actions)
 
@@ -114,10 +132,10 @@ class TranslateStream:
         self._answer = _Answer()
         self.finished = False
 
-    def feed(self, message: bytes) -> list[bytes]:
+    def feed(self, message: Message, *, more: bool = False) -> list[bytes]:
         request = messages.read_message(message)
         if self._attempt is not None:
-            return self._answer.feed(self._attempt, request)
+            return self._answer.feed(self._attempt, request, more=more)
         if messages.kind_of(request) != "request_body":
             raise UnexpectedMessage("the translate stage got no request body first")
         self._attributes = messages.read_attributes(request)
@@ -150,14 +168,14 @@ class RespondStream:
         self._answer = _Answer()
         self.finished = False
 
-    def feed(self, message: bytes) -> list[bytes]:
+    def feed(self, message: Message, *, more: bool = False) -> list[bytes]:
         request = messages.read_message(message)
         if self._stage is None:
             attributes = messages.read_attributes(request)
             self._metadata = messages.stage_metadata(attributes)
             cluster = attributes.get("xds.cluster_name", "")
             self._stage = RespondStage(self._policy, self._metadata, cluster)
-        return self._answer.feed(self._stage, request)
+        return self._answer.feed(self._stage, request, more=more)
 
     def close(self) -> list[bytes]:
         return []

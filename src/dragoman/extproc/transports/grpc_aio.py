@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -71,6 +72,9 @@ def _handler(
         machine = factory()
         try:
             await _run(machine, context)
+        except asyncio.CancelledError:
+            machine.close()
+            raise
         except Exception as error:  # noqa: BLE001 - the one place where a bug of ours is caught
             kind = type(error).__name__
             log.error("stream_failed", method=path, error_type=kind, **stack(error))  # noqa: TRY400 - its text may quote a prompt
