@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +63,10 @@ def test_a_long_line_costs_no_more_for_being_cut_small() -> None:
     assert len(line) == 7 * 500_000
 
 
-def test_what_is_encoded_decodes() -> None:
-    line = '{"a":"é"}'.encode()
-    assert NdjsonDecoder().feed(encode_ndjson(line)) == [line]
+@pytest.mark.parametrize("text", ["é", "a\x85b\u2028c\u2029d", "…\xa0\u2027"])
+def test_what_is_encoded_decodes(text: str) -> None:
+    """And is one line to whoever splits text wherever Unicode has a line end."""
+    wire = encode_ndjson(msgspec.json.encode(text))
+    (line,) = NdjsonDecoder().feed(wire)
+    assert msgspec.json.decode(line) == text
+    assert len(wire.decode().splitlines()) == 1

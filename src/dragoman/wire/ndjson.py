@@ -53,6 +53,19 @@ class NdjsonDecoder:
         self._line.clear()
 
 
+_BREAKS = {
+    "\x85".encode(): rb"\u0085",
+    "\u2028".encode(): rb"\u2028",
+    "\u2029".encode(): rb"\u2029",
+}
+
+
 def encode_ndjson(data: bytes) -> bytes:
-    """One line. `data` must be free of line breaks; compact JSON always is."""
+    """One line of compact JSON.
+
+    Clients that read lines of text (Ollama's Python SDK among them) also break them at Unicode's
+    own line breaks. In JSON those stand in strings only, where an escape says the same.
+    """
+    for character, escape in _BREAKS.items():
+        data = data.replace(character, escape)
     return data + b"\n"
