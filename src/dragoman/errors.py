@@ -66,6 +66,13 @@ class Unrepresentable(DragomanError):
         self.dialect = dialect
 
 
+class NotTaken(Unrepresentable):
+    """The model asked does not take what stands at `path`."""
+
+    def __init__(self, path: str, model: str, why: str) -> None:
+        DragomanError.__init__(self, f"{path}: {model} {why}", path=path)
+
+
 class NotOffered(DragomanError):
     """No upstream of the model has the operation at all."""
 

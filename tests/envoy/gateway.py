@@ -171,6 +171,12 @@ def _models() -> dict[str, Any]:
                 {"provider": "anthropic", "model": "claude-x", "weight": 1, "priority": 0},
             ]
         },
+        "sighted": {
+            "targets": [
+                {"provider": "openai", "model": "gpt-4"},
+                {"provider": "openai-b", "model": "gpt-4o"},
+            ]
+        },
         "known": {"targets": [{"provider": "anthropic", "model": "claude-haiku-4-5"}]},
         "clamped": {
             "clamp": True,

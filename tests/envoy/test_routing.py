@@ -251,3 +251,22 @@ def test_worker_killed_between_attempts(
         assert said("/v1/chat/completions", answers[0]) == "You said: one two three"
         assert listeners(simulator) == ["openai", "anthropic"]
         wait_until(lambda: len(gateway.workers()) == 2, what="worker restarted")
+
+
+def test_an_image_goes_to_the_target_that_takes_one(gateway: Gateway, simulator: Simulator) -> None:
+    def ask(*media: dict[str, Any]) -> httpx.Response:
+        turns = [{"role": "user", "content": [{"type": "text", "text": "x"}, *media]}]
+        return httpx.post(
+            gateway.url + "/v1/chat/completions",
+            json={"model": "sighted", "messages": turns},
+            headers={"authorization": f"Bearer {KEY}"},
+        )
+
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
+    sound = {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}
+    assert ask(image).status_code == 200
+    refused = ask(sound)
+    assert refused.status_code == 400
+    message = refused.json()["error"]["message"]
+    assert message == "$.messages[0].content[1]: gpt-4 takes no audio"
+    assert [request.listener for request in simulator.control.requests()] == ["openai-b"]

@@ -6,6 +6,7 @@ own dialect: later stages only carry out what this one admitted.
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +17,9 @@ import msgspec
 
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond
-from dragoman.catalog.profiles import Prices
-from dragoman.config.policy import Caller, Endpoint, Model, Policy, Provider, Target
-from dragoman.dialects import COUNT, MODELS, AnyDialect, BodyKind, Call, StreamOptions
+from dragoman.catalog.profiles import Prices, Profile
+from dragoman.config.policy import Caller, Endpoint, Model, Policy, Target
+from dragoman.dialects import CHAT, COUNT, MODELS, AnyDialect, BodyKind, Call, StreamOptions
 from dragoman.dialects.registry import ClientCall, client_call
 from dragoman.dialects.unary import Unary
 from dragoman.errors import (
@@ -35,9 +36,15 @@ from dragoman.errors import (
 from dragoman.exchange.bodies import CONTENT_TYPES, edit_body, read_body
 from dragoman.exchange.heads import RequestHead
 from dragoman.exchange.reserve import Pending, Quotas, Reserve, Unlimited
-from dragoman.ir import Json, TokenCount
+from dragoman.ir import Json, Modality, TokenCount
 from dragoman.ir.losses import Losses
 from dragoman.policies.authorize import find_model, list_models
+from dragoman.policies.capabilities import (
+    check_media,
+    find_media,
+    fit,
+    refuses_media,
+)
 from dragoman.policies.describe import make_card
 from dragoman.policies.estimate import estimate_tokens
 from dragoman.policies.identify import identify
@@ -153,6 +160,7 @@ class Decide:
             client=client,
             call=call,
             query=head.path.partition("?")[2],
+            media=find_media(raw) if client.operation == CHAT else frozenset(),
             raw=body,
             said=_said_outside(head, call),
             model=(model := find_model(name, caller, self._policy.models)),
@@ -203,13 +211,12 @@ class Decide:
         Raises what the first of them could not say if none is left.
         """
         refusals: dict[tuple[str, str], DragomanError | None] = {}
+        read = functools.cache(lambda: asked.client.decode_request(asked.body))
         left: list[Target] = []
         for target in order:
-            provider = self._policy.providers[target.provider]
-            endpoint = provider.endpoint_for(asked.client, target.model)
-            key = (provider.name, endpoint.dialect.name if endpoint else "")
+            key = (target.provider, target.model)
             if key not in refusals:
-                refusals[key] = _refusal(asked, provider, endpoint)
+                refusals[key] = self._refusal(asked, target, read)
             left += [target] if refusals[key] is None else []
         if order and not left:
             raise next(refusal for refusal in refusals.values() if refusal is not None)
@@ -217,6 +224,28 @@ class Decide:
 
     def _endpoint(self, asked: _Asked, target: Target) -> Endpoint | None:
         return self._policy.providers[target.provider].endpoint_for(asked.client, target.model)
+
+    def _refusal(
+        self, asked: _Asked, target: Target, read: Callable[[], Any]
+    ) -> DragomanError | None:
+        """Why `target` cannot be asked this; None where it can. `read` decodes the body, once."""
+        endpoint = self._endpoint(asked, target)
+        if endpoint is None:
+            return NotOffered(f"{target.provider} offers no {asked.client.operation}.")
+        profile = None
+        if asked.client.operation == CHAT:
+            profile = self._policy.profile(target.provider, target.model)
+        try:
+            if endpoint.dialect.name == asked.client.name:
+                _check_own(asked, target, profile, read)
+            else:
+                losses = Losses(endpoint.dialect.name, clamp=asked.model.clamp)
+                request = msgspec.structs.replace(read(), model=target.model)
+                request = fit(request, profile, target.model, losses)
+                endpoint.dialect.encode_request(request, losses)
+        except Unrepresentable as refusal:
+            return refusal
+        return None
 
     def _edits(self, asked: _Asked, order: list[Target]) -> list[Json | None]:
         """What each target of the client's own dialect needs changed; None where it translates."""
@@ -317,8 +346,10 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     client: AnyDialect
     call: Call
     query: str
+    media: frozenset[Modality]
+    """What its bytes may hold (`capabilities.find_media`)."""
     raw: Json
-    """The body as it came."""
+    """The body, read."""
     said: Json
     """Fields that path and headers say beside it."""
     model: Model
@@ -452,19 +483,20 @@ def _model_name(body: Json, client: AnyDialect, call: Call) -> str:
     return model
 
 
-def _refusal(asked: _Asked, provider: Provider, endpoint: Endpoint | None) -> DragomanError | None:
-    """Why `provider` cannot be asked this; None where it can, or need not translate it."""
-    if endpoint is None:
-        return NotOffered(f"{provider.name} offers no {asked.client.operation}.")
-    dialect = endpoint.dialect
-    if dialect.name == asked.client.name:
-        return None
-    request = asked.client.decode_request(asked.body)
+def _check_own(
+    asked: _Asked, target: Target, profile: Profile | None, read: Callable[[], Any]
+) -> None:
+    """Of a request in the provider's own dialect, its media alone are looked at, and only where
+    its bytes may hold one that the model does not take: the provider judges the rest itself, in
+    the client's own words. What cannot be decoded goes to it as it is.
+    """
+    if profile is None or not refuses_media(profile, asked.media):
+        return
     try:
-        dialect.encode_request(request, Losses(dialect.name, clamp=asked.model.clamp))
-    except Unrepresentable as refusal:
-        return refusal
-    return None
+        request = read()
+    except DragomanError:
+        return
+    check_media(request, profile, target.model)
 
 
 def _flag(value: bool) -> str:  # noqa: FBT001 - a converter, not a switch

@@ -17,6 +17,7 @@ from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
 from dragoman.config.policy import Endpoint, Policy, Provider
 from dragoman.dialects import (
+    CHAT,
     AnyDialect,
     BodyKind,
     StreamOptions,
@@ -38,6 +39,7 @@ from dragoman.ir import Json, Request, Usage
 from dragoman.ir.embeddings import EmbeddingRequest
 from dragoman.ir.losses import Losses
 from dragoman.ir.rerank import RerankRequest
+from dragoman.policies.capabilities import fit
 from dragoman.wire.content_encoding import ContentDecoder, content_decoder
 
 DROPPED_HEADER = "x-dragoman-dropped"
@@ -125,6 +127,9 @@ class Translate:
         )
         if isinstance(request, Request):
             request = msgspec.structs.replace(request, stream=self._stream)
+            if self._client.operation == CHAT:
+                profile = self._policy.profile(self._upstream()[0].name, model)
+                request = fit(request, profile, model, losses)
         else:
             self._question = request
         encoded = endpoint.dialect.encode_request(request, losses)

@@ -206,6 +206,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     top_logprobs: int | None = None
     response_format: ResponseFormat | None = None
     reasoning: ReasoningConfig | None = None
+    reasoning_style: ReasoningStyle | None = None
+    """How the model asked takes `reasoning`: no word of the client's but of the model's profile,
+    filled in before the request is encoded; None where it is not known."""
     user: str | None = None
     service_tier: str | None = None
     stream: bool = False

@@ -23,6 +23,7 @@ from dragoman.dialects.anthropic_messages.names import (
     own,
 )
 from dragoman.dialects.carrying import encode_signature
+from dragoman.dialects.efforts import effort_of, wants_adaptive
 from dragoman.dialects.schemas import close_objects
 from dragoman.errors import InvalidRequest, Unrepresentable, UpstreamProtocolError
 from dragoman.ir import (
@@ -162,11 +163,23 @@ def _reasoning(request: Request, losses: Losses, body: Json) -> None:
         body["thinking"] = {"type": "adaptive", **extra}
     elif config.effort == "none":
         body["thinking"] = {"type": "disabled", **extra}
+    elif wants_adaptive(request) and not has_form(config.residue, "output_config"):
+        _adapt(request, body)
     elif config.budget_tokens is not None:
         budget = config.budget_tokens
         body["thinking"] = {"type": "enabled", "budget_tokens": budget, **extra}
     elif not has_form(config.residue, "output_config"):
         _budget_for(request, config, losses, body)
+
+
+def _adapt(request: Request, body: Json) -> None:
+    """Thinking as much as the model sees fit, for another dialect's effort or budget."""
+    effort = effort_of(request, BUDGETS)
+    body["thinking"] = {"type": "adaptive"}
+    if effort is not None:
+        body["output_config"] = {**body.get("output_config", {}), "effort": effort}
+    if request.max_tokens is None:
+        body["max_tokens"] += BUDGETS[effort or "medium"]
 
 
 def _budget_for(request: Request, config: ReasoningConfig, losses: Losses, body: Json) -> None:

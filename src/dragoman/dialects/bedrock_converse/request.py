@@ -21,6 +21,7 @@ from dragoman.dialects.bedrock_converse.parts import (
     encode_blocks,
     mark_of,
 )
+from dragoman.dialects.efforts import effort_of, wants_adaptive
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
     Effort,
@@ -306,6 +307,9 @@ def _reasoning_out(
     if wanted.effort == "none" or (wanted.adaptive and wanted.effort is None):
         more["thinking"] = {"type": "adaptive" if wanted.adaptive else "disabled"}
         return
+    if wants_adaptive(request):
+        _adapt(request, config, more)
+        return
     budget = wanted.budget_tokens or BUDGETS.get(wanted.effort or "medium", BUDGETS["medium"])
     if wanted.budget_tokens is None:
         if request.max_tokens is None:
@@ -315,6 +319,20 @@ def _reasoning_out(
         losses.omit("reasoning_config", at)
         return
     more["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+
+def _adapt(request: Request, config: Json, more: Json) -> None:
+    """Claude's newer models take a level of effort, and no number of tokens.
+
+    Source: https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-adaptive-thinking.html,
+    November 2026.
+    """
+    effort = effort_of(request, BUDGETS)
+    more["thinking"] = {"type": "adaptive"}
+    if effort is not None:
+        more["output_config"] = {"effort": effort}
+    if request.max_tokens is None:
+        config["maxTokens"] = _DEFAULT_MAX_TOKENS + BUDGETS[effort or "medium"]
 
 
 def _tools_out(request: Request, losses: Losses, body: Json) -> None:
