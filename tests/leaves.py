@@ -199,7 +199,9 @@ def _is_said_otherwise(keys: Keys, leaf: str, output: Json) -> bool:
 
 
 def _is_translated(where: str, output: Json) -> bool:
-    return any(field in output for field in _TRANSLATED.get(where, ()))
+    camel = re.sub(r"_([a-z])", lambda found: found[1].upper(), where)
+    fields = _TRANSLATED.get(where) or _TRANSLATED.get(camel, ())
+    return any(field in output for field in fields)
 
 
 def _is_said(leaf: str, text: str) -> bool:

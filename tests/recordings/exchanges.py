@@ -169,6 +169,8 @@ class _Record:
 
 def _kind(kind: str, dialect: AnyDialect, raw: bytes, *, asked: bool) -> str:
     """The stream's content type, or JSON: what the bytes were, where the headers do not say."""
+    if asked and raw.lstrip()[:1] == b"[" and _JSON in dialect.stream_types:
+        return dialect.stream_types[0]
     if kind in dialect.stream_types and (asked or kind != _JSON):
         return kind
     is_object = raw.lstrip()[:1] == b"{" and _is_json(raw)

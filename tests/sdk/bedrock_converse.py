@@ -79,7 +79,7 @@ def read(wire: Wire) -> Said:
     if wire.kind == "application/json":
         answer = client.converse(modelId="m", messages=_MESSAGES)
         content = answer["output"]["message"]["content"]
-        return _said(content, answer["stopReason"], answer["usage"])
+        return _said(content, answer.get("stopReason", ""), answer.get("usage", {}))
     stream = client.converse_stream(modelId="m", messages=_MESSAGES)["stream"]
     return _said(*_gathered(stream))
 
@@ -93,13 +93,14 @@ def _gathered(stream: Any) -> tuple[list[Any], str, Any]:
         index = body.get("contentBlockIndex")
         match kind:
             case "contentBlockStart":
-                blocks[index] = {"toolUse": {**body["start"]["toolUse"], "input": ""}}
+                if call := body["start"].get("toolUse"):
+                    blocks[index] = {"toolUse": {**call, "input": ""}}
             case "contentBlockDelta":
                 _add(blocks.setdefault(index, {}), body["delta"])
             case "messageStop":
                 reason = body["stopReason"]
             case "metadata":
-                usage = body["usage"]
+                usage = body.get("usage", {})
     for block in blocks.values():
         if "toolUse" in block:
             block["toolUse"]["input"] = parsed(block["toolUse"]["input"])
@@ -123,7 +124,7 @@ def _said(content: list[Any], reason: str, usage: Any) -> Said:
     return Said(
         text="".join(block["text"] for block in content if "text" in block),
         reasoning="".join(t.get("reasoningText", {}).get("text", "") for t in thoughts),
-        calls=tuple(Call(c["toolUseId"], c["name"], _plain(c["input"])) for c in calls),
+        calls=tuple(Call(c["toolUseId"], c["name"], _plain(c.get("input", {}))) for c in calls),
         finish=_FINISH.get(reason, "error"),
         input_tokens=usage.get("inputTokens", 0) + read_ + written,
         cached_tokens=read_,

@@ -12,13 +12,7 @@ from tests.sdk import Call, Said, Wire
 from tests.sdk.server import Server
 
 _SERVER = Server()
-_FINISH = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "OTHER": "error",
-    "UNEXPECTED_TOOL_CALL": "error",
-    "MALFORMED_FUNCTION_CALL": "error",
-}
+_FILTERS = ("SAFETY", "BLOCK", "PROHIBITED", "SPII", "RECITATION", "LANGUAGE", "MODEL_ARMOR")
 
 
 def read_error(wire: Wire) -> tuple[int, str]:
@@ -67,9 +61,15 @@ def _said(chunks: list[Any]) -> Said:
         text=text,
         reasoning=reasoning,
         calls=tuple(calls),
-        finish=_FINISH.get(finish, "content_filter") if finish else "stop",
+        finish=_finish(finish),
         **_usage(usage),
     )
+
+
+def _finish(word: str) -> str:
+    if word in ("", "STOP", "MAX_TOKENS"):
+        return {"MAX_TOKENS": "length"}.get(word, "stop")
+    return "content_filter" if any(part in word for part in _FILTERS) else "error"
 
 
 def _usage(usage: Any) -> dict[str, int]:

@@ -75,11 +75,11 @@ def _said(answer: Any) -> Said:
         refused=bool(message.refusal),
         input_tokens=(usage and usage.prompt_tokens) or 0,
         cached_tokens=cached or 0,
-        output_tokens=_output(usage),
+        output_tokens=output_of(usage),
     )
 
 
-def _output(usage: Any) -> int:
+def output_of(usage: Any) -> int:
     """xAI counts reasoning beside the completion: then the total is the sum of all three."""
     if usage is None:
         return 0

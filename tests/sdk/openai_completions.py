@@ -9,6 +9,7 @@ import openai
 from openai.types import CompletionUsage
 
 from tests.sdk import Said, Wire
+from tests.sdk.openai_chat import output_of
 from tests.sdk.server import Server
 
 ONLY_TEXT = True
@@ -53,7 +54,7 @@ def _said(text: str, finish: str, usage: CompletionUsage | None) -> Said:
     return Said(
         text=text,
         finish=finish,
-        input_tokens=usage.prompt_tokens if usage else 0,
+        input_tokens=(usage and usage.prompt_tokens) or 0,
         cached_tokens=cached or 0,
-        output_tokens=usage.completion_tokens if usage else 0,
+        output_tokens=output_of(usage),
     )

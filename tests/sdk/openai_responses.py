@@ -81,4 +81,6 @@ def _finish(answer: Any, calls: bool) -> str:
     details = answer.incomplete_details
     if details is not None and details.reason:
         return _INCOMPLETE.get(details.reason, details.reason)
+    if answer.status == "incomplete":
+        return "length"
     return "tool_calls" if calls else "stop"

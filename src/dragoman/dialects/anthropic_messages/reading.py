@@ -162,12 +162,9 @@ def decode_block(value: Any, path: str) -> Part:
 
 
 def _text(fields: Fields, path: str) -> Part:
-    return Text(
-        content=fields.take("text", str),
-        cache_control=fields.json("cache_control"),
-        at=path,
-        residue=fields.rest(NAME),
-    )
+    content, mark = fields.take("text", str), fields.json("cache_control")
+    residue = fields.rest(NAME) or Residue(dialect=NAME, fields={})
+    return Text(content=content, cache_control=mark, at=path, residue=residue)
 
 
 def _thinking(fields: Fields, path: str) -> Part:
@@ -264,9 +261,9 @@ def _tool(value: Any, path: str) -> Tool | OpaqueTool:
         "cache_control": fields.json("cache_control"),
     }
     rest = fields.rest(NAME)
-    if kind is not None:
-        rest = Residue(dialect=NAME, fields=rest.fields if rest else {}, form=("typed",))
-    return Tool(**tool, at=path, residue=rest)
+    form = () if kind is None else ("typed",)
+    residue = Residue(dialect=NAME, fields=rest.fields if rest else {}, form=form)
+    return Tool(**tool, at=path, residue=residue)
 
 
 def _tool_choice(top: Fields) -> tuple[ToolChoice | None, bool | None]:
@@ -301,7 +298,8 @@ def _output_config(top: Fields) -> tuple[ReasoningConfig | None, ResponseFormat 
     response_format = response_format or _format(top, "output_format")
     rest = config.rest(NAME) if config else None
     reasoning = _reasoning(top, _EFFORTS[effort] if effort else None)
-    return reasoning, response_format, {"output_config": rest.fields} if rest else {}
+    kept = {} if config is None else {"output_config": rest.fields if rest else {}}
+    return reasoning, response_format, kept
 
 
 def _format(owner: Fields, name: str) -> ResponseFormat | None:

@@ -226,7 +226,7 @@ def _conversation(request: Request, losses: Losses) -> tuple[str | list[Json] | 
     is_own = request.residue is not None and request.residue.dialect == NAME
     turns = request.messages if is_own else join_turns(request.messages, losses)
     for message in turns:
-        content = _own_content(message, losses) if is_own else _content(message, losses)
+        content = _content(message, losses)
         if message.name is not None:
             losses.omit("name", f"{message.at}.name")
         is_system = message.role in ("system", "developer")
@@ -263,20 +263,6 @@ def _content(message: Message, losses: Losses) -> list[Json]:
     return [block for block in blocks if block is not None]
 
 
-def _own_content(message: Message, losses: Losses) -> list[Json]:
-    """As it stood, texts that say nothing included."""
-    return [block for part in message.parts if (block := _own_block(part, losses)) is not None]
-
-
-def _own_block(part: Part, losses: Losses) -> Json | None:
-    block = encode_part(part, losses)
-    if block is None and isinstance(part, Text):
-        block = {"type": "text", "text": part.content, **own(part.residue)}
-        if part.cache_control is not None:
-            block["cache_control"] = part.cache_control
-    return block
-
-
 def encode_part(part: Part, losses: Losses) -> Json | None:
     """One content block; None for what says nothing (an empty text) or was reported as lost."""
     if isinstance(part, Reasoning):
@@ -300,7 +286,10 @@ def _encode_known(
     extra = losses.residue(part.residue, part.at)
     match part:
         case Text() | Refusal():
-            return {**extra, "type": "text", "text": part.content} if part.content else None
+            is_own = part.residue is not None and part.residue.dialect == NAME
+            if not part.content and not is_own:
+                return None
+            return {**extra, "type": "text", "text": part.content}
         case ToolCall():
             given = _arguments(part)
             return {**extra, "type": "tool_use", "id": part.id, "name": part.name, "input": given}
@@ -370,7 +359,10 @@ def encode_tool(tool: Tool | OpaqueTool, losses: Losses) -> Json:
         wire["type"] = "custom"
     if tool.description is not None:
         wire["description"] = tool.description
-    wire["input_schema"] = tool.parameters or {"type": "object", "properties": {}}
+    if tool.residue is None or tool.residue.dialect != NAME:
+        wire["input_schema"] = tool.parameters or {"type": "object", "properties": {}}
+    elif tool.parameters is not None:
+        wire["input_schema"] = tool.parameters
     if tool.strict is not None:
         wire["strict"] = tool.strict
     if tool.cache_control is not None:
@@ -416,7 +408,10 @@ def _answer_block(part: Part, losses: Losses, *, is_own: bool) -> Json | None:
     if isinstance(part, Opaque) and part.dialect != NAME:
         losses.paths.append(f"$.content.{part.kind}")
         return None
+    if isinstance(part, Uri | Blob | File) and not is_own:
+        losses.paths.append(f"$.content.{part.modality}")  # its answers hold no media
+        return None
     try:
-        return _own_block(part, losses) if is_own else encode_part(part, losses)
+        return encode_part(part, losses)
     except InvalidRequest as error:
         raise UpstreamProtocolError("the upstream's tool call is not a JSON object") from error

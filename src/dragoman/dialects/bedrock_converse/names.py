@@ -77,6 +77,11 @@ def is_own(residue: Residue | None) -> bool:
     return residue is not None and residue.dialect == NAME
 
 
+def has_form(residue: Residue | None, word: str) -> bool:
+    """Whether the object came in this dialect's spelling `word`."""
+    return residue is not None and residue.dialect == NAME and word in residue.form
+
+
 def pack(word: str, value: Any) -> tuple[str, str]:
     """A form that carries `value`, bookkeeping that no other dialect has a use for."""
     return word, msgspec.json.encode(value).decode()

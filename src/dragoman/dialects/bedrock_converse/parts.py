@@ -40,6 +40,7 @@ from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
 
 CACHE = "cachePoint"
+_NO_INPUT = "no input"
 _NOT_IN_NAMES = re.compile(r"[^0-9A-Za-z \-()\[\]]+")
 _STATUS = {"error": True, "success": None}
 
@@ -73,9 +74,14 @@ def decode_block(value: Any, path: str) -> Part:
     """One block. What this code does not know is kept whole."""
     fields = Fields(value, path)
     whole = json_object(value)
-    match next(iter(whole), ""):
+    first = next(iter(whole), "")
+    if len(whole) > 1 and first != "text":
+        return Opaque(dialect=NAME, kind=first, value=whole, at=path)
+    match first:
         case "text":
-            return Text(content=fields.take("text", str), at=path, residue=fields.rest(NAME))
+            text = fields.take("text", str)
+            residue = fields.rest(NAME) or Residue(dialect=NAME, fields={})
+            return Text(content=text, at=path, residue=residue)
         case "toolUse":
             return _call(fields.object("toolUse"), path)
         case "toolResult":
@@ -89,13 +95,16 @@ def decode_block(value: Any, path: str) -> Part:
 
 
 def _call(inner: Fields, path: str) -> Part:
+    form = () if "input" in inner else (_NO_INPUT,)
     arguments = inner.take_optional("input", object)
+    ident, name = inner.take("toolUseId", str), inner.take("name", str)
+    rest = _within("toolUse", inner)
     return ToolCall(
-        id=inner.take("toolUseId", str),
-        name=inner.take("name", str),
+        id=ident,
+        name=name,
         arguments=msgspec.json.encode(arguments if arguments is not None else {}).decode(),
         at=path,
-        residue=inner.rest(NAME),
+        residue=Residue(dialect=NAME, fields=rest.fields if rest else {}, form=form),
     )
 
 
@@ -116,7 +125,7 @@ def _result(inner: Fields, path: str) -> Part:
         parts=tuple(parts),
         is_error=_STATUS[status] if status else None,
         at=path,
-        residue=_status_kept(inner.rest(NAME), status),
+        residue=_status_kept(_within("toolResult", inner), status),
     )
 
 
@@ -144,7 +153,7 @@ def _signed(others: Json) -> Residue | None:
     signature = others.get("signature")
     if not others:
         return None
-    if set(others) != {"signature"} or not isinstance(signature, str):
+    if set(others) != {"signature"} or not isinstance(signature, str) or not signature:
         return Residue(dialect=NAME, fields=others)
     carried = decode_signature(signature)
     return carried or Residue(dialect=ANTHROPIC, fields={"signature": signature})
@@ -228,7 +237,9 @@ def encode_block(part: Part, losses: Losses) -> Json | None:
         case ToolCall():
             extra = losses.residue(part.residue, part.at)
             inner = {"toolUseId": part.id, "name": part.name, "input": arguments_of(part)}
-            return {"toolUse": {**inner, **extra}}
+            if part.residue is not None and is_own(part.residue) and _NO_INPUT in part.residue.form:
+                del inner["input"]
+            return {"toolUse": {**inner, **json_object(extra.get("toolUse"))}}
         case ToolCallResponse():
             return {"toolResult": _result_out(part, losses)}
         case Uri() | Blob() | File():
@@ -278,7 +289,7 @@ def _result_out(part: ToolCallResponse, losses: Losses) -> Json:
         wire["status"] = "error" if part.is_error else "success"
     elif is_own(part.residue) and part.residue and "success" in part.residue.form:
         wire["status"] = "success"
-    return {**wire, **extra}
+    return {**wire, **json_object(extra.get("toolResult"))}
 
 
 def _media_out(part: Uri | Blob | File, losses: Losses) -> Json | None:

@@ -9,9 +9,9 @@ import msgspec
 from dragoman.dialects.bedrock_converse.names import (
     NAME,
     Quirks,
+    has_form,
     is_own,
     json_object,
-    own,
     pack,
     packed,
 )
@@ -39,7 +39,9 @@ from dragoman.ir import (
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
 
+_TOOLS = "toolConfig"
 _MORE = "additionalModelRequestFields"
+_CONFIG = "inferenceConfig"
 _FORMAT = "$.outputConfig.textFormat"
 _PLAIN: dict[str, tuple[str, type]] = {
     "max_tokens": ("maxTokens", int),
@@ -68,6 +70,7 @@ BUDGETS: dict[Effort, int] = {
     "max": 32768,
 }
 """Thinking budget for an effort asked for in another dialect."""
+_NO_MESSAGES, _NO_CONTENT = "no messages", "no content"
 _MIN_BUDGET = 1024
 _DEFAULT_MAX_TOKENS = 4096
 
@@ -82,7 +85,7 @@ def decode_request(body: Json) -> Request:
         messages.insert(0, Message(role="system", parts=parts, at="$.system", residue=residue))
     kept: Json = {}
     fields = _inference(top, kept)
-    tools, choice = _tools(top)
+    tools, choice = _tools(top, kept)
     shape = _format(top)
     reasoning, top_k = _additional(top, kept)
     left = top.rest(NAME)
@@ -96,7 +99,11 @@ def decode_request(body: Json) -> Request:
         reasoning=reasoning,
         top_k=top_k,
         paths=_PATHS,
-        residue=Residue(dialect=NAME, fields={**(left.fields if left else {}), **kept}),
+        residue=Residue(
+            dialect=NAME,
+            fields={**(left.fields if left else {}), **kept},
+            form=() if "messages" in body else (_NO_MESSAGES,),
+        ),
         **fields,
     )
 
@@ -108,12 +115,13 @@ def _message(value: Any, path: str) -> Message:
         raise InvalidRequest(fields.at("role"), "user or assistant")
     parts = decode_blocks(fields, "content")
     left = fields.rest(NAME)
-    residue = Residue(dialect=NAME, fields=left.fields if left else {})
+    form = () if parts or fields.peek("content") == [] else (_NO_CONTENT,)
+    residue = Residue(dialect=NAME, fields=left.fields if left else {}, form=form)
     return Message(role=cast("Role", role), parts=parts, at=path, residue=residue)
 
 
 def _inference(top: Fields, kept: Json) -> dict[str, Any]:
-    config = top.object_optional("inferenceConfig")
+    config = top.object_optional(_CONFIG)
     if config is None:
         return {}
     found: dict[str, Any] = {
@@ -121,11 +129,13 @@ def _inference(top: Fields, kept: Json) -> dict[str, Any]:
     }
     found["stop_sequences"] = config.strings("stopSequences")
     rest = config.rest(NAME)
-    kept["inferenceConfig"] = rest.fields if rest else {}
+    kept[_CONFIG] = rest.fields if rest else {}
     return found
 
 
-def _tools(top: Fields) -> tuple[list[Tool | OpaqueTool], ToolChoice | OpaqueTool | None]:
+def _tools(
+    top: Fields, kept: Json
+) -> tuple[list[Tool | OpaqueTool], ToolChoice | OpaqueTool | None]:
     config = top.object_optional("toolConfig")
     if config is None:
         return [], None
@@ -142,19 +152,23 @@ def _tools(top: Fields) -> tuple[list[Tool | OpaqueTool], ToolChoice | OpaqueToo
             kind = next(iter(whole), "tool")
             tools.append(OpaqueTool(dialect=NAME, kind=kind, value=whole, at=path))
     choice = config.json("toolChoice")
+    rest = config.rest(NAME)
+    kept[_TOOLS] = rest.fields if rest else {}
     return tools, None if choice is None else _choice(choice, config.at("toolChoice"))
 
 
 def _tool(fields: Fields) -> Tool:
     schema = fields.object_optional("inputSchema")
-    return Tool(
-        name=fields.take("name", str),
-        description=fields.take_optional("description", str),
-        parameters=schema.json("json") if schema else None,
-        strict=fields.take_optional("strict", bool),
-        at=fields.path,
-        residue=fields.rest(NAME),
-    )
+    found: dict[str, Any] = {
+        "name": fields.take("name", str),
+        "description": fields.take_optional("description", str),
+        "parameters": schema.json("json") if schema else None,
+        "strict": fields.take_optional("strict", bool),
+    }
+    if schema is not None and (left := schema.rest(NAME)):
+        fields.put("inputSchema", left.fields)
+    residue = fields.rest(NAME) or Residue(dialect=NAME, fields={})
+    return Tool(**found, at=fields.path, residue=residue)
 
 
 def _choice(choice: Json, at: str) -> ToolChoice | OpaqueTool:
@@ -179,6 +193,8 @@ def _format(top: Fields) -> ResponseFormat | OpaqueTool | None:
         case {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {**inner}}}}:
             text = inner.get("schema")
             if set(inner) - {"schema", "name", "description"} or not isinstance(text, str):
+                return opaque
+            if whole != _as_text_format(cast("Json", inner)):
                 return opaque
         case _:
             return opaque
@@ -227,9 +243,9 @@ def _additional(top: Fields, kept: Json) -> tuple[ReasoningConfig | None, int | 
 def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     """The body of `converse`."""
     extra = dict(losses.residue(request.residue, "$"))
-    config = dict(json_object(extra.pop("inferenceConfig", None)))
-    more = dict(json_object(extra.pop(_MORE, None)))
-    given = own(request.residue)
+    given = {name for name in (_CONFIG, _MORE, _TOOLS) if isinstance(extra.get(name), dict)}
+    held: dict[str, Json] = {name: dict(extra.pop(name)) for name in given}
+    config, more = held.get(_CONFIG, {}), held.get(_MORE, {})
     body: Json = {}
     _conversation(request, losses, body)
     for name in _UNSAID:
@@ -245,11 +261,13 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     _reasoning_out(request, losses, quirks, config, more)
     if request.top_k is not None:
         more["top_k"] = request.top_k
-    if config or "inferenceConfig" in given:
-        body["inferenceConfig"] = config
+    if config or _CONFIG in given:
+        body[_CONFIG] = config
     if more or _MORE in given:
         body[_MORE] = more
     _tools_out(request, losses, body)
+    if _TOOLS in given:
+        body[_TOOLS] = {**body.get(_TOOLS, {}), **held[_TOOLS]}
     _format_out(request, losses, body)
     return {**body, **extra}
 
@@ -270,12 +288,14 @@ def _conversation(request: Request, losses: Losses, body: Json) -> None:
         if not same and messages and messages[-1]["role"] == role:
             messages[-1]["content"] += blocks
         elif blocks or same:
-            messages.append({"role": role, "content": blocks, **extra})
-    if not messages:
+            said = {} if has_form(message.residue, _NO_CONTENT) else {"content": blocks}
+            messages.append({"role": role, **said, **extra})
+    if not messages and not same:
         raise InvalidRequest(request.path("messages"), "a message that is not the system's")
     if system or any(message.at == "$.system" for message in request.messages if same):
         body["system"] = system
-    body["messages"] = messages
+    if messages or not has_form(request.residue, _NO_MESSAGES):
+        body["messages"] = messages
 
 
 def _inference_out(request: Request, losses: Losses) -> Json:
@@ -369,9 +389,12 @@ def _choice_out(request: Request, losses: Losses, config: Json, *, has_tools: bo
         case "none":
             at = choice.at or request.path("tool_choice")
             losses.omit("tool_choice", at, "leave the tools out instead")
-    if not has_tools and choice.mode != "auto":
+    if not has_tools:
         at = choice.at or request.path("tool_choice")
-        losses.omit("tool_choice", at, "there are no tools to choose from")
+        if choice.mode != "auto":
+            losses.omit("tool_choice", at, "there are no tools to choose from")
+        elif not is_own(request.residue):
+            losses.paths.append(at)
 
 
 def _tool_out(tool: Tool, losses: Losses) -> list[Json]:
@@ -379,7 +402,10 @@ def _tool_out(tool: Tool, losses: Losses) -> list[Json]:
     spec: Json = {**extra, "name": tool.name}
     if tool.description is not None:
         spec["description"] = tool.description
-    spec["inputSchema"] = {"json": tool.parameters or {"type": "object", "properties": {}}}
+    given = tool.parameters if is_own(tool.residue) else tool.parameters or None
+    default: Json = {"type": "object", "properties": {}}
+    spec["inputSchema"] = {"json": default if given is None else given}
+    spec["inputSchema"] |= json_object(extra.get("inputSchema"))
     if tool.strict is not None:
         spec["strict"] = tool.strict
     mark = [] if tool.cache_control is None else [cache_point(tool.cache_control)]
@@ -401,5 +427,8 @@ def _format_out(request: Request, losses: Losses, body: Json) -> None:
     for name in ("name", "description"):
         if getattr(shape, name) is not None:
             inner[name] = getattr(shape, name)
-    form = {"type": "json_schema", "structure": {"jsonSchema": inner}}
-    body["outputConfig"] = {"textFormat": form}
+    body["outputConfig"] = _as_text_format(inner)
+
+
+def _as_text_format(schema: Json) -> Json:
+    return {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}

@@ -66,7 +66,8 @@ def encode_response(response: Response, losses: Losses) -> Json:
     extra = losses.residue(response.residue, "$")
     losses.residue(choice.residue, "$.output")
     head = packed(response.residue, "head")
-    message = packed(choice.residue, "message") or {"role": "assistant"}
+    kept = packed(choice.residue, "message")
+    message = {"role": "assistant"} if kept is None else kept
     word = packed(choice.residue, "stopReason")
     reason = FINISH_OUT[choice.finish_reason]
     if word is None:

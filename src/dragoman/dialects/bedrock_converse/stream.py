@@ -42,6 +42,7 @@ class ConverseDecoder:
         self._open = ""
         self._residue: Residue | None = None
         self._reason: str | None = None
+        self._metadata: Json | None = None
         self._tail: Json = {}
         self._started = self._ended = False
 
@@ -85,8 +86,10 @@ class ConverseDecoder:
                 self._shut(events)
                 self._reason = str(body.get("stopReason") or "")
                 self._tail |= {n: v for n, v in body.items() if n != "stopReason"}
+                self._end(events)
             case "metadata":
-                self._end(body, events)
+                self._metadata = body
+                self._end(events)
             case _:
                 pass  # messageStart, and padding
 
@@ -126,8 +129,12 @@ class ConverseDecoder:
         if text:
             events.append(Delta(content=text))
 
-    def _end(self, body: Json, events: list[Event]) -> None:
-        if self._reason is None or self._ended:
+    def _end(self, events: list[Event]) -> None:
+        """The end, once both that it stopped and what it cost were told."""
+        body = self._metadata
+        if self._reason is None or body is None:
+            return
+        if self._ended:
             raise UpstreamProtocolError("the upstream's stream has its end out of place")
         self._ended = True
         if (usage := decode_usage(body.get("usage"))) is not None:

@@ -18,7 +18,19 @@ from dragoman.dialects.cohere_chat.names import (
 from dragoman.dialects.cohere_chat.parts import SIGNATURE
 from dragoman.dialects.residues import is_own, json_object, nest, pack, packed
 from dragoman.errors import InvalidRequest, UpstreamError, UpstreamProtocolError
-from dragoman.ir import Choice, Json, Opaque, Part, Reasoning, Residue, Response, ToolCall
+from dragoman.ir import (
+    Blob,
+    Choice,
+    File,
+    Json,
+    Opaque,
+    Part,
+    Reasoning,
+    Residue,
+    Response,
+    ToolCall,
+    Uri,
+)
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
 
@@ -113,6 +125,9 @@ def _foreign(choice: Choice, losses: Losses) -> Json:
 def _is_sayable(part: Part, losses: Losses) -> bool:
     if isinstance(part, Opaque) and part.dialect != NAME:
         losses.paths.append(f"$.message.content.{part.kind}")
+        return False
+    if isinstance(part, Uri | Blob | File):
+        losses.paths.append(f"$.message.content.{part.modality}")  # its answers hold no media
         return False
     return True
 

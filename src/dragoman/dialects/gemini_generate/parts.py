@@ -127,7 +127,7 @@ def _text(fields: Cursor) -> Part:
 def _call(fields: Cursor, ids: CallIds) -> Part:
     inner = fields.object("functionCall")
     name = inner.take("name", str)
-    given = inner.take_optional("id", str)
+    given = inner.take_optional("id", str) if inner.peek("id") else None
     args = inner.json("args")
     form = [*([] if given else [_NO_ID]), *([] if args is not None else [_NO_ARGS])]
     return ToolCall(
@@ -150,7 +150,7 @@ def _nested(fields: Cursor, name: str, inner: Cursor, *form: str) -> Residue:
 def _answer(fields: Cursor, ids: CallIds) -> Part:
     inner = fields.object("functionResponse")
     name = inner.take("name", str)
-    given = inner.take_optional("id", str)
+    given = inner.take_optional("id", str) if inner.peek("id") else None
     response = inner.json("response") or {}
     text, is_error = _said(response)
     found = [decode_part(item, at, ids) for at, item in inner.items("parts")]

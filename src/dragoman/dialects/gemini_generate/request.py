@@ -50,6 +50,7 @@ _CONFIG = "generationConfig"
 _STRING = "string"
 _UNTYPED = "no_role"
 _ONE, _ONE_TOOL = "one", "one tool"
+_NO_PARTS = "no parts"
 _MAX_STOPS = 5
 _ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "user", "tool": "user"}
 _PLAIN: dict[str, tuple[str, type]] = {
@@ -123,6 +124,8 @@ def _system(top: Cursor, ids: CallIds) -> list[Message]:
     role = fields.take_optional("role", str)
     found = fields.items("parts")
     parts = tuple(part for path, one in found for part in decode_parts(one, path, ids))
+    if "parts" not in json_object(value):
+        form = (*form, _NO_PARTS)
     words = (*form, *pack("role", role)) if role else form
     return [Message(role="system", parts=parts, at=at, residue=_residue(fields, *words))]
 
@@ -135,6 +138,8 @@ def _content(value: Any, path: str, ids: CallIds) -> Message:
     fields = Cursor(value, path)
     word = fields.word("role", tuple(_ROLES))
     form = pack("role", word) if word in ("function", "tool") else () if word else (_UNTYPED,)
+    if "parts" not in fields and fields.peek("parts") != []:
+        form = (*form, _NO_PARTS)
     if isinstance(fields.peek("parts"), dict):
         form = (*form, _ONE)
         found: list[tuple[str, Any]] = [(fields.at("parts"), fields.take("parts", dict))]
@@ -315,10 +320,11 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     config = _config_out(request, losses)
     extra = losses.residue(request.residue, "$")
     beside = json_object(extra.get(_CONFIG)) or json_object(extra.get("generation_config"))
-    given = _CONFIG in extra or "generation_config" in extra
+    given = isinstance(extra.get(_CONFIG, extra.get("generation_config")), dict)
     if config or given:
         body[_CONFIG] = spelled({**beside, **config}, request.residue)
-    left = {name: v for name, v in extra.items() if name not in (_CONFIG, "generation_config")}
+    given_name = _CONFIG if _CONFIG in extra else "generation_config"
+    left = {name: v for name, v in extra.items() if name != given_name or not given}
     return spelled({**body, **left}, request.residue)
 
 
@@ -357,6 +363,8 @@ def _contents(request: Request, losses: Losses, names: dict[str, str], body: Jso
 def _own_content(message: Message, role: str, parts: list[Json], extra: Json) -> Json:
     word = packed(message.residue, "role") or role
     said = {} if has_form(message.residue, _UNTYPED) else {"role": word}
+    if has_form(message.residue, _NO_PARTS):
+        return spelled({**said, **extra}, message.residue)
     whole = parts[0] if has_form(message.residue, _ONE) else parts
     return spelled({**said, "parts": whole, **extra}, message.residue)
 
@@ -369,8 +377,10 @@ def _system_out(message: Message, parts: list[Json], extra: Json, body: Json) ->
         body["systemInstruction"]["parts"] += parts
     elif parts or is_own(message.residue):
         role = packed(message.residue, "role")
-        said = {} if role is None else {"role": role}
-        whole = spelled({**said, "parts": parts, **extra}, message.residue)
+        said: Json = {} if role is None else {"role": role}
+        if not has_form(message.residue, _NO_PARTS):
+            said["parts"] = parts
+        whole = spelled({**said, **extra}, message.residue)
         body["systemInstruction"] = whole
 
 

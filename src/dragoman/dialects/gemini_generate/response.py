@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dragoman.dialects.call_ids import CallIds
+from dragoman.dialects.gemini_generate.errors import read_error
 from dragoman.dialects.gemini_generate.names import (
     FINISH,
     FINISH_OUT,
@@ -52,7 +53,12 @@ _BOOKKEEPING = (
 
 
 def decode_response(body: Json) -> Response:
-    """A whole answer. Raises `UpstreamProtocolError` on what is none."""
+    """A whole answer. Raises `UpstreamError` for an error sent with status 200,
+    `UpstreamProtocolError` on what is no answer."""
+    if "candidates" not in body and "error" in body:
+        raise read_error(0, json_object(body["error"]))
+    if not any(body.get(name) for name in ("candidates", "promptFeedback", "usageMetadata")):
+        raise UpstreamProtocolError("the upstream's answer holds none")
     try:
         return _decode(body)
     except InvalidRequest as error:
@@ -67,7 +73,9 @@ def _decode(body: Json) -> Response:
     usage = decode_usage(top.json("usageMetadata"))
     model = top.take_optional("modelVersion", str) or ""
     if not choices:
-        choices = [Choice(parts=(), finish_reason="content_filter", residue=_blocked())]
+        blocked = "blockReason" in json_object(body.get("promptFeedback"))
+        reason: FinishReason = "content_filter" if blocked else "error"
+        choices = [Choice(parts=(), finish_reason=reason, residue=_blocked())]
     kept = {name: top.take("createTime", str)} if (name := "createTime") in top else {}
     left = top.rest(NAME)
     given = [name for name in _HEAD if name in body]

@@ -114,6 +114,8 @@ class GeminiDecoder:
     def _events(self, frames: list[Any]) -> list[Event]:
         events: list[Event] = []
         for frame in frames:
+            if frame in ("null", "[DONE]"):  # no words of this API, but of proxies before it
+                continue
             try:
                 chunk = _decode(frame)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -20,7 +20,18 @@ from dragoman.dialects.ollama_chat.names import (
 )
 from dragoman.dialects.residues import is_own, json_object, nest, pack, packed
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
-from dragoman.ir import Choice, Json, Opaque, Part, Residue, Response, ToolCall
+from dragoman.ir import (
+    Blob,
+    Choice,
+    File,
+    Json,
+    Opaque,
+    Part,
+    Residue,
+    Response,
+    ToolCall,
+    Uri,
+)
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
 
@@ -118,6 +129,9 @@ def _head(response: Response, choice: Choice) -> Json:
 
 
 def _is_sayable(part: Part, losses: Losses) -> bool:
+    if isinstance(part, Uri | Blob | File):
+        losses.paths.append(f"$.message.{part.modality}")  # its answers hold no media
+        return False
     if isinstance(part, Opaque):
         losses.paths.append(f"$.message.{part.kind}")
         return False

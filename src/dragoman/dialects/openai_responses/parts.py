@@ -145,7 +145,7 @@ def decode_call(fields: Fields) -> ToolCall:
         name=fields.take("name", str),
         arguments=fields.take_optional("arguments", str) or "",
         at=fields.path,
-        residue=_residue(fields),
+        residue=_own(fields),
     )
 
 
@@ -168,11 +168,15 @@ def decode_output(fields: Fields) -> ToolCallResponse:
 def decode_reasoning(value: Json, path: str) -> Reasoning:
     """An item `reasoning`: its words are the summary's, else the content's."""
     kept = {name: item for name, item in value.items() if name != "type"}
-    words = _words(value.get("summary")) or _words(value.get("content"))
     state = value.get("encrypted_content")
     carried = decode_signature(state) if isinstance(state, str) else None
     residue = carried or Residue(dialect=NAME, fields=kept)
-    return Reasoning(content="\n\n".join(words), at=path, residue=residue)
+    return Reasoning(content=reasoning_words(value), at=path, residue=residue)
+
+
+def reasoning_words(item: Json) -> str:
+    """What an item `reasoning` says in plain text."""
+    return "\n\n".join(_words(item.get("summary")) or _words(item.get("content")))
 
 
 def _words(found: Any) -> list[str]:
@@ -236,7 +240,8 @@ def encode_said(part: Text | Refusal) -> Json:
     """A content part of the model's own message."""
     if isinstance(part, Refusal):
         return {**own(part.residue), "type": _kind(part, "refusal"), "refusal": part.content}
-    extra = own(part.residue) or {"annotations": []}
+    is_own = part.residue is not None and part.residue.dialect == NAME
+    extra: Json = own(part.residue) if is_own else {"annotations": []}
     return {**extra, "type": _kind(part, "output_text"), "text": part.content}
 
 

@@ -50,6 +50,7 @@ from dragoman.ir import (
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
 
+_NO_INPUT, _NO_CONTENT = "no_input", "no_content"
 _CHOICE, _FORMAT = "tool_choice", "text.format"
 _ROLES = ("user", "assistant", "system", "developer")
 _PATHS = {
@@ -79,8 +80,10 @@ def decode_request(body: Json) -> Request:
     messages = _instructions(top)
     if isinstance(top.peek("input"), str):
         form.append(STRING)
+    if "input" not in body:
+        form.append(_NO_INPUT)
     for path, item in top.one_or_many("input"):
-        if isinstance(item, str):
+        if isinstance(item, str) and STRING in form:
             messages.append(Message(role="user", parts=(Text(content=item, at=path),), at=path))
         else:
             messages.append(_item(item, path))
@@ -152,6 +155,8 @@ def _message(fields: Fields, kind: str | None) -> Message:
     if role is None:
         raise InvalidRequest(fields.at("role"), "one of " + ", ".join(_ROLES))
     form = [] if kind else [UNTYPED]
+    if "content" not in fields:
+        form.append(_NO_CONTENT)
     if isinstance(fields.peek("content"), str):
         form.append(STRING)
     parts = tuple(
@@ -243,7 +248,7 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     body["input"] = items
     if has_form(request.residue, STRING):
         body["input"] = items[0]["content"]
-    elif not items and request.residue is not None and request.residue.dialect == NAME:
+    elif has_form(request.residue, _NO_INPUT):
         del body["input"]
     for name, (wire, _) in _PLAIN.items():
         value = getattr(request, name)
@@ -333,6 +338,8 @@ def _said(message: Message, parts: list[Part], losses: Losses, quirks: Quirks) -
     head: Json = {**extra, **kind, "role": role}
     first = parts[0] if len(parts) == 1 else None
     if is_own:
+        if has_form(message.residue, _NO_CONTENT):
+            return [head]
         if has_form(message.residue, STRING) and isinstance(first, Text):
             return [{**head, "content": first.content}]
         return [{**head, "content": [_content(part, role, losses) for part in parts]}]
@@ -400,7 +407,8 @@ def _tool_out(tool: Tool, losses: Losses, *, is_own: bool) -> Json:
     if tool.description is not None:
         wire["description"] = tool.description
     if tool.parameters is not None or not is_own:
-        wire["parameters"] = tool.parameters or {"type": "object", "properties": {}}
+        default: Json = {} if is_own else {"type": "object", "properties": {}}
+        wire["parameters"] = tool.parameters or default
     if tool.strict is not None:
         wire["strict"] = tool.strict
     elif not is_own:

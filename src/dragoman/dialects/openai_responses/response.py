@@ -47,8 +47,10 @@ _ECHO = "echo"
 
 def decode_response(body: Json) -> Response:
     """A whole answer. Raises `UpstreamError` where it says that it failed."""
-    if body.get("status") == "failed":
+    if body.get("status") == "failed" or (body.get("error") and not body.get("output")):
         raise stream_error(body.get("error"))
+    if not isinstance(body.get("output"), list):
+        raise UpstreamProtocolError("the upstream's answer: $.output: expected an array of items")
     try:
         return _decode(body)
     except InvalidRequest as error:
@@ -87,7 +89,7 @@ def head_residue(body: Json) -> Residue | None:
     left = {
         name: value
         for name, value in body.items()
-        if name not in ECHOES and (name not in _KNOWN or value is None)
+        if name not in ECHOES and (name not in _KNOWN or value in (None, ""))
     }
     return residue_of(left, *pack(_ECHO, echo))
 
@@ -194,7 +196,7 @@ def encode_output(choice: Choice, ident: str, losses: Losses) -> list[Json]:
             items[-1]["content"].append(said)
             continue
         before = owner or {}
-        fields = owner or message_fields(ident, len(items))
+        fields = message_fields(ident, len(items)) if owner is None else owner
         items.append({**fields, "type": "message", "content": [said]})
     losses.residue(choice.residue, "$")
     return items

@@ -16,6 +16,7 @@ from dragoman.dialects.openai_responses.names import (
     pack,
     residue_of,
 )
+from dragoman.dialects.openai_responses.parts import reasoning_words
 from dragoman.dialects.openai_responses.response import head_residue
 from dragoman.errors import UpstreamProtocolError
 from dragoman.ir import Json, Residue
@@ -63,8 +64,12 @@ class ResponsesDecoder:
         self._said = False
         self._fresh = True
         """Nothing of the part's current piece (a summary has several) was said."""
-        self._calls = False
+        self._calls = self._said_any = False
         self._item: Json = {}
+        self._at: Any = None
+        """Where in the output the open item stands; None between items."""
+        self._waiting: list[Json] = []
+        """Items that came whole while another was open."""
 
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []
@@ -98,6 +103,8 @@ class ResponsesDecoder:
     def _event(self, kind: str, event: Json, events: list[Event]) -> None:
         if not self._started:
             self._start(json_object(event.get("response")), events)
+        if self._is_in_between(kind, event):
+            return
         if kind in _DELTAS:
             self._delta(_DELTAS[kind], event, events)
         elif kind in _WHOLES:
@@ -107,13 +114,46 @@ class ResponsesDecoder:
         else:
             self._frame(kind, event, events)
 
+    def _is_in_between(self, kind: str, event: Json) -> bool:
+        """Whether the event is about another item than the open one: some servers write parallel
+        calls in turns, and here one part is open at a time. Such an item is read when it is done,
+        whole."""
+        at = event.get("output_index")
+        if self._at is None or at is None or at == self._at or kind in _ENDS:
+            return False
+        if kind == "response.output_item.done":
+            self._waiting.append(json_object(event.get("item")))
+        return True
+
+    def _end_waiting(self, events: list[Event]) -> None:
+        waiting, self._waiting = self._waiting, []
+        for item in waiting:
+            self._whole_item(item, events)
+
+    def _whole_item(self, item: Json, events: list[Event]) -> None:
+        """An item of which nothing was said before."""
+        self._item = item
+        if item.get("type") != "message":
+            self._close_item(item, events)
+            return
+        for part in as_list(item.get("content")):
+            found = json_object(part)
+            name = _TEXTS.get(str(found.get("type")))
+            if name is not None:
+                self._begin(PartStart(kind=cast("Any", name)), events)
+                self._fill(found.get("text") or found.get("refusal"), events)
+                self._shut(self._text_residue({"part": found}), events)
+
     def _frame(self, kind: str, event: Json, events: list[Event]) -> None:
         match kind:
             case "response.output_item.added":
                 self._item = json_object(event.get("item"))
+                self._at = event.get("output_index")
                 self._open_item(self._item, events)
             case "response.output_item.done":
                 self._close_item(json_object(event.get("item")), events)
+                self._at = None
+                self._end_waiting(events)
             case "response.content_part.added":
                 part = json_object(event.get("part"))
                 if (name := _TEXTS.get(str(part.get("type")))) is not None:
@@ -142,6 +182,7 @@ class ResponsesDecoder:
     def _begin(self, part: PartStart, events: list[Event]) -> None:
         if self._open:
             self._shut(None, events)
+        self._said_any = True
         self._open, self._said, self._fresh = part.kind, False, True
         events.append(part)
 
@@ -177,6 +218,8 @@ class ResponsesDecoder:
                 kept = _without(item, "type", "call_id", "name", "arguments")
                 self._shut(residue_of(kept), events)
             case "reasoning":
+                said = reasoning_words(item)
+                self._fill(said, events)
                 self._reasoning_end(item, events)
             case _:
                 self._shut(Residue(dialect=NAME, fields=item), events)
@@ -219,6 +262,10 @@ class ResponsesDecoder:
     def _end(self, body: Json, events: list[Event]) -> None:
         if self._open:
             self._shut(None, events)
+        self._end_waiting(events)
+        if not self._said_any:
+            for item in as_list(body.get("output")):
+                self._whole_item(json_object(item), events)
         self._finished = True
         if (usage := decode_usage(body.get("usage"))) is not None:
             events.append(UsageUpdate(usage=usage))
