@@ -42,6 +42,8 @@ KINDS = {
     "vertex": "vertex",
     "cohere": "cohere",
     "ollama": "simulator-ollama",
+    "voyage": "voyage",
+    "tei": "tei",
 }
 """Providers of the policy: their names, also those of the simulator's ports, and their rows."""
 PARAMS = {"vertex": {"project": "p1", "location": "eu"}}
@@ -153,6 +155,11 @@ def _models() -> dict[str, Any]:
         },
         "k/*": on("cohere"),
         "l/*": on("ollama"),
+        "w/*": on("voyage"),
+        "t/*": on("tei"),
+        "tei": {"targets": [{"provider": "cohere", "model": "sim/echo"}]},
+        "n/*": {"targets": [{"provider": "bedrock", "model": "cohere.embed-sim/*"}]},
+        "e/*": {"targets": [{"provider": "vertex", "model": "sim/*"}]},
         "fall-g/*": on("gemini", "anthropic"),
         "fall/*": on("openai", "anthropic"),
         "back/*": on("anthropic", "openai"),

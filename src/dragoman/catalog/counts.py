@@ -89,8 +89,6 @@ FAMILIES: dict[str, Family] = {
             _count("usage.tokens.input_tokens", "input"),
             _count("usage.tokens.output_tokens", "output"),
             _count("usage.cached_tokens", "cached"),
-            _count("meta.billed_units.input_tokens", "input"),
-            _count("meta.billed_units.image_tokens", "input"),
         ),
     ),
     "cohere billed": Family(  # where it does not say what the model read
@@ -99,6 +97,13 @@ FAMILIES: dict[str, Family] = {
             _count("usage.billed_units.input_tokens", "input"),
             _count("usage.billed_units.output_tokens", "output"),
             _count("usage.cached_tokens", "cached"),
+        ),
+    ),
+    "billed": Family(  # Cohere's embeddings
+        grows=False,
+        counts=(
+            _count("meta.billed_units.input_tokens", "input"),
+            _count("meta.billed_units.image_tokens", "input"),
         ),
     ),
     "ollama": Family(

@@ -56,9 +56,17 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """End of the path, after any prefix."""
     handle: Handler
     make_bench: BenchMaker | None = None
+    word: str = ""
+    """Must stand in the path, too."""
     in_path: bool = False
     """The suffix is followed by one more segment, an id."""
 
     def fits(self, path: str) -> bool:
         """Whether the path ends as this operation's does."""
-        return (path.rpartition("/")[0] if self.in_path else path).endswith(self.suffix)
+        end = path.rpartition("/")[0] if self.in_path else path
+        return end.endswith(self.suffix) and self.word in path
+
+    @property
+    def narrowness(self) -> int:
+        """Of two that fit, the one that says more of the path is meant."""
+        return len(self.suffix) + len(self.word)

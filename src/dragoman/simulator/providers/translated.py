@@ -217,8 +217,19 @@ ENDPOINTS = (
     Endpoint(provider=BEDROCK, method="POST", suffix="/converse", handle=BEDROCK.handle),
     Endpoint(provider=BEDROCK, method="POST", suffix="/converse-stream", handle=BEDROCK.handle),
     *(
-        Endpoint(provider=CLOUD_ANTHROPIC, method="POST", suffix=end, handle=CLOUD_ANTHROPIC.handle)
-        for end in ("/invoke", "/invoke-with-response-stream", ":rawPredict", ":streamRawPredict")
+        Endpoint(
+            provider=CLOUD_ANTHROPIC,
+            method="POST",
+            suffix=end,
+            word=word,
+            handle=CLOUD_ANTHROPIC.handle,
+        )
+        for end, word in (
+            ("/invoke", "anthropic."),
+            ("/invoke-with-response-stream", ""),
+            (":rawPredict", ""),
+            (":streamRawPredict", ""),
+        )
     ),
     Endpoint(provider=COHERE, method="POST", suffix="/v2/chat", handle=COHERE.handle),
     Endpoint(provider=OLLAMA, method="POST", suffix="/api/chat", handle=OLLAMA.handle),
