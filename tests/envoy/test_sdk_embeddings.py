@@ -195,7 +195,9 @@ def test_each_model_is_asked_in_its_own_body(
         "/model/cohere.embed-sim%2Fecho/invoke",
         "/v1/projects/p1/locations/eu/publishers/google/models/sim%2Fecho:predict",
     ]
-    first, second, _ = (json.loads(request.body_text or "") for request in simulator.control.requests())
+    first, second, _ = (
+        json.loads(request.body_text or "") for request in simulator.control.requests()
+    )
     assert first == {"inputText": "hello"}
     assert second["texts"] == ["hello"]
 

@@ -75,11 +75,8 @@ class UnaryProvider:
             asked = dialect.decode_request(body)
             model = call.model or asked.model
             asked = msgspec.structs.replace(asked, model=model)
-            found: EmbeddingResponse | RerankResponse = (
-                _rank(asked) if isinstance(asked, RerankRequest) else _embed(asked)
-            )
-            found = msgspec.structs.replace(found, id=f"sim{context.number}")
-            answer = dialect.encode_response(asked.complete(found), Losses(dialect.name))
+            found = msgspec.structs.replace(_answer(asked), id=f"sim{context.number}")
+            answer = dialect.encode_response(found, Losses(dialect.name))
         except DragomanError as error:
             raise ProviderError(400, error.message) from error
         tokens = found.usage.input_tokens if found.usage else 0
@@ -96,6 +93,12 @@ def _spoken(request: ReceivedRequest, body: JsonObject) -> tuple[AnyDialect, Cal
             return found.dialect, found.call
         path = path[path.find("/", 1) :] if "/" in path[1:] else ""
     raise ProviderError(404, f"Invalid URL ({request.path})")
+
+
+def _answer(asked: EmbeddingRequest | RerankRequest) -> EmbeddingResponse | RerankResponse:
+    if isinstance(asked, RerankRequest):
+        return asked.complete(_rank(asked))
+    return asked.complete(_embed(asked))
 
 
 def _embed(asked: EmbeddingRequest) -> EmbeddingResponse:
