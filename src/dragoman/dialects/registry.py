@@ -114,8 +114,6 @@ _FAMILIES = {
     "openai": "openai_chat",
     "anthropic": "anthropic_messages",
     "gemini": "gemini_generate",
-    "cohere": "cohere_chat",
-    "ollama": "ollama_chat",
 }
 """Whose errors an operation's clients read, by the first word of its name."""
 
