@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from dragoman.config.policy import Caller, Model, Target
+from dragoman.config.policy import Caller, Callers, Model, Target
 from dragoman.errors import NotFound, Unauthenticated
 from dragoman.exchange.heads import RequestHead
 from dragoman.policies.authorize import find_model, list_models
@@ -17,7 +17,7 @@ from dragoman.policies.route import order_targets
 
 KEY = "a-key"
 CALLER = Caller(name="team", models=("fast", "openai/*"))
-CALLERS = {hashlib.sha256(KEY.encode()).hexdigest(): CALLER}
+CALLERS = Callers({hashlib.sha256(KEY.encode()).hexdigest(): CALLER}, {"team": CALLER})
 
 
 def _head(headers: dict[str, str], path: str = "/") -> RequestHead:
@@ -44,11 +44,11 @@ def model(name: str, *targets: Target) -> Model:
     ],
 )
 def test_a_known_key_names_its_caller(headers: dict[str, str]) -> None:
-    assert identify(_head(headers), CALLERS) is CALLER
+    assert identify(_head(headers), CALLERS, None) is CALLER
 
 
 def test_a_key_in_the_query_names_its_caller() -> None:
-    assert identify(_head({}, f"/v1beta/models?alt=sse&key={KEY}"), CALLERS) is CALLER
+    assert identify(_head({}, f"/v1beta/models?alt=sse&key={KEY}"), CALLERS, None) is CALLER
 
 
 @pytest.mark.parametrize(
@@ -57,18 +57,18 @@ def test_a_key_in_the_query_names_its_caller() -> None:
 )
 def test_no_key_is_said_to_be_missing(headers: dict[str, str]) -> None:
     with pytest.raises(Unauthenticated, match="No API key"):
-        identify(_head(headers), CALLERS)
+        identify(_head(headers), CALLERS, None)
 
 
 def test_an_unknown_key_is_refused_and_never_repeated() -> None:
     with pytest.raises(Unauthenticated) as refusal:
-        identify(_head({"x-api-key": "sk-secret\udcff"}), CALLERS)
+        identify(_head({"x-api-key": "sk-secret\udcff"}), CALLERS, None)
     assert "sk-secret" not in str(refusal.value)
 
 
 def test_a_bearer_key_wins_over_another_header() -> None:
     with pytest.raises(Unauthenticated):
-        identify(_head({"authorization": "Bearer wrong", "x-api-key": KEY}), CALLERS)
+        identify(_head({"authorization": "Bearer wrong", "x-api-key": KEY}), CALLERS, None)
 
 
 MODELS = {

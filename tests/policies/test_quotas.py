@@ -10,7 +10,7 @@ import pytest
 from dragoman.catalog.costs import cost_nanodollars
 from dragoman.catalog.profiles import Prices, Tier
 from dragoman.config.load import parse
-from dragoman.config.policy import Quota
+from dragoman.config.policy import Caller, Quota
 from dragoman.errors import ConfigError, PermissionDenied
 from dragoman.policies.quotas import (
     UNREAD_AMOUNTS,
@@ -22,6 +22,7 @@ from dragoman.policies.quotas import (
 )
 from dragoman.stores.leases import Hold
 
+DEMO = Caller(name="demo", models=("*",))
 POLICY = """
 callers: {demo: {keys: [f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974]}}
 providers: {openai: {}}
@@ -91,13 +92,13 @@ def test_each_quota_that_covers_a_request_takes_its_own_amount() -> None:
     )
     amounts = {"requests": 1, "tokens": 70}
     for _ in range(2):
-        demands = policy.demands("demo", "fast", amounts, at("1970-01-02"))
+        demands = policy.demands(DEMO, "fast", amounts, at("1970-01-02"))
         assert [(d.counter.key, d.amount) for d in demands] == [
             ("dragoman:quota:{a|demo}:86400", 1),
             ("dragoman:quota:{b|fast|demo}:86400", 70),
             ("dragoman:quota:{c|}:86400", 70),
         ]
-    unread = policy.demands("demo", "", UNREAD_AMOUNTS, 0.0)
+    unread = policy.demands(DEMO, "", UNREAD_AMOUNTS, 0.0)
     assert [d.amount for d in unread] == [1, 0]
 
 
@@ -126,7 +127,15 @@ def test_dollars_are_those_of_the_dearest_target() -> None:
     assert "usd" not in amounts_of({}, 100, [cheap, Prices(input=1)])
     policy = QuotaPolicy(quotas("{name: a, unit: usd, limit: 0.5, window: day}"))
     with pytest.raises(PermissionDenied, match="quota a"):
-        policy.demands("demo", "fast", amounts_of({}, 100, [None]), 0.0)
+        policy.demands(DEMO, "fast", amounts_of({}, 100, [None]), 0.0)
+
+
+def test_a_quota_of_teams_counts_a_team_once_and_nobody_without_one() -> None:
+    policy = QuotaPolicy(quotas("{name: a, unit: requests, limit: 5, window: day, per: [team]}"))
+    for name, team in (("x", "web"), ("y", "web"), ("z", None)):
+        caller = Caller(name=name, models=("*",), belongs={"team": team} if team else {})
+        found = [d.counter.key for d in policy.demands(caller, "fast", UNREAD_AMOUNTS, 0.0)]
+        assert found == (["dragoman:quota:{a|web}:0"] if team else [])
 
 
 PRICES = Prices(

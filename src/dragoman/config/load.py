@@ -16,10 +16,10 @@ import yaml
 from dragoman.catalog import ProviderRow, provider_rows
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.catalog.profiles import Override, Profile, Profiles, find_table
+from dragoman.config.callers import resolve_callers
 from dragoman.config.cores import available_cores
 from dragoman.config.policy import (
     Calendar,
-    Caller,
     Endpoint,
     Model,
     PassThroughRoute,
@@ -104,11 +104,15 @@ class _Resolver:
 
     def policy(self, file: File) -> Policy:
         providers = self._providers(file.providers)
+        if file.issued_keys and not (file.store.url or file.store.directory):
+            raise self._refuse("$.issued_keys", "needs store.url or store.directory")
+        callers = resolve_callers(file, providers, self._refuse)
         models = {name: self._model(name, entry, providers) for name, entry in file.models.items()}
         served = {n: m for n, m in models.items() if m.targets or file.models[n].route == "envoy"}
         return Policy(
             source=self._source,
-            callers=self._callers(file, providers),
+            callers=callers,
+            issued_keys=file.issued_keys,
             pass_through=self._pass_through(file, providers),
             quotas=self._quotas(file),
             providers=providers,
@@ -178,21 +182,6 @@ class _Resolver:
                 )
             quotas.append(_quota(entry, rolls=rolls))
         return tuple(quotas)
-
-    def _callers(self, file: File, providers: Mapping[str, Provider]) -> dict[str, Caller]:
-        callers: dict[str, Caller] = {}
-        for name, entry in file.callers.items():
-            granted = tuple(
-                provider
-                for i, provider in enumerate(entry.providers)
-                if self._is_served(provider, providers, f"$.callers.{name}.providers[{i}]")
-            )
-            for i, digest in enumerate(entry.keys):
-                if digest in callers:
-                    problem = f"this key already belongs to {callers[digest].name}"
-                    raise self._refuse(f"$.callers.{name}.keys[{i}]", problem)
-                callers[digest] = Caller(name=name, models=entry.models, providers=granted)
-        return callers
 
     def _providers(self, entries: dict[str, ProviderEntry]) -> dict[str, Provider]:
         providers: dict[str, Provider] = {}

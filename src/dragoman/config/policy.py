@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -16,6 +17,7 @@ from dragoman.config.schema import (
     Ledger,
     Limits,
     Native,
+    RoleEntry,
     Simulator,
     Store,
     Timeouts,
@@ -23,6 +25,7 @@ from dragoman.config.schema import (
 )
 from dragoman.dialects import AnyDialect
 
+Network = IPv4Network | IPv6Network
 Calendar = Literal["second", "minute", "hour", "day", "week", "month"]
 
 
@@ -140,6 +143,21 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     providers: tuple[str, ...] = ()
     """Those it may name for what has no model, such as files; the first is asked unless named."""
+    belongs: Mapping[str, str] = {}
+    """Its organization, team, user and application, as far as it has them."""
+    roles: Mapping[str, RoleEntry] = {}
+    """By name. None: nothing is restricted by roles."""
+    addresses: tuple[Network, ...] = ()
+    """Networks it may come from; none: any."""
+
+
+class Callers(NamedTuple):
+    """All that the policy knows."""
+
+    by_digest: Mapping[str, Caller]
+    """By SHA-256 digest of a key, hexadecimal."""
+    by_name: Mapping[str, Caller]
+    """Keys that the store holds are theirs too."""
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,8 +190,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     source: str
     """The file it was read from, for messages."""
-    callers: Mapping[str, Caller]
-    """By SHA-256 digest of a key, hexadecimal."""
+    callers: Callers
+    issued_keys: bool
+    """The store holds keys too."""
     providers: Mapping[str, Provider]
     models: Mapping[str, Model]
     profiles: Profiles

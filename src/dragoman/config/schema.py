@@ -141,11 +141,53 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
     """Values out of an upstream's range are moved to the nearest bound and reported."""
 
 
+Feature = Literal["streaming", "tools", "media", "schema", "reasoning"]
+"""What a request may ask for beside text: an answer in pieces, tools, images and other media, an
+answer by a schema, thinking."""
+
+
+class Grant(_Section, frozen=True, kw_only=True):
+    """What a role allows: all of it, where it says nothing. `*` at an end matches any rest."""
+
+    models: tuple[str, ...] = ("*",)
+    operations: tuple[str, ...] = ("*",)
+    """`chat`, `embeddings`, `count_tokens`, `files`, ...: as the ledger names them."""
+    dialects: tuple[str, ...] = ("*",)
+    """Of the client."""
+    features: tuple[Feature | Literal["*"], ...] = ("*",)
+
+
+class Denial(_Section, frozen=True, kw_only=True):
+    """What a role denies: nothing, where it says nothing. It wins over whatever any role allows."""
+
+    models: tuple[str, ...] = ()
+    operations: tuple[str, ...] = ()
+    dialects: tuple[str, ...] = ()
+    features: tuple[Feature | Literal["*"], ...] = ()
+
+
+class RoleEntry(_Section, frozen=True, kw_only=True):
+    """A set of permissions that callers share."""
+
+    allow: Grant = Grant()
+    deny: Denial = Denial()
+
+
 class CallerEntry(_Section, frozen=True, kw_only=True):
     """Who may call. `models` are public names; `*` at the end matches any rest."""
 
-    keys: Annotated[list[Digest], msgspec.Meta(min_length=1)]
-    """SHA-256 digests of the keys, in hexadecimal (`dragoman digest` prints one)."""
+    keys: list[Digest] = []
+    """SHA-256 digests of the keys, in hexadecimal (`dragoman digest` prints one). Others may be
+    issued by `dragoman keys`."""
+    organization: Name | None = None
+    team: Name | None = None
+    user: Name | None = None
+    application: Name | None = None
+    """Whom the caller belongs to: quotas may count by these, and the ledger names them."""
+    roles: tuple[Name, ...] = ()
+    """None: everything is allowed that the other settings here allow."""
+    addresses: tuple[str, ...] = ()
+    """Networks the caller may come from, such as `10.0.0.0/8`; none: from anywhere."""
     models: tuple[str, ...] = ("*",)
     providers: tuple[Name, ...] = ()
     """Providers it may use for what names no model (files, batches, `pass_through` paths)."""
@@ -170,8 +212,11 @@ class QuotaEntry(_Section, frozen=True, kw_only=True):
     ) = None
     """A calendar window in UTC by its name, or a rolling one, such as `24h`; None for concurrency
     alone, which has none."""
-    per: tuple[Literal["caller", "model"], ...] = ("caller",)
-    """A counter for each; none: one counter for all that it covers."""
+    per: tuple[Literal["caller", "model", "organization", "team", "user", "application"], ...] = (
+        "caller",
+    )
+    """A counter for each; none: one counter for all that it covers. It does not cover callers
+    that have no such thing."""
     callers: tuple[str, ...] = ("*",)
     models: tuple[str, ...] = ("*",)
     """Whom and what it covers, by public name; `*` at the end matches any rest."""
@@ -207,6 +252,10 @@ class File(_Section, frozen=True, kw_only=True):
     """The whole file."""
 
     callers: dict[Name, CallerEntry]
+    issued_keys: bool = False
+    """Callers may also have keys that `dragoman keys` put into the store, which must then be one
+    that lasts: `store.url` or `store.directory`."""
+    roles: dict[Name, RoleEntry] = {}
     providers: dict[Name, ProviderEntry]
     models: dict[str, ModelEntry]
     pass_through: list[PassThroughEntry] = []

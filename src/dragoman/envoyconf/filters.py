@@ -81,6 +81,8 @@ def headers_mode() -> Json:
 
 def _decide(policy: Policy) -> Json:
     attributes = ["request.path", "request.method", "request.id"]
+    if any(caller.addresses for caller in policy.callers.by_name.values()):
+        attributes.append("source.address")
     attributes += [f"request.headers['{name}']" for name in REQUEST_HEADERS]
     namespaces = [names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE]
     namespaces += [names.PATHS_NAMESPACE, names.RATE_LIMIT_NAMESPACE]

@@ -38,7 +38,14 @@ from dragoman.exchange.heads import RequestHead
 from dragoman.exchange.reserve import Pending, Quotas, Reserve, Unlimited
 from dragoman.ir import Json, Modality, TokenCount
 from dragoman.ir.losses import Losses
-from dragoman.policies.authorize import find_model, list_models
+from dragoman.policies.authorize import (
+    Wish,
+    authorize,
+    features_of,
+    find_model,
+    list_models,
+    restricts_features,
+)
 from dragoman.policies.capabilities import (
     check_media,
     find_media,
@@ -47,7 +54,7 @@ from dragoman.policies.capabilities import (
 )
 from dragoman.policies.describe import make_card
 from dragoman.policies.estimate import estimate_tokens
-from dragoman.policies.identify import identify
+from dragoman.policies.identify import Issued, identify
 from dragoman.policies.quotas import UNREAD_AMOUNTS, amounts_of
 from dragoman.policies.route import Chance, order_targets
 from dragoman.wire.fields import as_list
@@ -59,6 +66,8 @@ _COUNTED_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 ESTIMATED_HEADER = "x-dragoman-estimated"
 """Response header: `true` where a count of tokens is this service's own estimate."""
 _LISTED = "dragoman_models"
+UNKNOWN_PATH = "pass_through"
+"""The operation of a path that nobody here knows."""
 _BYTES_PER_TOKEN = 4
 """Rough, and only for what a provider never counts (`metering: estimated` in the ledger)."""
 
@@ -71,11 +80,13 @@ class Decide:
         policy: Policy,
         chance: Chance = random.random,
         quotas: Quotas | None = None,
+        issued: Issued | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`quotas` None: nobody keeps any, and nothing is reserved."""
+        """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys."""
         self._policy = policy
         self._chance = chance
+        self._issued = issued
         limits = policy.quotas if quotas else ()
         self._reserve = Reserve(limits, quotas or Unlimited(), clock)
 
@@ -83,16 +94,18 @@ class Decide:
         """Admit, answer or refuse. `body` is None for a request that has none."""
         client = client_call(head.path, head.headers)
         try:
-            caller = identify(head, self._policy.callers)
+            caller = identify(head, self._policy.callers, self._issued)
             call = client.call
             if call is None:
                 asker = _Asker(head, client.dialect, caller)
+                authorize(caller, Wish(UNKNOWN_PATH, client.dialect.name))
                 return self._spend(self._pass_unknown(asker), asker)
             _check_method(head, call)
             if call.operation == MODELS:
                 return self._list_models(call.model or "", _Asker(head, client.dialect, caller))
             if call.body == "unread":
                 asker = _Asker(head, client.dialect, caller)
+                authorize(caller, Wish(call.operation, client.dialect.name))
                 return self._spend(self._pass(asker, call), asker)
             _check_type(head, call.body)
             read = read_body(call.body, body or b"")
@@ -109,7 +122,7 @@ class Decide:
         amounts: Mapping[str, int] = UNREAD_AMOUNTS,
     ) -> Mutate | Respond | Pending:
         """`admitted`, once the caller's quotas allow it."""
-        who = asker.caller.name, model
+        who = asker.caller, model
         return self._reserve.admit(
             admitted, who, amounts, lambda error: refuse(error, asker.client)
         )
@@ -147,7 +160,7 @@ class Decide:
         for route in self._policy.pass_through:
             inside = path == route.prefix or path.startswith(route.prefix.rstrip("/") + "/")
             if inside and route.provider in asker.caller.providers:
-                return _passed(asker, route.provider, asker.head.path, "pass_through")
+                return _passed(asker, route.provider, asker.head.path, UNKNOWN_PATH)
         raise NotFound(f"No such path here: {path}.")
 
     def _admit(
@@ -166,6 +179,8 @@ class Decide:
             model=(model := find_model(name, caller, self._policy.models)),
             name=name,
         )
+        if caller.roles:
+            authorize(caller, _wish(asked, caller))
         order = order_targets(model, name, self._chance)
         if order and self._must_estimate(asked, order[0]):
             return self._estimate(asked, order[0])
@@ -362,6 +377,14 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stream(self) -> bool:
         return self.call.is_streamed(self.body)
+
+
+def _wish(asked: _Asked, caller: Caller) -> Wish:
+    features: tuple[str, ...] = ("streaming",) if asked.stream else ()
+    if asked.client.operation == CHAT and restricts_features(caller):
+        request = asked.client.decode_request(asked.body)
+        features = features_of(msgspec.structs.replace(request, stream=asked.stream))
+    return Wish(asked.call.operation, asked.client.name, asked.name, features)
 
 
 def own_edits(endpoint: Endpoint, body: Json, said: Json, model: str) -> Json:

@@ -18,6 +18,8 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     """With its query."""
     headers: Mapping[str, str] = {}
     request_id: str = ""
+    address: str = ""
+    """Of the client, `IP:PORT`; given where the policy asks for it."""
 
 
 class AttemptHead(msgspec.Struct, frozen=True, kw_only=True):

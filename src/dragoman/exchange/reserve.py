@@ -11,7 +11,7 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond
 from dragoman.catalog.costs import NANODOLLARS
-from dragoman.config.policy import Quota
+from dragoman.config.policy import Caller, Quota
 from dragoman.errors import DragomanError, QuotaExceeded
 from dragoman.policies.quotas import QuotaPolicy, encode_holds
 from dragoman.stores.leases import Counter, Demand, Exceeded, Hold, Shortage, State
@@ -65,7 +65,7 @@ class Reserve:
     def admit(
         self,
         admitted: Mutate,
-        who: tuple[str, str],
+        who: tuple[Caller, str],
         amounts: Mapping[str, int],
         refuse: Refuse,
     ) -> Mutate | Respond | Pending:

@@ -90,6 +90,7 @@ def request_head(attributes: Attributes) -> RequestHead:
         path=attributes.get("request.path", ""),
         headers=_keyed(attributes, _HEADERS),
         request_id=attributes.get("request.id", ""),
+        address=attributes.get("source.address", ""),
     )
 
 

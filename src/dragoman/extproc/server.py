@@ -20,8 +20,10 @@ from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream
 from dragoman.extproc.transports import Server, StreamMachine, Streams, Transport
 from dragoman.extproc.transports.lean.limits import Limits
 from dragoman.extproc.transports.lean.server import LeanTransport
-from dragoman.stores import embedded
+from dragoman.policies.identify import Issued
+from dragoman.stores.embedded import store_url
 from dragoman.stores.keeper import QuotaKeeper
+from dragoman.stores.keys import KeyWatch
 from dragoman.telemetry.ledger import Entry, log_fields
 from dragoman.telemetry.logging import Logger, make_logger
 
@@ -31,10 +33,14 @@ _MESSAGE_OVERHEAD_BYTES = 1 << 20
 
 
 def stage_streams(
-    policy: Policy, sink: ledger.Sink, keeper: QuotaKeeper | None = None
+    policy: Policy,
+    sink: ledger.Sink,
+    keeper: QuotaKeeper | None = None,
+    issued: Issued | None = None,
 ) -> Mapping[str, Streams]:
-    """What each socket of a worker serves, by stage. `keeper` keeps the policy's quotas."""
-    decide = Decide(policy, quotas=keeper)
+    """What each socket of a worker serves, by stage. `keeper` keeps the policy's quotas, `issued`
+    knows the keys of the store."""
+    decide = Decide(policy, quotas=keeper, issued=issued)
     factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
         "decide": (PROCESS, lambda: DecideStream(decide, keeper)),
         "translate": (PROCESS, lambda: TranslateStream(policy)),
@@ -51,15 +57,14 @@ async def listen(
     transport: Transport,
     policy: Policy,
     worker: int,
-    sink: ledger.Sink,
-    keeper: QuotaKeeper | None = None,
+    streams: Mapping[str, Streams],
 ) -> list[Server]:
-    """Serve all stages of worker number `worker` (from 0) in the policy's `run_dir`."""
+    """Serve the stages of worker number `worker` (from 0) in the policy's `run_dir`."""
     servers: list[Server] = []
-    for stage, streams in stage_streams(policy, sink, keeper).items():
+    for stage, served in streams.items():
         path = socket_path(policy, stage, worker)
         path.unlink(missing_ok=True)
-        servers.append(await transport.serve(str(path), streams))
+        servers.append(await transport.serve(str(path), served))
     return servers
 
 
@@ -79,9 +84,14 @@ async def _serve(policy: Policy, worker: int, ready: Callable[[], None]) -> None
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     transport = _transport(policy, make_logger(worker=worker))
     keeper = _keeper(policy, worker)
-    servers = await listen(transport, policy, worker, _sink(policy), keeper)
+    watch = _watch(policy)
+    streams = stage_streams(policy, _sink(policy), keeper, watch)
+    if watch:
+        await watch.refresh()
+        watch.start()
     if keeper:
         keeper.start()
+    servers = await listen(transport, policy, worker, streams)
     ready()
     await stop.wait()
     grace = policy.timeouts.drain_seconds
@@ -90,6 +100,8 @@ async def _serve(policy: Policy, worker: int, ready: Callable[[], None]) -> None
     await ledger_server.close(0)
     if keeper:
         await keeper.close()
+    if watch:
+        await watch.close()
 
 
 def _keeper(policy: Policy, worker: int) -> QuotaKeeper | None:
@@ -98,8 +110,7 @@ def _keeper(policy: Policy, worker: int) -> QuotaKeeper | None:
         return None
     from dragoman.stores.quotas import RedisQuotas  # noqa: PLC0415 - the Redis client is heavy
 
-    url = policy.store.url or embedded.url(policy.run_dir)
-    store = RedisQuotas(url, cluster=policy.store.cluster)
+    store = RedisQuotas(store_url(policy), cluster=policy.store.cluster)
     return QuotaKeeper(store, f"{worker}-{secrets.token_hex(6)}", time.time)
 
 
@@ -111,6 +122,15 @@ def _transport(policy: Policy, log: Logger) -> Transport:
     from dragoman.extproc.transports.grpc_aio import GrpcAioTransport  # noqa: PLC0415 - 8 MB of code
 
     return GrpcAioTransport(log, max_message_bytes)
+
+
+def _watch(policy: Policy) -> KeyWatch | None:
+    """Who knows the keys that the store holds."""
+    if not policy.issued_keys:
+        return None
+    from dragoman.stores.key_store import KeyStore  # noqa: PLC0415 - as above
+
+    return KeyWatch(KeyStore(store_url(policy), cluster=policy.store.cluster), time.time)
 
 
 def _sink(policy: Policy) -> ledger.Sink:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Protocol
 from urllib.parse import unquote
 
-from dragoman.config.policy import Caller
-from dragoman.errors import Unauthenticated
+from dragoman.config.policy import Caller, Callers
+from dragoman.errors import PermissionDenied, Unauthenticated
 
 _BEARER = "bearer "
 _HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
@@ -21,23 +22,51 @@ class Head(Protocol):
     def path(self) -> str: ...
     @property
     def headers(self) -> Mapping[str, str]: ...
+    @property
+    def address(self) -> str: ...
 
 
-def identify(head: Head, callers: Mapping[str, Caller]) -> Caller:
+class Issued(Protocol):
+    """The keys that the store holds."""
+
+    def owner(self, digest: str) -> str | None:
+        """The name of the caller whose valid key has this digest.
+
+        Raises `StoreUnavailable` where that was never known.
+        """
+        ...
+
+
+def identify(head: Head, callers: Callers, issued: Issued | None) -> Caller:
     """The caller whose key stands in `authorization` (Bearer), in another dialect's header for it
     (`x-api-key`, `api-key`, `x-goog-api-key`) or in the query's `key`.
 
-    `callers` is keyed by SHA-256 digest, so that neither the policy nor the memory of a worker
-    holds a key. Raises `Unauthenticated`; its words never repeat what was sent.
+    Keys are known by their SHA-256 digests, so that neither policy nor store nor the memory of a
+    worker holds one. Raises `Unauthenticated`, whose words never repeat what was sent, and
+    `PermissionDenied` where the caller may not come from where it comes from.
     """
     key = _key(head)
     if not key:
         message = "No API key given: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'."
         raise Unauthenticated(message)
-    caller = callers.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
+    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+    caller = callers.by_digest.get(digest)
+    if caller is None and issued is not None:
+        caller = callers.by_name.get(issued.owner(digest) or "")
     if caller is None:
         raise Unauthenticated("The API key given is not known here.")
+    if caller.addresses and not _comes_from(head.address, caller):
+        raise PermissionDenied("This key may not be used from your address.")
     return caller
+
+
+def _comes_from(address: str, caller: Caller) -> bool:
+    """Whether `address`, `IP:PORT` as Envoy gives it, is in one of the caller's networks."""
+    try:
+        ip = ip_address(address.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    return any(ip in network for network in caller.addresses)
 
 
 def _key(head: Head) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from dragoman.catalog.costs import cost_nanodollars
 from dragoman.catalog.profiles import Prices
-from dragoman.config.policy import Quota
+from dragoman.config.policy import Caller, Quota
 from dragoman.errors import PermissionDenied
 from dragoman.ir import Json
 from dragoman.policies.authorize import matches
@@ -44,25 +44,31 @@ class QuotaPolicy:
         self._covering: dict[tuple[str, str], tuple[tuple[Quota, str], ...]] = {}
 
     def demands(
-        self, caller: str, model: str, amounts: Mapping[str, int], now: float
+        self, caller: Caller, model: str, amounts: Mapping[str, int], now: float
     ) -> tuple[Demand, ...]:
         """What a request of `caller` for `model` takes: `amounts` by unit, at Unix time `now`.
 
         `model` is a name of the policy file, a pattern perhaps, and empty where none is asked.
         Raises `PermissionDenied` where dollars are counted and `amounts` has none.
         """
-        known = self._covering.get((caller, model))
-        if known is None:
-            known = self._covering[caller, model] = tuple(self._find(caller, model))
+        covering = self.covering(caller, model)
         return tuple(
             Demand(counter_at(quota, subject, now), _amount(quota, amounts))
-            for quota, subject in known
+            for quota, subject in covering
         )
 
-    def _find(self, caller: str, model: str) -> Iterable[tuple[Quota, str]]:
-        names = {"caller": caller, "model": model}
+    def covering(self, caller: Caller, model: str) -> tuple[tuple[Quota, str], ...]:
+        """The quotas that cover such requests, each with whom it counts for."""
+        known = self._covering.get((caller.name, model))
+        if known is None:
+            known = self._covering[caller.name, model] = tuple(self._find(caller, model))
+        return known
+
+    def _find(self, caller: Caller, model: str) -> Iterable[tuple[Quota, str]]:
+        names = {**caller.belongs, "caller": caller.name, "model": model}
         for quota in self._quotas:
-            if _covers(quota.callers, caller) and _covers(quota.models, model):
+            is_known = all(subject in names for subject in quota.per)
+            if is_known and _covers(quota.callers, caller.name) and _covers(quota.models, model):
                 yield quota, "|".join(names[subject] for subject in quota.per)
 
     def __bool__(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from dragoman.config.policy import Policy
 from dragoman.errors import ServiceUnavailable
 
 _SOCKET = "store.sock"
@@ -29,6 +30,11 @@ def command(directory: str, run_dir: str) -> tuple[list[str], str]:
 def url(run_dir: str) -> str:
     """Where the embedded server of `run_dir` answers."""
     return f"unix://{Path(run_dir, _SOCKET)}"
+
+
+def store_url(policy: Policy) -> str:
+    """Where the policy's store answers."""
+    return policy.store.url or url(policy.run_dir)
 
 
 def _binary() -> str:

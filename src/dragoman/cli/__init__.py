@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from dragoman import __version__
+from dragoman.cli.keys import keys
 from dragoman.config.cores import available_cores
 from dragoman.config.load import DEFAULT_RUN_DIR, load
 from dragoman.config.policy import Policy
@@ -39,6 +40,9 @@ _WORKERS = click.option("--workers", metavar="N|auto", callback=_count, help="au
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Dragoman: an LLM gateway beside Envoy."""
+
+
+main.add_command(keys)
 
 
 def _load(config: str | None) -> Policy:
@@ -172,6 +176,37 @@ def envoy(config: str | None) -> None:
     source = Path(policy.source).name
     click.echo(f"# Rendered from {source} by `dragoman envoy`; do not edit.")
     click.echo(to_yaml(render(policy)), nl=False)
+
+
+@main.command()
+@_CONFIG
+@click.option("--as", "caller", required=True, help="a caller of the policy file")
+@click.option("--model", required=True, help="a public model")
+@click.option("--dialect", default="openai_chat", show_default=True)
+@click.option("--operation", default="chat", show_default=True)
+@click.option("--feature", "features", multiple=True, help="streaming, tools, media, ...")
+def explain(  # noqa: PLR0917 - one an option
+    config: str | None,
+    caller: str,
+    model: str,
+    dialect: str,
+    operation: str,
+    features: tuple[str, ...],
+) -> None:
+    """Say whether a caller may ask this, why, and which upstreams would be asked."""
+    from dragoman.policies.authorize import Wish  # noqa: PLC0415 - only this command
+    from dragoman.policies.explain import explain as explained  # noqa: PLC0415
+
+    policy = _load(config)
+    if caller not in policy.callers.by_name:
+        click.echo(f"dragoman: no caller {caller} in {policy.source}", err=True)
+        sys.exit(_USAGE_EXIT)
+    found = explained(
+        policy, policy.callers.by_name[caller], Wish(operation, dialect, model, features)
+    )
+    click.echo("\n".join(found.lines))
+    if not found.allowed:
+        sys.exit(1)
 
 
 @main.command()

@@ -1,0 +1,180 @@
+"""`dragoman keys`: callers' keys in the store, effective on every worker within a second."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import click
+import msgspec
+
+from dragoman.config.load import load
+from dragoman.config.policy import Policy
+from dragoman.errors import ConfigError, DragomanError
+
+if TYPE_CHECKING:
+    from dragoman.stores.key_store import KeyStore
+    from dragoman.stores.keys import IssuedKey
+
+T = TypeVar("T")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_USAGE_EXIT = 2
+
+
+def _duration(context: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Seconds, from a text such as `90d`."""
+    del context
+    if value is None:
+        return None
+    if not re.fullmatch(r"\d+[smhd]", value):
+        raise click.BadParameter("a number and s, m, h or d, such as 90d", param=param)
+    return int(value[:-1]) * _SECONDS[value[-1]]
+
+
+_CONFIG = click.option("-c", "--config", metavar="FILE", required=True, help="policy file")
+_RUN_DIR = click.option("--run-dir", metavar="DIR", help="of the gateway whose store it is")
+_ID = click.argument("key_id", metavar="ID")
+
+
+@click.group()
+def keys() -> None:
+    """Issue, list, rotate, disable and revoke callers' keys."""
+
+
+@keys.command()
+@click.argument("caller")
+@_CONFIG
+@_RUN_DIR
+@click.option("--label", default="", help="what it is for")
+@click.option("--expires", metavar="90d", callback=_duration, help="none: it does not")
+def issue(caller: str, config: str, run_dir: str | None, label: str, expires: int | None) -> None:
+    """Make a key for CALLER and print it: it is shown this once."""
+    policy = _policy(config, run_dir)
+    if caller not in policy.callers.by_name:
+        _fail(f"no caller {caller} in {policy.source}")
+    now = int(time.time())
+    until = now + expires if expires else None
+    key, row = _ask(policy, lambda s: s.issue(caller, now, label=label, expires_at=until))
+    click.echo(key)
+    click.echo(f"id {row.id} of {caller}", err=True)
+
+
+@keys.command("list")
+@click.argument("caller", required=False)
+@_CONFIG
+@_RUN_DIR
+def list_keys(caller: str | None, config: str, run_dir: str | None) -> None:
+    """Show the keys, of CALLER or of all, without what is secret of them."""
+    found = _ask(_policy(config, run_dir), lambda store: store.all())
+    for row in sorted(found.values(), key=lambda row: (row.caller, row.created_at)):
+        if caller in (None, row.caller):
+            times = f"{_time(row.created_at)}  {_time(row.expires_at)}"
+            click.echo(f"{row.id}  {row.caller}  {_state(row)}  {times}  {row.label}".rstrip())
+
+
+@keys.command()
+@_ID
+@_CONFIG
+@_RUN_DIR
+@click.option(
+    "--overlap", metavar="24h", default="24h", callback=_duration, help="how long ID goes on"
+)
+def rotate(key_id: str, config: str, run_dir: str | None, overlap: int) -> None:
+    """Make a key like ID and print it; ID itself ends after an overlap."""
+
+    async def exchange(store: KeyStore) -> str:
+        old, now = await store.find(key_id), int(time.time())
+        left = None if old.expires_at is None else max(old.expires_at - old.created_at, 0)
+        until = None if left is None else now + left
+        key, _ = await store.issue(old.caller, now, label=old.label, expires_at=until)
+        ends = min(filter(None, (now + overlap, old.expires_at)))
+        await store.put(msgspec.structs.replace(old, expires_at=ends))
+        return key
+
+    click.echo(_ask(_policy(config, run_dir), exchange))
+
+
+@keys.command()
+@_ID
+@_CONFIG
+@_RUN_DIR
+def disable(key_id: str, config: str, run_dir: str | None) -> None:
+    """Refuse requests with ID until it is enabled."""
+    _change(config, run_dir, key_id, disabled=True)
+
+
+@keys.command()
+@_ID
+@_CONFIG
+@_RUN_DIR
+def enable(key_id: str, config: str, run_dir: str | None) -> None:
+    """Take requests with ID again."""
+    _change(config, run_dir, key_id, disabled=False)
+
+
+@keys.command()
+@_ID
+@_CONFIG
+@_RUN_DIR
+def revoke(key_id: str, config: str, run_dir: str | None) -> None:
+    """Refuse requests with ID from now on, for good."""
+    _change(config, run_dir, key_id, revoked=True)
+
+
+def _change(config: str, run_dir: str | None, key_id: str, **changes: bool) -> None:
+    async def change(store: KeyStore) -> None:
+        await store.put(msgspec.structs.replace(await store.find(key_id), **changes))
+
+    _ask(_policy(config, run_dir), change)
+
+
+def _policy(config: str, run_dir: str | None) -> Policy:
+    try:
+        policy = load(config)
+    except ConfigError as error:
+        _fail(str(error))
+    if not policy.issued_keys:
+        _fail(f"{policy.source}: issued_keys is not set, so that no worker would know the key")
+    return msgspec.structs.replace(policy, run_dir=run_dir or policy.run_dir)
+
+
+def _ask(policy: Policy, call: Callable[[KeyStore], Awaitable[T]]) -> T:
+    """What `call` answers of the policy's store; ends the program where it cannot."""
+    from dragoman.stores.embedded import store_url  # noqa: PLC0415 - the Redis client is heavy
+    from dragoman.stores.key_store import KeyStore  # noqa: PLC0415 - as above
+
+    async def run() -> T:
+        store = KeyStore(store_url(policy), cluster=policy.store.cluster)
+        try:
+            return await call(store)
+        finally:
+            await store.close()
+
+    try:
+        return asyncio.run(run())
+    except DragomanError as error:
+        _fail(error.message)
+
+
+def _fail(problem: str) -> NoReturn:
+    click.echo(f"dragoman: {problem}", err=True)
+    sys.exit(_USAGE_EXIT)
+
+
+def _state(row: IssuedKey) -> str:
+    if row.revoked:
+        return "revoked"
+    if row.disabled:
+        return "disabled"
+    return "valid" if row.is_valid(time.time()) else "expired"
+
+
+def _time(seconds: int | None) -> str:
+    if seconds is None:
+        return "-"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

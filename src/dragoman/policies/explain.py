@@ -1,0 +1,55 @@
+"""What would become of a request, and why, in words."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dragoman.config.policy import Caller, Model, Policy
+from dragoman.errors import NotFound
+from dragoman.policies.authorize import Wish, find_model, judge
+from dragoman.policies.quotas import QuotaPolicy
+from dragoman.policies.route import name_targets
+
+
+class Explanation(NamedTuple):
+    """Whether it is allowed, and the reasons, a line each."""
+
+    allowed: bool
+    lines: list[str]
+
+
+def explain(policy: Policy, caller: Caller, wish: Wish) -> Explanation:
+    """What becomes of `wish` of `caller`, as far as it does not hang on a request's body."""
+    try:
+        model = find_model(wish.model, caller, policy.models)
+    except NotFound:
+        granted = ", ".join(caller.models) or "none"
+        known = "is not in the policy" if wish.model not in policy.models else "is there"
+        return Explanation(
+            allowed=False,
+            lines=[f"refused: the model {wish.model} {known}; {caller.name} is granted {granted}"],
+        )
+    verdict = judge(caller, wish)
+    word = "allowed" if verdict.allowed else "refused"
+    lines = [f"{word}: {verdict.because}"]
+    if verdict.allowed:
+        lines += [*_quota_lines(policy, caller, model), *_target_lines(model, wish.model)]
+    return Explanation(allowed=verdict.allowed, lines=lines)
+
+
+def _quota_lines(policy: Policy, caller: Caller, model: Model) -> list[str]:
+    covering = QuotaPolicy(policy.quotas).covering(caller, model.name)
+    return [
+        f"quota {quota.name}: {quota.unit}, counted for {who or 'all'}" for quota, who in covering
+    ]
+
+
+def _target_lines(model: Model, name: str) -> list[str]:
+    if not model.targets:
+        return ["upstream: Envoy's own routes choose it"]
+    targets = sorted(name_targets(model, name), key=lambda target: target.priority)
+    return [
+        f"upstream: {target.provider} with {target.model}, priority {target.priority}, "
+        f"weight {target.weight}"
+        for target in targets
+    ]

@@ -1,0 +1,78 @@
+"""The keys: digests in one hash of the store, beside a number that grows with each change."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Awaitable, Mapping
+from typing import cast
+
+import msgspec
+from redis.exceptions import RedisError
+
+from dragoman.errors import NotFound, StoreUnavailable
+from dragoman.stores.keys import IssuedKey
+from dragoman.stores.redis import connect
+
+_KEYS = "dragoman:{keys}:all"
+_VERSION = "dragoman:{keys}:version"
+_PREFIX = "dk-"
+_WRITE = """
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return redis.call('INCR', KEYS[2])
+"""
+
+
+class KeyStore:
+    """The keys. Each call raises `StoreUnavailable` where the store does not answer."""
+
+    def __init__(self, url: str, *, cluster: bool = False) -> None:
+        self._client = connect(url, cluster=cluster)
+        self._write = self._client.register_script(_WRITE)
+
+    async def version(self) -> int:
+        """Grows with each change."""
+        return int(cast("bytes", await self._call(self._client.get(_VERSION))) or 0)
+
+    async def all(self) -> dict[str, IssuedKey]:
+        """Every key that was not forgotten, by digest."""
+        found = cast("Mapping[bytes, bytes]", await self._call(self._client.hgetall(_KEYS)))
+        rows = (msgspec.json.decode(raw, type=IssuedKey) for raw in found.values())
+        return {row.digest: row for row in rows}
+
+    async def issue(
+        self, caller: str, now: int, *, label: str = "", expires_at: int | None = None
+    ) -> tuple[str, IssuedKey]:
+        """A new key, which is told this once, and what is kept of it."""
+        key = _PREFIX + secrets.token_urlsafe(32)
+        row = IssuedKey(
+            digest=hashlib.sha256(key.encode()).hexdigest(),
+            caller=caller,
+            label=label,
+            created_at=now,
+            expires_at=expires_at,
+        )
+        await self.put(row)
+        return key, row
+
+    async def find(self, key_id: str) -> IssuedKey:
+        """The key whose id begins so. Raises `NotFound` unless there is exactly one."""
+        found = [row for row in (await self.all()).values() if row.digest.startswith(key_id)]
+        if len(found) != 1 or not key_id:
+            raise NotFound(f"{len(found)} keys have an id that begins with {key_id!r}.")
+        return found[0]
+
+    async def put(self, row: IssuedKey) -> None:
+        """Write `row` over what was known of its digest."""
+        raw = msgspec.json.encode(row)
+        await self._call(self._write(keys=[_KEYS, _VERSION], args=[row.digest, raw]))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _call(self, answer: object) -> object:
+        try:
+            return await cast("Awaitable[object]", answer)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error

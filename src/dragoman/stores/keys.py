@@ -1,0 +1,101 @@
+"""Callers' keys in the store: issued by an operator, known to every worker within a second.
+
+A worker has a copy. It asks for no more than a number that grows with each change, while there is
+none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from dragoman.errors import StoreUnavailable
+
+_ID_DIGITS = 12
+POLL_SECONDS = 0.3
+"""How often a worker asks whether something changed."""
+
+
+class IssuedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One key, as the store has it. Times are Unix seconds."""
+
+    digest: str
+    caller: str
+    label: str = ""
+    created_at: int
+    expires_at: int | None = None
+    disabled: bool = False
+    revoked: bool = False
+
+    @property
+    def id(self) -> str:
+        """The first digits of the digest: enough to name it, and no secret."""
+        return self.digest[:_ID_DIGITS]
+
+    def is_valid(self, now: float) -> bool:
+        """Whether requests may carry it."""
+        expired = self.expires_at is not None and self.expires_at <= now
+        return not (self.disabled or self.revoked or expired)
+
+
+class KeySource(Protocol):
+    """The store, as a worker asks it. Each call raises `StoreUnavailable`."""
+
+    async def version(self) -> int:
+        """Grows with each change."""
+        ...
+
+    async def all(self) -> dict[str, IssuedKey]:
+        """Every key, by digest."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class KeyWatch:
+    """A worker's copy of the keys. Without the store it goes on with what it knew last."""
+
+    def __init__(self, store: KeySource, clock: Callable[[], float]) -> None:
+        """`clock` tells Unix seconds."""
+        self._store = store
+        self._clock = clock
+        self._keys: dict[str, IssuedKey] | None = None
+        self._version = -1
+        self._watching: asyncio.Task[None] | None = None
+
+    def owner(self, digest: str) -> str | None:
+        """The caller whose valid key has this digest. Raises `StoreUnavailable` before the first
+        time the store answered: then it is not known whose it is."""
+        if self._keys is None:
+            raise StoreUnavailable("The keys are not known yet.")
+        row = self._keys.get(digest)
+        return row.caller if row is not None and row.is_valid(self._clock()) else None
+
+    async def refresh(self) -> None:
+        """Take in what changed, if anything did and the store answers."""
+        try:
+            version = await self._store.version()
+            if version != self._version:
+                self._keys = await self._store.all()
+                self._version = version
+        except StoreUnavailable:
+            return
+
+    def start(self) -> None:
+        """Watch from now on, until `close`."""
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            await self.refresh()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def close(self) -> None:
+        """Watch no longer."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._store.close()
