@@ -10,7 +10,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dragoman.dialects import AnyDialect
+import msgspec
+
+from dragoman.dialects import EMBEDDINGS, RERANK, AnyDialect
 from dragoman.dialects.registry import NAMES, client_dialect
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import (
@@ -22,6 +24,7 @@ from dragoman.ir import (
     ToolCall,
     Usage,
 )
+from dragoman.ir.embeddings import Embedding, EmbeddingResponse, Format, Vector
 from dragoman.ir.events import (
     ChoiceEnd,
     Delta,
@@ -33,6 +36,7 @@ from dragoman.ir.events import (
     UsageUpdate,
 )
 from dragoman.ir.losses import Losses
+from dragoman.ir.rerank import Document, Ranked, RerankResponse
 from tests.clients import path_of
 from tests.extproc.test_lean_rules import CONNECTION_RULES, MALFORMED, STREAM_RULES
 from tests.fuzz.targets import CHATS, framings
@@ -88,6 +92,34 @@ LIKELY = Choice(
     logprobs={"content": [{**_TOKEN, "top_logprobs": [_TOKEN]}]},
 )
 RESPONSES = (*_PLAIN, Response(id="r5", model="m", usage=USAGE, choices=(LIKELY,)))
+_VECTOR = Vector(dtype="float", data=msgspec.Raw(b"[0.5,-0.25,1]"))
+_BASE64 = Vector(dtype="float", data="AAAAPwAAgL4AAIA/")
+_BYTES = Vector(dtype="int8", data=msgspec.Raw(b"[1,-2,127]"))
+UNARY_ANSWERS: dict[str, tuple[Any, ...]] = {
+    EMBEDDINGS: (
+        EmbeddingResponse(
+            embeddings=(Embedding(vectors=(_VECTOR,)),), id="e", model="m", usage=USAGE
+        ),
+        EmbeddingResponse(embeddings=(Embedding(vectors=(_BASE64,)),), model="m"),
+        EmbeddingResponse(
+            embeddings=(Embedding(vectors=(_VECTOR, _BYTES)),) * 2,
+            formats=(Format(), Format(dtype="int8", at="$.x")),
+        ),
+    ),
+    RERANK: (
+        RerankResponse(
+            results=(
+                Ranked(index=1, score=0.75, document=Document(text="é")),
+                Ranked(index=0, score=0.5, document=Document(value={"text": "a", "n": 1})),
+            ),
+            id="r",
+            model="m",
+            usage=USAGE,
+            search_units=1,
+            return_documents=True,
+        ),
+    ),
+}
 ERRORS = (
     b"",
     b"<html><head><title>502 Bad Gateway</title></head></html>",
@@ -124,6 +156,11 @@ def answers(name: str) -> Iterator[bytes]:
     for response in RESPONSES if name in CHATS else ():
         try:
             yield _dumped(dialect.encode_response(response, Losses(name)))
+        except DragomanError:
+            continue
+    for answer in UNARY_ANSWERS.get(dialect.operation, ()):
+        try:
+            yield msgspec.json.encode(dialect.encode_response(answer, Losses(name)))
         except DragomanError:
             continue
     for folder in ("answers", "responses"):

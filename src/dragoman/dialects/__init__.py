@@ -181,12 +181,13 @@ AnyDialect = Dialect[Any, Any]
 
 
 def read_answer(dialect: AnyDialect, raw: bytes) -> Any:
-    """A whole answer's bytes as `dialect.decode_response` takes them: an object, which of other
-    operations than chat may be a list, and in which vectors stay the bytes they are.
+    """A whole answer's bytes as `dialect.decode_response` takes them: an object; of embeddings and
+    rerank any value, in which vectors stay the bytes they are.
 
     Raises as `dragoman.wire.json.decode` does.
     """
-    return decode(raw) if dialect.operation == CHAT else decode_around_vectors(raw)
+    is_any = dialect.operation in (EMBEDDINGS, RERANK)
+    return decode_around_vectors(raw) if is_any else decode(raw)
 
 
 class StreamTranslator:
