@@ -146,7 +146,10 @@ _EFFORT = (
     "generationConfig",
     "additionalModelRequestFields",
 )
-_SHAPE = ("response_format", "text", "output_config", "outputConfig", "generationConfig", "format")
+_SHAPE = (
+    "response_format", "text", "output_config", "outputConfig", "generationConfig", "format",
+    "parameters",
+)  # fmt: skip
 _TRANSLATED = {
     "$.tool_choice": ("tool_choice", "toolConfig"),
     "$.reasoning_effort": _EFFORT,

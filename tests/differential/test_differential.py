@@ -102,7 +102,7 @@ STATED: tuple[Difference, ...] = (
     ),
     Difference(
         "several texts",
-        "openai_completions",
+        "openai_completions|tgi_generate",
         ANY,
         r".*",
         "a prompt is one text: several are joined by a blank line",

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import anthropic
+import httpx
 import openai
 import pytest
 
+from dragoman.simulator import Simulator
+from tests import sdk
 from tests.envoy.gateway import KEY, Gateway, fresh_caller, wait_until
 
 by_provider = pytest.mark.parametrize("p", ["c", "o", "a", "g", "b"])
@@ -89,3 +92,76 @@ def test_errors(gateway: Gateway) -> None:
             client.completions.create(model="nothing", prompt="x")
         with pytest.raises(openai.BadRequestError, match=r"\$\.prompt"):
             client.completions.create(model="c/echo", prompt=7)  # type: ignore[call-overload]
+
+
+def _tgi(gateway: Gateway, path: str, body: Any, key: str = KEY) -> httpx.Response:
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.post(gateway.url + path, json=body, headers=headers, timeout=20)
+
+
+def _asked(**parameters: Any) -> Any:
+    return {"inputs": "one two", "parameters": {"max_new_tokens": 50, **parameters}}
+
+
+@pytest.mark.parametrize("p", ["tgi", "c", "o", "a"])
+def test_generate(gateway: Gateway, p: str) -> None:
+    answer = _tgi(gateway, f"/models/{p}/echo/generate", _asked())
+    said = sdk.read("tgi_generate", sdk.Wire(answer.content, answer.status_code))
+    assert (said.text, said.finish, said.output_tokens) == ("You said: one two", "stop", 4)
+    streamed = _tgi(gateway, f"/models/{p}/echo/generate_stream", _asked())
+    kind = streamed.headers["content-type"]
+    said = sdk.read("tgi_generate", sdk.Wire(streamed.content, streamed.status_code, kind))
+    assert (said.text, said.input_tokens, said.output_tokens) == ("You said: one two", 2, 4)
+
+
+def test_the_bare_paths_ask_for_the_model_tgi(gateway: Gateway, simulator: Simulator) -> None:
+    assert _tgi(gateway, "/generate", _asked()).json()["generated_text"] == "You said: one two"
+    (listed,) = _tgi(gateway, "/", _asked()).json()
+    assert listed["generated_text"] == "You said: one two"
+    streamed = _tgi(gateway, "/", {**_asked(), "stream": True})
+    assert b'"generated_text":"You said: one two"' in streamed.content
+    paths = [request.target for request in simulator.control.requests()]
+    assert paths == ["/generate", "/generate", "/generate_stream"]
+    bodies = [simulator.control.body(r.number) for r in simulator.control.requests()]
+    assert not [body for body in bodies if b'"model"' in body or b'"stream"' in body]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_other_clients_reach_tgi(
+    openai_client: openai.OpenAI, anthropic_client: anthropic.Anthropic, path: str
+) -> None:
+    turns: Any = [{"role": "user", "content": "one two"}]
+    if path == "/v1/messages":
+        with anthropic_client.messages.stream(
+            model="tgi/echo", max_tokens=50, messages=turns
+        ) as stream:
+            assert stream.get_final_text() == "You said: one two"
+        return
+    answer = openai_client.chat.completions.create(model="tgi/echo", messages=turns)
+    assert answer.choices[0].message.content == "You said: one two"
+    with pytest.raises(openai.BadRequestError, match=r"\$\.tools\[0\]"):
+        tool: Any = {"type": "function", "function": {"name": "f"}}
+        openai_client.chat.completions.create(model="tgi/echo", messages=turns, tools=[tool])
+
+
+def test_tgis_errors(gateway: Gateway, simulator: Simulator) -> None:
+    answer = _tgi(gateway, "/models/nothing/generate", _asked())
+    assert (answer.status_code, answer.json()["error_type"]) == (404, "validation")
+    answer = _tgi(gateway, "/generate", {"inputs": 7})
+    assert (answer.status_code, answer.json()["error_type"]) == (400, "validation")
+    simulator.control.script({"status": 429, "message": "Model is overloaded"})
+    answer = _tgi(gateway, "/models/a/echo/generate", _asked())
+    error = {"error": "Model is overloaded", "error_type": "overloaded"}
+    assert (answer.status_code, answer.json()) == (429, error)
+
+
+def test_tgis_streams_are_counted(gateway: Gateway) -> None:
+    caller, key = fresh_caller()
+    assert _tgi(gateway, "/models/tgi/echo/generate_stream", _asked(), key).status_code == 200
+
+    def entries() -> list[dict[str, Any]]:
+        return [entry for entry in gateway.ledger() if caller in entry.values()]
+
+    (entry,) = wait_until(entries, what="the ledger's entry")
+    assert entry["dragoman.metering"] == "exact"
+    assert (entry["gen_ai.usage.input_tokens"], entry["gen_ai.usage.output_tokens"]) == (2, 4)

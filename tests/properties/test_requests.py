@@ -59,6 +59,7 @@ SAME_AS_ABSENT = {
     "input_type": ("image",),  # the inputs say so
     "taskType": ("SINGLE_EMBEDDING",),
     "schemaVersion": ("nova-multimodal-embed-v1",),
+    "details": (True,),  # always given
 }
 """Values that say what leaving the field out says, and may go without a word."""
 WITH_ANSWER = ("return_documents", "return_text", "top_n", "top_k", "numberOfResults")

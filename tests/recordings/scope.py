@@ -16,6 +16,9 @@ from dragoman.errors import InvalidRequest
 HEADS = ("", "/v1", "/v2", "/v1beta", "/api")
 """What stands before a suffix at the gateway where the provider's base path left it out."""
 
+WHOLE_PATHS = ("tgi_generate",)
+"""Dialects whose paths are too plain to be told by their end."""
+
 OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
     (
         r"POST .*/models?/[^/]+/invoke(-with-response-stream)?$",
@@ -79,6 +82,8 @@ def find_claim(method: str, path_and_query: str, headers: Mapping[str, str]) -> 
             found = client_call(f"{head}{suffix}?{query}", headers)
             call = found.call
             if call is None or call.operation == MODELS:
+                continue
+            if found.dialect.name in WHOLE_PATHS and suffix != path:
                 continue
             if call.method in ("", method):
                 endpoint = _without_model(head + suffix, call.model)

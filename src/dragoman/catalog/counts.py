@@ -112,6 +112,13 @@ FAMILIES: dict[str, Family] = {
     ),
     "total": Family(grows=False, counts=(_count("usage.total_tokens", "input"),)),  # Voyage, Jina
     "titan": Family(grows=False, counts=(_count("inputTextTokenCount", "input"),)),
+    "tgi": Family(
+        grows=False,
+        counts=(
+            _count("details.input_length", "input"),
+            _count("details.generated_tokens", "output"),
+        ),
+    ),
 }
 """In the order in which they are looked for."""
 

@@ -29,6 +29,8 @@ RERANK = "rerank"
 MODELS = "models"
 """Listing models: the service answers it itself."""
 
+LISTED = "listed"
+"""The framing of an answer in one piece as an array that holds it; its streams are as usual."""
 
 BodyKind = Literal["json", "form", "unread"]
 """How a request's body is read: whole, for its model alone, or not at all (it is not even held)."""

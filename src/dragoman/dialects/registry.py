@@ -42,6 +42,7 @@ from dragoman.dialects.rerank.jina_rerank import JinaRerank
 from dragoman.dialects.rerank.tei_rerank import TeiRerank
 from dragoman.dialects.rerank.voyage_rerank import Quirks as VoyageQuirks
 from dragoman.dialects.rerank.voyage_rerank import VoyageRerank
+from dragoman.dialects.tgi_generate import TgiGenerate
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Json
 
@@ -87,6 +88,7 @@ _MAKERS: dict[str, Callable[[Json], AnyDialect]] = {
         msgspec.convert(quirks, CompletionsQuirks)
     ),
     "openai_responses": lambda quirks: OpenAIResponses(msgspec.convert(quirks, ResponsesQuirks)),
+    "tgi_generate": lambda quirks: _alike(TgiGenerate(), quirks),
     "openai_chat": lambda quirks: OpenAIChat(msgspec.convert(quirks, OpenAIQuirks)),
     "openai_embeddings": lambda quirks: openai_embeddings.OpenAIEmbeddings(
         msgspec.convert(quirks, openai_embeddings.Quirks)
@@ -162,6 +164,7 @@ PREFIXES: tuple[tuple[str, str], ...] = (
     ("/v1beta", "gemini_generate"),
     ("/v1/projects/", "gemini_generate"),
     ("/model/", "bedrock_converse"),
+    ("/generate", "tgi_generate"),
     ("/foundation-models", "bedrock_converse"),
     ("/v2/", "cohere_chat"),
     ("/api/", "ollama_chat"),

@@ -262,7 +262,7 @@ def translate_filter(provider: Provider, policy: Policy) -> Json:
             "matcher_list": {
                 "matchers": [
                     {
-                        "predicate": {"or_matcher": {"predicate": _keeps(provider)}},
+                        "predicate": _keeps(provider),
                         "on_match": {"action": skip},
                     }
                 ]
@@ -271,9 +271,9 @@ def translate_filter(provider: Provider, policy: Policy) -> Json:
     )
 
 
-def _keeps(provider: Provider) -> list[Json]:
+def _keeps(provider: Provider) -> Json:
     """What the decide stage says where this provider takes the request as it is."""
-    return [
+    keeps = [
         metadata_matcher(KEEP + provider.name, "1"),
         *(
             metadata_matcher(KEEP_DIALECT, name)
@@ -281,6 +281,7 @@ def _keeps(provider: Provider) -> list[Json]:
             if not endpoint.dialect.edits({}) and endpoint.dialect.frames("")
         ),
     ]
+    return {"or_matcher": {"predicate": keeps}} if keeps[1:] else keeps[0]
 
 
 def _header_mutations(provider: Provider) -> list[Json]:

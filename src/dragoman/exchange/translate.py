@@ -18,6 +18,7 @@ from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
 from dragoman.config.policy import Endpoint, Policy, Provider
 from dragoman.dialects import (
     CHAT,
+    LISTED,
     AnyDialect,
     BodyKind,
     StreamOptions,
@@ -153,7 +154,12 @@ class Translate:
             kind = self._client.stream_type(options)
             return _StreamEditor(translator, self._client, kind, decoder, self._dropped)
         limit = self._policy.limits.response_body_bytes
-        pair = _Pair(provider=provider, client=self._client, question=self._question)
+        pair = _Pair(
+            provider=provider,
+            client=self._client,
+            question=self._question,
+            listed=self._head.metadata.get(names.FRAMING) == LISTED,
+        )
         return _BodyEditor(pair, decoder, self._dropped, limit)
 
 
@@ -164,6 +170,8 @@ class _Pair(msgspec.Struct, frozen=True, kw_only=True):
     client: AnyDialect
     question: Question | None
     """What was asked, where an answer is complete only with it."""
+    listed: bool
+    """The client wants it as an array of one."""
 
 
 class _BodyEditor:
@@ -175,6 +183,7 @@ class _BodyEditor:
         self._provider = pair.provider
         self._client = pair.client
         self._question = pair.question
+        self._listed = pair.listed
         self._decoder = decoder
         self._dropped = dropped
         self._max_bytes = max_bytes
@@ -239,7 +248,7 @@ class _BodyEditor:
             response = msgspec.structs.replace(response, usage=self._usage)
         encoded = self._client.encode_response(response, losses)
         self._dropped = [*self._dropped, *losses.paths]
-        body = msgspec.json.encode(encoded)
+        body = msgspec.json.encode([encoded] if self._listed else encoded)
         return Respond(status=self._status, headers=_JSON, body=body), response.usage
 
 

@@ -4,10 +4,10 @@ Metering, in the entry's `metering`:
 
 - `exact`: the provider's own count of a whole answer.
 - `estimated`: an upstream answered, but the count is missing or stops short, because the client
-  hung up, the upstream was cut, or the provider counts nothing. What is missing is set by rule:
-  input, a token for each 4 bytes of the request's body; output, a token for each 4 bytes of a JSON
-  answer, or for each 160 bytes of a stream, about what one event of one token weighs. A partial
-  count is kept where it is larger.
+  hung up, the upstream was cut, or the provider counts nothing, or the output alone. What is
+  missing is set by rule: input, a token for each 4 bytes of the request's body; output, a token for
+  each 4 bytes of a JSON answer, or for each 160 bytes of a stream, about what one event of one
+  token weighs. A partial count is kept where it is larger.
 - `none`: no upstream answered with success, so nothing was consumed that a provider would bill.
 """
 
@@ -139,6 +139,8 @@ def measure(record: AccessRecord) -> tuple[Tokens, Metering]:
     usage = record.metadata.get(keys.USAGE_NAMESPACE, {})
     counted = read_tokens(usage)
     if counted is not None and _is_whole(record, usage):
+        if counted.output and not counted.input:
+            return msgspec.structs.replace(counted, input=_asked(record)), "estimated"
         return counted, "exact"
     return _estimate(record, counted or Tokens()), "estimated"
 
@@ -228,11 +230,9 @@ def _estimate(record: AccessRecord, counted: Tokens) -> Tokens:
     facts = record.metadata.get(keys.NAMESPACE, {})
     streamed = facts.get(keys.STREAM) == keys.FLAG
     size = _BYTES_PER_STREAMED_TOKEN if streamed else _BYTES_PER_TOKEN
-    guess = _number(facts, keys.ESTIMATED_INPUT_TOKENS)
-    asked = guess or record.request_body_bytes // _BYTES_PER_TOKEN
     return msgspec.structs.replace(
         counted,
-        input=counted.input or asked,
+        input=counted.input or _asked(record),
         output=max(counted.output, record.response_body_bytes // size),
     )
 
@@ -247,6 +247,12 @@ def _cost(tokens: Tokens, prices: Prices | None) -> int | None:
         cached=tokens.cache_read,
         cache_write=tokens.cache_creation,
     )
+
+
+def _asked(record: AccessRecord) -> int:
+    """A guess at the input."""
+    guess = _number(record.metadata.get(keys.NAMESPACE, {}), keys.ESTIMATED_INPUT_TOKENS)
+    return guess or record.request_body_bytes // _BYTES_PER_TOKEN
 
 
 def _text(values: Mapping[str, object], key: str) -> str | None:

@@ -210,7 +210,12 @@ OLLAMA = TranslatedProvider("ollama_chat", "authorization")
 CLOUD_ANTHROPIC = TranslatedProvider("anthropic_messages", "authorization")
 """As Bedrock's InvokeModel and Vertex AI's rawPredict serve it."""
 COMPLETIONS = TranslatedProvider("openai_completions", "authorization")
+TGI = TranslatedProvider("tgi_generate", "authorization")
 ENDPOINTS = (
+    *(
+        Endpoint(provider=TGI, method="POST", suffix=end, handle=TGI.handle)
+        for end in ("/generate", "/generate_stream")
+    ),
     Endpoint(
         provider=COMPLETIONS, method="POST", suffix="/v1/completions", handle=COMPLETIONS.handle
     ),
