@@ -324,8 +324,13 @@ def _reasoning_out(
     if not quirks.thinking:
         losses.omit("reasoning_config", at)
         return
-    if wanted.effort == "none" or (wanted.adaptive and wanted.effort is None):
-        more["thinking"] = {"type": "adaptive" if wanted.adaptive else "disabled"}
+    if wanted.effort == "none":
+        more["thinking"] = {"type": "disabled"}
+        return
+    if wanted.adaptive:
+        more["thinking"] = {"type": "adaptive"}
+        if wanted.effort is not None:
+            more["output_config"] = {"effort": wanted.effort}
         return
     if wants_adaptive(request):
         _adapt(request, config, more)

@@ -323,9 +323,13 @@ def _encode_hints(request: Request, encoding: Encoding) -> Json:
     out: Json = {}
     reasoning, tier = request.reasoning, request.service_tier
     if reasoning is not None:
+        effort = reasoning.effort
+        if effort == "max" and not encoding.own:
+            effort = "xhigh"  # the most it takes
         says_all = reasoning.budget_tokens is None and not reasoning.adaptive
-        if encoding.own or reasoning.effort in _COMMON_EFFORTS:
-            out["reasoning_effort"] = reasoning.effort
+        says_all = says_all and effort == reasoning.effort
+        if encoding.own or effort in _COMMON_EFFORTS:
+            out["reasoning_effort"] = effort
         if not (says_all and out):
             encoding.losses.omit("reasoning_config", reasoning.at or request.path("reasoning"))
         encoding.losses.residue(reasoning.residue, reasoning.at)

@@ -437,8 +437,9 @@ def _reasoning_out(request: Request, losses: Losses, body: Json) -> None:
     if config is None:
         return
     extra = losses.residue(config.residue, config.at)
-    says_all = config.budget_tokens is None and not config.adaptive
-    if config.effort in EFFORTS:
-        body["reasoning"] = {**extra, "effort": config.effort}
-    if config.effort not in EFFORTS or not says_all:
+    effort = "xhigh" if config.effort == "max" else config.effort  # the most it takes
+    says_all = config.budget_tokens is None and not config.adaptive and effort == config.effort
+    if effort in EFFORTS:
+        body["reasoning"] = {**extra, "effort": effort}
+    if effort not in EFFORTS or not says_all:
         losses.omit("reasoning_config", config.at or request.path("reasoning"))
