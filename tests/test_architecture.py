@@ -24,7 +24,6 @@ ONLY_IN = {
     "google": {"extproc"},
     "redis": {"stores"},
     "yaml": {"config", "envoyconf"},
-    "structlog": {"telemetry"},
     "click": {"cli"},
     "httptools": {"simulator"},
 }

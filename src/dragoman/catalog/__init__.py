@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -38,5 +38,5 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 @functools.cache
 def provider_rows() -> dict[str, ProviderRow]:
     """All rows by name. Raises `msgspec.ValidationError` on a row that is not one."""
-    text = resources.files(__name__).joinpath("providers.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("providers.toml").read_text(encoding="utf-8")
     return msgspec.convert(tomllib.loads(text), dict[str, ProviderRow])

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
-from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -187,7 +187,7 @@ def _merge(first: Profile, second: Profile) -> Profile:
 @functools.cache
 def _rows() -> Mapping[str, _Row]:
     """All tables by name. Raises `msgspec.ValidationError` on one that is not a table."""
-    text = resources.files("dragoman.catalog").joinpath("models.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("models.toml").read_text(encoding="utf-8")
     return msgspec.convert(tomllib.loads(text), dict[str, _Row])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -50,7 +49,7 @@ _PLACEHOLDER = re.compile(r"\{(?!model\})(\w+)\}")
 def load(path: str | None, environment: Mapping[str, str] = os.environ) -> Policy:
     """The policy at `path`, or the embedded defaults. Raises `ConfigError`."""
     if path is None:
-        text = resources.files("dragoman.config").joinpath(_DEFAULTS).read_text(encoding="utf-8")
+        text = Path(__file__).with_name(_DEFAULTS).read_text(encoding="utf-8")
         return parse(text, f"embedded {_DEFAULTS}", environment)
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
@@ -144,8 +144,7 @@ def _retries() -> Json:
 
 
 def _strip_usage() -> Json:
-    folder = resources.files("dragoman.envoyconf")
-    script = folder.joinpath("strip_usage.lua").read_text(encoding="utf-8")
+    script = Path(__file__).with_name("strip_usage.lua").read_text(encoding="utf-8")
     return typed(
         STRIP_USAGE,
         "extensions.filters.http.lua.v3.Lua",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import signal
 import sys
@@ -92,6 +93,7 @@ async def _serve(policy: Policy, worker: int, ready: Callable[[], None]) -> None
     if keeper:
         keeper.start()
     servers = await listen(transport, policy, worker, streams)
+    gc.freeze()  # what is here now stays: no collection need look at it again
     ready()
     await stop.wait()
     grace = policy.timeouts.drain_seconds

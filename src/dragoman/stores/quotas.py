@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from importlib import resources
+from pathlib import Path
 from typing import Any, cast
 
 from redis.exceptions import RedisError
@@ -23,7 +23,7 @@ class RedisQuotas:
     ) -> None:
         self._lease_ms = _ms(lease_seconds)
         self._client = connect(url, cluster=cluster)
-        text = resources.files(__package__ or "").joinpath("quotas.lua").read_text("utf-8")
+        text = Path(__file__).with_name("quotas.lua").read_text("utf-8")
         self._script = self._client.register_script(text)
 
     async def take(self, wants: Sequence[Want]) -> list[Taken]:

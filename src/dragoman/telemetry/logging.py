@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TextIO
 
-import structlog
+import msgspec
 
 from dragoman.telemetry import names
-
-Logger = structlog.typing.FilteringBoundLogger
 
 ALLOWED_KEYS = frozenset(
     {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
@@ -26,29 +26,39 @@ ALLOWED_KEYS = frozenset(
 """Every key that may be written."""
 
 
+class Logger:
+    """Writes an event a line, with what is bound to it in each."""
+
+    def __init__(self, stream: TextIO, bound: Mapping[str, object]) -> None:
+        self._stream = stream
+        self._bound = bound
+
+    def info(self, event: str, **fields: object) -> None:
+        self._write(event, "info", fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._write(event, "warning", fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self._write(event, "error", fields)
+
+    def _write(self, event: str, level: str, fields: dict[str, object]) -> None:
+        line = {**self._bound, **fields}
+        if not line.keys() <= ALLOWED_KEYS:
+            line = _keep_allowed(line)
+        line |= {"event": event, "level": level, "timestamp": datetime.now(UTC)}
+        self._stream.write(msgspec.json.encode(line, enc_hook=repr).decode() + "\n")
+        self._stream.flush()
+
+
 def make_logger(path: str = "-", **bound: object) -> Logger:
     """A logger to the file `path`, appended to; `-` is standard error.
 
     Raises `OSError` if the file cannot be opened.
     """
-    stream = sys.stderr if path == "-" else _append_to(path)
-    logger: Logger = structlog.wrap_logger(
-        structlog.WriteLogger(stream),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _keep_allowed,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
-        cache_logger_on_first_use=True,
-    )
-    return logger.bind(**bound)
-
-
-def _append_to(path: str) -> TextIO:
-    opened = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 - open as long as the logger is
-    return cast("TextIO", opened)
+    if path == "-":
+        return Logger(sys.stderr, bound)
+    return Logger(Path(path).open("a", encoding="utf-8"), bound)
 
 
 def stack(error: BaseException) -> dict[str, list[str]]:
@@ -57,9 +67,7 @@ def stack(error: BaseException) -> dict[str, list[str]]:
     return {"stack": [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames]}
 
 
-def _keep_allowed(_: Any, __: str, event: structlog.typing.EventDict) -> dict[str, Any]:
-    """`event` without the keys that are not in the list; how many there were is said."""
-    kept = {key: value for key, value in event.items() if key in ALLOWED_KEYS}
-    if len(kept) < len(event):
-        kept["dropped_keys"] = len(event) - len(kept)
-    return kept
+def _keep_allowed(line: dict[str, object]) -> dict[str, object]:
+    """`line` without the keys that are not in the list; how many there were is said."""
+    kept = {key: value for key, value in line.items() if key in ALLOWED_KEYS}
+    return {**kept, "dropped_keys": len(line) - len(kept)}
