@@ -17,7 +17,8 @@ def logged(kind=AccessLogType.DownstreamEnd):
     common.time_to_first_downstream_tx_byte.nanos = 3_000_000
     common.response_flags.downstream_connection_termination = True
     spaces = common.metadata.filter_metadata
-    facts = {"request_id": "r-1", "caller": "demo", "model": "fast"}
+    entry.request.request_id = "r-1"
+    facts = {"caller": "demo", "model": "fast"}
     spaces["dragoman"].update({**facts, "client_dialect": "openai_chat"})
     spaces["dragoman.models"].update({"right": "claude"})
     spaces["dragoman.usage"].update({"usage.input_tokens": 3, "usage.output_tokens": 1})
@@ -29,7 +30,7 @@ def logged(kind=AccessLogType.DownstreamEnd):
 
 def test_an_entry_says_who_asked_what_and_what_came_of_it():
     entries = []
-    machine = LedgerStream(POLICY, entries.append)
+    machine = LedgerStream(POLICY, entries.extend)
     assert machine.feed(logged()) == []
     [entry] = entries
     assert (entry.request_id, entry.caller, entry.model) == ("r-1", "demo", "fast")
@@ -42,7 +43,7 @@ def test_an_entry_says_who_asked_what_and_what_came_of_it():
 
 def test_only_the_end_of_a_request_is_entered():
     entries = []
-    LedgerStream(POLICY, entries.append).feed(logged(AccessLogType.NotSet))
+    LedgerStream(POLICY, entries.extend).feed(logged(AccessLogType.NotSet))
     assert entries == []
 
 

@@ -28,10 +28,11 @@ def _prices(provider, model):
 
 
 def record(usage=None, **fields):
-    facts = {"stream": fields.pop("stream", "0"), "estimated_input_tokens": 25.0}
+    facts = {"stream": fields.pop("stream", "0")}
     return AccessRecord(
         metadata={"dragoman": facts, "dragoman.usage": usage or {}},
-        **{"cluster": "p", "upstream_reached": True, "status": 200, **fields},
+        **{"cluster": "p", "upstream_reached": True, "status": 200, "request_body_bytes": 100}
+        | fields,
     )
 
 

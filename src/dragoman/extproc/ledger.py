@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import Value
 
 from dragoman.catalog.profiles import Prices
 from dragoman.config.policy import Policy
@@ -19,7 +20,7 @@ from dragoman.extproc.pb.access_log_pb2 import (
     StreamAccessLogsResponse,
 )
 from dragoman.extproc.transports import Message
-from dragoman.metadata import NAMESPACE, QUOTA
+from dragoman.metadata import MODELS_NAMESPACE, NAMESPACE, QUOTA, USAGE_NAMESPACE
 from dragoman.policies.quotas import decode_holds
 from dragoman.stores.keeper import QuotaKeeper
 from dragoman.telemetry.ledger import AccessRecord, Entry, make_entry
@@ -27,7 +28,10 @@ from dragoman.telemetry.ledger import AccessRecord, Entry, make_entry
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 DROPPED_HEADER = "x-dragoman-dropped"
 
-Sink = Callable[[Entry], None]
+Sink = Callable[[list[Entry]], None]
+"""Takes the entries that came together."""
+_READ = (NAMESPACE, MODELS_NAMESPACE, USAGE_NAMESPACE)
+_REMEMBERED = 1024
 
 _FLAGS = {
     "failed_local_healthcheck": "LH",
@@ -62,17 +66,22 @@ class LedgerStream:
         self._policy = policy
         self._sink = sink
         self._keeper = keeper
+        self._upstream_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
+        self._prices = lru_cache(_REMEMBERED)(self._find_prices)
         self.finished = False
 
     def feed(self, message: Message, *, more: bool = False) -> list[bytes]:
         del more
         logs = StreamAccessLogsMessage.FromString(message)  # type: ignore[arg-type]  # any buffer
+        entries: list[Entry] = []
         for logged in logs.http_logs.log_entry:
             if logged.common_properties.access_log_type == AccessLogType.DownstreamEnd:
                 record = read_record(logged)
                 entry = make_entry(record, self._upstream_dialect, self._prices)
                 self._settle(record, entry)
-                self._sink(entry)
+                entries.append(entry)
+        if entries:
+            self._sink(entries)
         return []
 
     def _settle(self, record: AccessRecord, entry: Entry) -> None:
@@ -83,11 +92,11 @@ class LedgerStream:
         used = {"requests": 1, "tokens": tokens, "usd": entry.cost_nanodollars or 0}
         self._keeper.settle(decode_holds(held), used)
 
-    def _prices(self, provider: str, model: str) -> Prices | None:
+    def _find_prices(self, provider: str, model: str) -> Prices | None:
         profile = self._policy.profile(provider, model)
         return profile.prices if profile else None
 
-    def _upstream_dialect(self, provider: str, client: str, model: str) -> str | None:
+    def _find_dialect(self, provider: str, client: str, model: str) -> str | None:
         found = self._policy.providers.get(provider)
         endpoint = found and found.endpoint_for(client_dialect(client), model)
         return endpoint.dialect.name if endpoint else None
@@ -101,22 +110,53 @@ class LedgerStream:
 
 def read_record(logged: HTTPAccessLogEntry) -> AccessRecord:
     """One access log entry as plain values."""
-    common = logged.common_properties
+    common, response = logged.common_properties, logged.response
+    spaces = common.metadata.filter_metadata
     return AccessRecord(
-        metadata={name: _plain(s) for name, s in common.metadata.filter_metadata.items()},
+        metadata={name: _Scalars(spaces[name].fields) for name in _READ if name in spaces},
         cluster=common.upstream_cluster,
         upstream_reached=common.HasField("upstream_remote_address"),
         attempts=common.upstream_request_attempt_count,
-        status=logged.response.response_code.value,
-        details=logged.response.response_code_details,
-        flags=_flags(common.response_flags),
+        status=response.response_code.value,
+        details=response.response_code_details,
+        flags=_flags(common.response_flags) if common.HasField("response_flags") else (),
         request_id=logged.request.request_id or common.stream_id,
         request_body_bytes=logged.request.request_body_bytes,
-        response_body_bytes=logged.response.response_body_bytes,
+        response_body_bytes=response.response_body_bytes,
         duration_ms=_duration_ms(common),
         time_to_first_byte_ms=_first_byte_ms(common),
-        dropped=logged.response.response_headers.get(DROPPED_HEADER, ""),
+        dropped=response.response_headers.get(DROPPED_HEADER, ""),
     )
+
+
+class _Scalars(Mapping[str, object]):
+    """A metadata namespace, each value read when it is asked for.
+
+    Lists and structures are of no use to the ledger and look like nothing.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[str, Value]) -> None:
+        self._fields = fields
+
+    def __getitem__(self, key: str) -> object:
+        if key not in self._fields:  # a protobuf map would make the entry
+            raise KeyError(key)
+        value = self._fields[key]
+        return value.string_value or _scalar(value)
+
+    def get(self, key: str, default: object = None) -> object:
+        return self[key] if key in self._fields else default
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 def _flags(flags: ResponseFlags) -> tuple[str, ...]:
@@ -141,19 +181,13 @@ def _milliseconds(duration: Duration) -> float:
     return round(duration.seconds * 1000 + duration.nanos / 1e6, 3)
 
 
-def _plain(fields: Struct) -> Mapping[str, object]:
-    """The scalars of a metadata namespace; lists and structures are of no use to the ledger."""
-    values = {name: _scalar(value) for name, value in fields.fields.items()}
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _scalar(value: Value) -> object:
     match value.WhichOneof("kind"):
-        case "string_value":
-            return value.string_value
         case "number_value":
             return value.number_value
         case "bool_value":
             return value.bool_value
+        case "string_value":
+            return value.string_value
         case _:
             return None

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
@@ -25,8 +26,8 @@ from dragoman.policies.identify import Issued
 from dragoman.stores.embedded import store_url
 from dragoman.stores.keeper import QuotaKeeper
 from dragoman.stores.keys import KeyWatch
-from dragoman.telemetry.ledger import Entry, log_fields
-from dragoman.telemetry.logging import Logger, make_logger
+from dragoman.telemetry.ledger import Entry, encode_lines
+from dragoman.telemetry.logging import Logger, make_logger, open_lines
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _MESSAGE_OVERHEAD_BYTES = 1 << 20
@@ -136,10 +137,12 @@ def _watch(policy: Policy) -> KeyWatch | None:
 
 
 def _sink(policy: Policy) -> ledger.Sink:
-    log: Logger = make_logger(policy.ledger.path)
+    """Writes the entries that came together at once, all with the time of their writing."""
+    lines = open_lines(policy.ledger.path)
 
-    def write(entry: Entry) -> None:
-        log.info("request", **log_fields(entry))
+    def write(entries: list[Entry]) -> None:
+        lines.write(encode_lines(entries, datetime.now(UTC)))
+        lines.flush()
 
     return write
 

@@ -13,7 +13,8 @@ Metering, in the entry's `metering`:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -31,6 +32,12 @@ _BYTES_PER_STREAMED_TOKEN = 160
 _ERROR_STATUS = 400
 _CUT_FLAGS = frozenset({"DC", "DR", "UC", "UR", "LR", "UT", "SI", "DT", "UMSDR", "UPE", "DPE"})
 """Envoy's response flags of an answer that did not come to its own end."""
+
+
+_COUNTS = {
+    family: tuple((count.key, count.kinds) for count in family.counts)
+    for family in FAMILIES.values()
+}
 
 
 class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +115,7 @@ def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect, prices: 
     client = _text(facts, keys.CLIENT_DIALECT)
     asked = _text(models, provider) if provider else None
     return Entry(
-        request_id=_text(facts, keys.REQUEST_ID) or record.request_id,
+        request_id=record.request_id,
         caller=_text(facts, keys.CALLER),
         operation=_text(facts, keys.OPERATION),
         model=_text(facts, keys.MODEL),
@@ -161,10 +168,11 @@ def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
     family = _family(usage)
     if family is None:
         return None
-    sums = {
-        kind: sum(_number(usage, count.key) for count in family.counts if kind in count.kinds)
-        for kind in KINDS
-    }
+    sums = dict.fromkeys(KINDS, 0)
+    for key, kinds in _COUNTS[family]:
+        if number := _number(usage, key):
+            for kind in kinds:
+                sums[kind] += number
     return Tokens(
         input=sums["input"],
         output=sums["output"],
@@ -176,8 +184,8 @@ def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
 
 def _family(usage: Mapping[str, object]) -> Family | None:
     """The way of counting that the answer's own numbers show."""
-    for family in FAMILIES.values():
-        if any(count.key in usage for count in family.counts[:2]):
+    for family, counts in _COUNTS.items():
+        if counts[0][0] in usage or (counts[1:] and counts[1][0] in usage):
             return family
     return None
 
@@ -213,6 +221,13 @@ def log_fields(entry: Entry) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def encode_lines(entries: Iterable[Entry], at: datetime) -> bytes:
+    """One line of JSON an entry, as the other logs write theirs. `at` is in UTC."""
+    about = {"event": "request", "level": "info", "timestamp": at.isoformat()[:-6] + "Z"}
+    lines = [msgspec.json.encode(log_fields(entry) | about) for entry in entries]
+    return b"\n".join([*lines, b""])
+
+
 def _is_whole(record: AccessRecord, usage: Mapping[str, object]) -> bool:
     """Whether the count covers the whole answer.
 
@@ -221,9 +236,10 @@ def _is_whole(record: AccessRecord, usage: Mapping[str, object]) -> bool:
     """
     if "exact" in usage:
         return usage["exact"] == "1"
+    if not _CUT_FLAGS.intersection(record.flags):
+        return True
     family = _family(usage)
-    grows = family is not None and family.grows
-    return not grows or not _CUT_FLAGS.intersection(record.flags)
+    return family is None or not family.grows
 
 
 def _estimate(record: AccessRecord, counted: Tokens) -> Tokens:
@@ -251,8 +267,7 @@ def _cost(tokens: Tokens, prices: Prices | None) -> int | None:
 
 def _asked(record: AccessRecord) -> int:
     """A guess at the input."""
-    guess = _number(record.metadata.get(keys.NAMESPACE, {}), keys.ESTIMATED_INPUT_TOKENS)
-    return guess or record.request_body_bytes // _BYTES_PER_TOKEN
+    return record.request_body_bytes // _BYTES_PER_TOKEN
 
 
 def _text(values: Mapping[str, object], key: str) -> str | None:

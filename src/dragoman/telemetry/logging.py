@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import msgspec
 
@@ -59,6 +59,14 @@ def make_logger(path: str = "-", **bound: object) -> Logger:
     if path == "-":
         return Logger(sys.stderr, bound)
     return Logger(Path(path).open("a", encoding="utf-8"), bound)
+
+
+def open_lines(path: str) -> BinaryIO:
+    """The file `path`, to append whole lines to; `-` is standard error.
+
+    Raises `OSError` if the file cannot be opened.
+    """
+    return sys.stderr.buffer if path == "-" else Path(path).open("ab")
 
 
 def stack(error: BaseException) -> dict[str, list[str]]:
