@@ -12,6 +12,10 @@ Metadata = Mapping[str, Mapping[str, object]]
 """Dynamic metadata by namespace; values are JSON-like (str, float, bool, lists, dicts)."""
 
 
+class Shared(dict[str, Mapping[str, object]]):
+    """Metadata of many actions, never changed: whoever writes it out may keep what was written."""
+
+
 class Continue(msgspec.Struct, frozen=True, kw_only=True):
     """Change nothing; Envoy keeps the bytes it has."""
 

@@ -17,7 +17,6 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     """With its query."""
     headers: Mapping[str, str] = {}
-    request_id: str = ""
     address: str = ""
     """Of the client, `IP:PORT`; given where the policy asks for it."""
 

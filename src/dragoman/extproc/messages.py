@@ -8,25 +8,33 @@ stage sets or removes it with its headers, because nothing behind them counts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import Literal, NamedTuple
 
-from dragoman.actions import Action, Chunk, Continue, Metadata, Mutate, Respond
+from google.protobuf.message import DecodeError
+
+from dragoman.actions import Action, Chunk, Continue, Metadata, Mutate, Respond, Shared
 from dragoman.exchange.heads import AttemptHead, RequestHead
 from dragoman.extproc.pb.ext_proc_pb2 import (
-    BodyMutation,
-    BodyResponse,
     CommonResponse,
-    HeaderMap,
     HeaderMutation,
     HeadersResponse,
     HeaderValue,
     HeaderValueOption,
+    HttpHeaders,
     HttpStatus,
     ImmediateResponse,
-    ProcessingRequest,
     ProcessingResponse,
-    StreamedBodyResponse,
     TrailersResponse,
+)
+from dragoman.extproc.protobuf import (
+    Malformed,
+    Pieces,
+    encode_member,
+    encode_texts,
+    field,
+    read_fields,
+    read_struct,
+    wrap,
 )
 from dragoman.extproc.transports import Message
 
@@ -41,7 +49,8 @@ Kind = Literal[
 Attributes = Mapping[str, str]
 """Envoy attributes by the name they were asked for; numbers as text."""
 
-_ATTRIBUTES = "envoy.filters.http.ext_proc"
+_OURS = b"envoy.filters.http.ext_proc"
+"""Under which name Envoy sends attributes, whatever the filter's own."""
 _METADATA = "metadata.filter_metadata['dragoman']['"
 _CLUSTER_METADATA = "xds.cluster_metadata.filter_metadata['dragoman']['"
 _HEADERS = "request.headers['"
@@ -51,33 +60,79 @@ _NOTHING = "x-dragoman-none"
 """A header nobody has: naming it makes Envoy heed `clear_route_cache`, which it ignores in a reply
 without any header mutation."""
 
+_BODIES: dict[int, Kind] = {4: "request_body", 5: "response_body"}
+_HEADERS_OF: dict[int, Kind] = {2: "request_headers", 3: "response_headers"}
+_TRAILERS: dict[int, Kind] = {6: "request_trailers", 7: "response_trailers"}
+_ATTRIBUTES = 9
+"""Fields of `ProcessingRequest`."""
+_REQUEST_BODY, _RESPONSE_BODY, _DYNAMIC_METADATA = 3, 4, 8
+"""Of `ProcessingResponse`."""
+_HEADER_MUTATION, _BODY_MUTATION, _CLEAR_ROUTE_CACHE = 2, 3, b"\x28\x01"
+"""Of `CommonResponse`; the last one set."""
+_STREAMED_RESPONSE, _END_OF_STREAM = 3, b"\x10\x01"
+"""Of `BodyMutation`, and of what it is."""
+_NO_MUTATION = HeaderMutation(remove_headers=[_NOTHING]).SerializeToString()
 
-def read_message(raw: Message) -> ProcessingRequest:
+
+class Incoming(NamedTuple):
     """One message from Envoy."""
-    return ProcessingRequest.FromString(raw)  # type: ignore[arg-type]  # it reads any buffer
+
+    kind: Kind | None
+    """Which of its forms it has; None for one this service does not know."""
+    body: bytes
+    end_of_stream: bool
+    headers: HttpHeaders | None
+    attributes: Attributes
+    """Envoy sends them on the first message of a direction only."""
 
 
-def kind_of(message: ProcessingRequest) -> Kind | None:
-    """Which of its forms `message` has; None for one this service does not know."""
-    kind: Kind | None = message.WhichOneof("request")
-    return kind
+def read_message(raw: Message) -> Incoming:
+    """One message from Envoy; of a body one copy is made. Raises `Malformed`."""
+    kind: Kind | None = None
+    body, headers, ended = b"", None, False
+    attributes: Attributes = {}
+    try:
+        for number, begin, end in read_fields(raw, 0, len(raw)):
+            if number in _BODIES:
+                kind = _BODIES[number]
+                body, ended = _read_body(raw, begin, end)
+            elif number in _HEADERS_OF:
+                kind = _HEADERS_OF[number]
+                headers = HttpHeaders.FromString(bytes(raw[begin:end]))
+                ended = headers.end_of_stream
+            elif number in _TRAILERS:
+                kind = _TRAILERS[number]
+            elif number == _ATTRIBUTES:
+                attributes = _read_attributes(raw, begin, end) or attributes
+    except (IndexError, UnicodeDecodeError, DecodeError) as error:
+        raise Malformed from error
+    return Incoming(kind, body, ended, headers, attributes)
 
 
-def read_attributes(message: ProcessingRequest) -> Attributes:
-    """The attributes Envoy sent along; it sends them on the first message of a direction only."""
-    if _ATTRIBUTES not in message.attributes:
-        return {}
-    fields = message.attributes[_ATTRIBUTES].fields
-    return {
-        name: value.string_value if value.HasField("string_value") else f"{value.number_value:.0f}"
-        for name, value in fields.items()
-    }
+def _read_body(raw: Message, at: int, end: int) -> tuple[bytes, bool]:
+    body, ended = b"", False
+    for number, first, last in read_fields(raw, at, end):
+        if number == 1:
+            body = bytes(memoryview(raw)[first:last])
+        elif number == 2:  # noqa: PLR2004 - fields of HttpBody
+            ended = bool(first)
+    return body, ended
 
 
-def read_headers(headers: HeaderMap) -> dict[str, str]:
+def _read_attributes(raw: Message, at: int, end: int) -> Attributes:
+    name, attributes = b"", {}
+    for number, first, last in read_fields(raw, at, end):
+        if number == 1:
+            name = bytes(raw[first:last])
+        else:
+            attributes = read_struct(raw, first, last)
+    return attributes if name == _OURS else {}
+
+
+def read_headers(message: Incoming) -> dict[str, str]:
     """Headers by lower-case name, values of a repeated one joined as HTTP says."""
     found: dict[str, str] = {}
-    for header in headers.headers:
+    for header in message.headers.headers.headers if message.headers else ():
         value = header.raw_value.decode("utf-8", "surrogateescape") or header.value
         found[header.key] = f"{found[header.key]}, {value}" if header.key in found else value
     return found
@@ -89,7 +144,6 @@ def request_head(attributes: Attributes) -> RequestHead:
         method=attributes.get("request.method", ""),
         path=attributes.get("request.path", ""),
         headers=_keyed(attributes, _HEADERS),
-        request_id=attributes.get("request.id", ""),
         address=attributes.get("source.address", ""),
     )
 
@@ -114,29 +168,59 @@ def decide_reply(action: Mutate | Respond, kind: Kind) -> bytes:
     """The one reply of the decide stage to the one message of form `kind`."""
     if isinstance(action, Respond):
         return _immediate(action)
-    common = CommonResponse(
-        header_mutation=_header_mutation(action.set_headers, (*action.remove_headers, _NOTHING)),
-        clear_route_cache=action.clear_route_cache,
-    )
-    if action.body is not None:
-        common.body_mutation.body = action.body
-    reply = ProcessingResponse()
-    if kind == "request_headers":
-        reply.request_headers.response.CopyFrom(common)
+    common = _changed(action.body)
+    if action.set_headers or action.remove_headers:
+        removed = (*action.remove_headers, _NOTHING)
+        mutation = _header_mutation(action.set_headers, removed).SerializeToString()
     else:
-        reply.request_body.response.CopyFrom(common)
-    return _finish(reply, action.metadata)
+        mutation = _NO_MUTATION
+    common.append(field(_HEADER_MUTATION, mutation))
+    if action.clear_route_cache:
+        common.append(_CLEAR_ROUTE_CACHE)
+    number = 1 if kind == "request_headers" else _REQUEST_BODY
+    return _reply(number, common, action.metadata)
 
 
 def attempt_reply(action: Mutate | Respond) -> bytes:
     """The one reply to a whole upstream request: another body, or none where it stays."""
     if isinstance(action, Respond):
         return _immediate(action)
-    common = CommonResponse()
-    if action.body is not None:
-        common.body_mutation.body = action.body
-    reply = ProcessingResponse(request_body=BodyResponse(response=common))
-    return _finish(reply, action.metadata)
+    return _reply(_REQUEST_BODY, _changed(action.body), action.metadata)
+
+
+def _changed(body: bytes | None) -> Pieces:
+    """A `CommonResponse` that puts `body` in the place of what there is."""
+    return [] if body is None else wrap(_BODY_MUTATION, wrap(1, [body]))
+
+
+def _reply(number: int, common: Pieces, metadata: Metadata) -> bytes:
+    """A `ProcessingResponse` to a message with headers or a body."""
+    pieces = wrap(number, wrap(1, common))
+    if metadata:
+        pieces.append(_encode_metadata(metadata))
+    return b"".join(pieces)
+
+
+_shared: dict[int, tuple[Shared, bytes]] = {}
+"""What was written, by the identity of what it was written from."""
+_MOST_SHARED = 1024
+
+
+def _encode_metadata(metadata: Metadata) -> bytes:
+    """Most of it is the policy's, and the same for every request like this one."""
+    if not isinstance(metadata, Shared):
+        return _write_metadata(metadata)
+    kept = _shared.get(id(metadata))
+    if kept is None:
+        if len(_shared) >= _MOST_SHARED:
+            _shared.clear()
+        kept = _shared[id(metadata)] = metadata, _write_metadata(metadata)
+    return kept[1]
+
+
+def _write_metadata(metadata: Metadata) -> bytes:
+    spaces = [encode_member(name, encode_texts(space)) for name, space in metadata.items()]
+    return b"".join(wrap(_DYNAMIC_METADATA, spaces))
 
 
 def answer_replies(actions: Iterable[Action]) -> list[bytes]:
@@ -176,13 +260,13 @@ def _answer_reply(action: Action) -> bytes:
         case Respond():
             return _immediate(action)
         case Chunk():
-            piece = StreamedBodyResponse(body=action.body, end_of_stream=action.end_of_stream)
-            common = CommonResponse(body_mutation=BodyMutation(streamed_response=piece))
-            reply = ProcessingResponse(response_body=BodyResponse(response=common))
+            streamed = [field(1, action.body), _END_OF_STREAM if action.end_of_stream else b""]
+            common = wrap(_BODY_MUTATION, wrap(_STREAMED_RESPONSE, streamed))
+            return _reply(_RESPONSE_BODY, common, action.metadata)
         case Mutate():
             mutation = _header_mutation(action.set_headers, action.remove_headers)
-            common = CommonResponse(header_mutation=mutation)
-            reply = ProcessingResponse(response_headers=HeadersResponse(response=common))
+            changed = CommonResponse(header_mutation=mutation)
+            reply = ProcessingResponse(response_headers=HeadersResponse(response=changed))
         case Continue():
             reply = ProcessingResponse(response_headers=HeadersResponse())
     return _finish(reply, action.metadata)
@@ -199,9 +283,8 @@ def _immediate(action: Respond) -> bytes:
 
 
 def _finish(reply: ProcessingResponse, metadata: Metadata) -> bytes:
-    if metadata:
-        reply.dynamic_metadata.update(cast("Any", metadata))
-    return reply.SerializeToString()
+    whole = reply.SerializeToString()
+    return whole + _encode_metadata(metadata) if metadata else whole
 
 
 def _header_mutation(set_headers: Mapping[str, str], remove: Iterable[str]) -> HeaderMutation:

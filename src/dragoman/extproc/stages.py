@@ -23,7 +23,6 @@ from dragoman.exchange.reserve import Pending
 from dragoman.exchange.respond import RespondStage
 from dragoman.exchange.translate import Translate
 from dragoman.extproc import messages
-from dragoman.extproc.pb.ext_proc_pb2 import ProcessingRequest
 from dragoman.extproc.transports import Message
 from dragoman.metadata import CLIENT_DIALECT
 from dragoman.stores.keeper import QuotaKeeper
@@ -48,11 +47,11 @@ class DecideStream:
     def feed(self, message: Message, *, more: bool = False) -> list[bytes] | Awaitable[list[bytes]]:
         del more
         request = messages.read_message(message)
-        kind = messages.kind_of(request)
-        head = messages.request_head(messages.read_attributes(request))
+        kind = request.kind
+        head = messages.request_head(request.attributes)
         self._dialect = _dialect_of(head)
         if kind == "request_body":
-            action = self._decide.on_request(head, request.request_body.body)
+            action = self._decide.on_request(head, request.body)
         elif kind == "request_headers":
             action = self._decide.on_request(head, None)
         else:
@@ -93,19 +92,18 @@ class _Answer:
         """What goes on with the message at hand."""
 
     def feed(
-        self, editor: ResponseEditor, request: ProcessingRequest, *, more: bool
+        self, editor: ResponseEditor, request: messages.Incoming, *, more: bool
     ) -> list[bytes]:
-        match messages.kind_of(request):
+        match request.kind:
             case "response_headers":
-                headers = messages.read_headers(request.response_headers.headers)
-                ended = request.response_headers.end_of_stream
+                headers = messages.read_headers(request)
+                ended = request.end_of_stream
                 actions = editor.on_headers(headers, end_of_stream=ended)
                 if ended:
                     self.released = True
                     return [messages.bodiless_answer_reply(actions)]
             case "response_body":
-                body = request.response_body
-                actions = editor.on_body(body.body, end_of_stream=body.end_of_stream)
+                actions = editor.on_body(request.body, end_of_stream=request.end_of_stream)
             case "response_trailers":
                 return [*self._release(editor.on_trailers()), messages.trailers_reply()]
             case kind:
@@ -136,10 +134,10 @@ class TranslateStream:
         request = messages.read_message(message)
         if self._attempt is not None:
             return self._answer.feed(self._attempt, request, more=more)
-        if messages.kind_of(request) != "request_body":
+        if request.kind != "request_body":
             raise UnexpectedMessage("the translate stage got no request body first")
-        self._attributes = messages.read_attributes(request)
-        return self._start(request.request_body.body)
+        self._attributes = request.attributes
+        return self._start(request.body)
 
     def close(self) -> list[bytes]:
         return []
@@ -171,7 +169,7 @@ class RespondStream:
     def feed(self, message: Message, *, more: bool = False) -> list[bytes]:
         request = messages.read_message(message)
         if self._stage is None:
-            attributes = messages.read_attributes(request)
+            attributes = request.attributes
             self._metadata = messages.stage_metadata(attributes)
             cluster = attributes.get("xds.cluster_name", "")
             self._stage = RespondStage(self._policy, self._metadata, cluster)
