@@ -46,8 +46,6 @@ UNREAD = "unread"
 """The body is not held: it goes to the provider as it comes."""
 QUOTA = "quota"
 """What was reserved of which quotas; settled by whoever logs the request's end."""
-ESTIMATED_INPUT_TOKENS = "estimated_input_tokens"
-REQUEST_ID = "request_id"
 
 FLAG = "1"
 

@@ -56,7 +56,6 @@ def asked(method="POST", path="/v1/chat/completions", key="dragoman-demo"):
     return {
         "request.method": method,
         "request.path": path,
-        "request.id": "r-1",
         "request.headers['authorization']": f"Bearer {key}",
         "request.headers['content-type']": "application/json",
     }
@@ -81,10 +80,30 @@ def test_decide_admits_in_one_message_and_ends():
     assert common.clear_route_cache
     assert list(common.header_mutation.remove_headers)  # without it Envoy ignores the former
     facts = reply.dynamic_metadata["dragoman"]
-    assert (facts["admitted"], facts["caller"], facts["request_id"]) == ("1", "demo", "r-1")
+    assert (facts["admitted"], facts["caller"]) == ("1", "demo")
     groups = reply.dynamic_metadata["dragoman.route"]["priority_groups"]
     assert [group["name"] for group in groups] == ["left", "right"]
     assert json.loads(common.body_mutation.body)["model"] == "gpt"
+
+
+def test_decide_tells_requests_apart_that_differ_in_one_thing():
+    """What is told of one is kept for the next like it, and for no other."""
+    decide, told = Decide(POLICY), {}
+    for body in (
+        {},
+        {"stream": True},
+        {"stream": True, "stream_options": {"include_usage": True}},
+        {"n": 2},
+        {"model": "gpt"},
+    ):
+        for path in ("/v1/chat/completions", "/v1/chat/completions?a=b"):
+            raw = json.dumps(json.loads(CHAT) | body).encode()
+            given = message(asked(path=path), request_body={"body": raw, "end_of_stream": True})
+            first, again = (DecideStream(decide).feed(given) for _ in range(2))
+            fresh = DecideStream(Decide(POLICY)).feed(given)
+            assert first == again == fresh
+            told[path, json.dumps(body)] = first[0]
+    assert len(set(told.values())) == len(told) - 1  # an unknown model is refused alike
 
 
 def test_decide_refuses_an_unknown_key_in_the_clients_dialect():

@@ -191,6 +191,27 @@ def client_dialect(name: str) -> AnyDialect:
 def client_call(path_and_query: str, headers: Mapping[str, str]) -> ClientCall:
     """The dialect of a request, and what it asks for; its body may tell otherwise (`claimed`)."""
     path, _, query = path_and_query.partition("?")
+    told = tuple((name, headers[name]) for name in _TELLING if name in headers)
+    told += tuple((name, "") for name in _PRESENT if name in headers)
+    if query or len(path) > _KEPT_PATH:
+        return _find_call(path, query, told)
+    return _known_call(path, "", told)
+
+
+_TELLING = ("x-fern-sdk-name",)
+_PRESENT = ("anthropic-version", "x-stainless-lang", "x-goog-api-key")
+"""Headers that tell whose client calls: by what they say, or by being there. A dialect sees no
+other, so that the same answer holds for the next request like it."""
+_KEPT_PATH = 256
+
+
+@functools.lru_cache(1024)
+def _known_call(path: str, query: str, told: tuple[tuple[str, str], ...]) -> ClientCall:
+    return _find_call(path, query, told)
+
+
+def _find_call(path: str, query: str, told: tuple[tuple[str, str], ...]) -> ClientCall:
+    headers = dict(told)
     if azure := _AZURE.fullmatch(path):
         found = _find(f"/v1{azure[2]}", query, headers)
         return _at_deployment(found, azure[1] and unquote(azure[1]))

@@ -80,7 +80,7 @@ def headers_mode() -> Json:
 
 
 def _decide(policy: Policy) -> Json:
-    attributes = ["request.path", "request.method", "request.id"]
+    attributes = ["request.path", "request.method"]
     if any(caller.addresses for caller in policy.callers.by_name.values()):
         attributes.append("source.address")
     attributes += [f"request.headers['{name}']" for name in REQUEST_HEADERS]

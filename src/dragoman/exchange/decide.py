@@ -9,14 +9,14 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from math import ceil
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from dragoman import metadata as names
-from dragoman.actions import Mutate, Respond
+from dragoman.actions import Mutate, Respond, Shared
 from dragoman.catalog.profiles import Prices, Profile
 from dragoman.config.policy import Caller, Endpoint, Model, Policy, Target
 from dragoman.dialects import CHAT, COUNT, MODELS, AnyDialect, BodyKind, Call, StreamOptions
@@ -61,6 +61,7 @@ from dragoman.wire.fields import as_list
 
 PROVIDER_HEADER = "dragoman-provider"
 """Names the provider of a request that names no model."""
+_MOST_KNOWN = 1024
 _COUNTED_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 """Content types of streams that Envoy's own filters count in, where they are framed as usual."""
 ESTIMATED_HEADER = "x-dragoman-estimated"
@@ -87,6 +88,8 @@ class Decide:
         self._policy = policy
         self._chance = chance
         self._issued = issued
+        self._known: dict[Hashable, tuple[Call, Shared]] = {}
+        """What was told of earlier requests, and the call it was told of."""
         limits = policy.quotas if quotas else ()
         self._reserve = Reserve(limits, quotas or Unlimited(), clock)
 
@@ -187,24 +190,59 @@ class Decide:
         order = self._speakable(asked, order)
         edits = self._edits(asked, order)
         base = next((edit for edit in edits if edit is not None), Json())
-        facts = self._facts(asked, caller, head, len(raw)) | self._plan(order, edits, base, asked)
-        spaces: dict[str, Mapping[str, object]] = {
-            names.NAMESPACE: facts,
-            names.PATHS_NAMESPACE: self._paths(asked, order),
-        }
-        if order:
-            groups = [{"name": target.provider} for target in order]
-            spaces[names.ROUTE_NAMESPACE] = {"priority_groups": groups}
-            spaces[names.MODELS_NAMESPACE] = {t.provider: t.model for t in reversed(order)}
+        spaces = self._known_spaces(asked, caller, order, edits, base)
         admitted = Mutate(
             set_headers=_headers(asked),
             body=edit_body(call.body, raw, base),
             metadata=spaces,
             clear_route_cache=True,
         )
+        if not self._reserve.counts:
+            return admitted
         prices = self._prices(order) if self._reserve.counts_dollars else None
         amounts = amounts_of(body, len(raw) // _BYTES_PER_TOKEN, prices)
         return self._spend(admitted, _Asker(head, client, caller), model.name, amounts)
+
+    def _known_spaces(
+        self,
+        asked: _Asked,
+        caller: Caller,
+        order: list[Target],
+        edits: list[Json | None],
+        base: Json,
+    ) -> Shared:
+        """As `_spaces`, made once for all requests that only differ in what it does not read."""
+        if asked.said or asked.query:
+            return self._spaces(asked, caller, order, edits, base)
+        asks = (asked.stream, asked.client.wants_usage(asked.raw), asked.name, caller.name)
+        alike = tuple([edit == base for edit in edits])
+        key = (id(asked.call), *asks, "stream" in base, alike, *order)
+        known = self._known.get(key)
+        if known is None or known[0] is not asked.call:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = asked.call, self._spaces(asked, caller, order, edits, base)
+            self._known[key] = known
+        return known[1]
+
+    def _spaces(
+        self,
+        asked: _Asked,
+        caller: Caller,
+        order: list[Target],
+        edits: list[Json | None],
+        base: Json,
+    ) -> Shared:
+        """All that later stages and Envoy's routes are told."""
+        spaces = Shared()
+        plan = self._plan(order, edits, base, asked)
+        spaces[names.NAMESPACE] = self._facts(asked, caller) | plan
+        spaces[names.PATHS_NAMESPACE] = self._paths(asked, order)
+        if order:
+            groups = [{"name": target.provider} for target in order]
+            spaces[names.ROUTE_NAMESPACE] = {"priority_groups": groups}
+            spaces[names.MODELS_NAMESPACE] = {t.provider: t.model for t in reversed(order)}
+        return spaces
 
     def _must_estimate(self, asked: _Asked, target: Target) -> bool:
         """Whether a count is asked for of a model whose provider counts none."""
@@ -316,7 +354,7 @@ class Decide:
                 facts[names.KEEP + target.provider] = names.FLAG
         return facts
 
-    def _facts(self, asked: _Asked, caller: Caller, head: RequestHead, size: int) -> Json:
+    def _facts(self, asked: _Asked, caller: Caller) -> Json:
         stream = asked.stream
         kind = asked.client.stream_type(StreamOptions())
         wants_usage = asked.client.wants_usage(asked.body)
@@ -330,8 +368,6 @@ class Decide:
             names.CALLER: caller.name,
             names.STREAM: _flag(stream),
             names.INCLUDE_USAGE: _flag(wants_usage is not False),
-            names.REQUEST_ID: head.request_id,
-            names.ESTIMATED_INPUT_TOKENS: float(size // _BYTES_PER_TOKEN),
         }
         if asked.call.body != "json":
             facts[names.BODY] = asked.call.body
@@ -479,7 +515,6 @@ def _passed(asker: _Asker, provider: str, path: str, operation: str) -> Mutate:
         names.CLIENT_DIALECT: asker.client.name,
         names.OPERATION: operation,
         names.CALLER: asker.caller.name,
-        names.REQUEST_ID: asker.head.request_id,
         names.KEEP + provider: names.FLAG,
     }
     spaces: dict[str, Mapping[str, object]] = {

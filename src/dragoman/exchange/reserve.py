@@ -58,6 +58,11 @@ class Reserve:
         self._clock = clock
 
     @property
+    def counts(self) -> bool:
+        """There is a quota."""
+        return bool(self._policy)
+
+    @property
     def counts_dollars(self) -> bool:
         """Some quota needs to know what a request costs."""
         return "usd" in self._policy.units

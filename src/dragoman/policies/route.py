@@ -20,6 +20,8 @@ def order_targets(model: Model, name: str, chance: Chance) -> list[Target]:
     The rest of a priority follows its winner, so that each is the others' fallback. `name` is what
     the client asked for: it fills the `*` of a pattern's targets.
     """
+    if len(model.targets) == 1 and not model.name.endswith("*"):
+        return list(model.targets)
     ordered: list[Target] = []
     targets = name_targets(model, name)
     for _, group in groupby(sorted(targets, key=attrgetter("priority")), attrgetter("priority")):
