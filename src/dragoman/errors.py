@@ -80,6 +80,27 @@ class NotOffered(DragomanError):
     code = "unsupported_by_upstream"
 
 
+class ContentBlocked(DragomanError):
+    """At `path` stands what the policy lets through for nobody; what it is, is never shown."""
+
+    status = 400
+    code = "content_blocked"
+
+    def __init__(self, path: str, entity: str) -> None:
+        super().__init__(f"{path}: {entity} was found, which may not pass", path=path)
+        self.entity = entity
+
+
+class ContentTooSensitive(DragomanError):
+    """More would have to be hidden, and remembered for the answer, than the policy allows."""
+
+    status = 400
+    code = "too_much_to_redact"
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"What must be hidden in this request is more than {max_bytes} bytes.")
+
+
 class Unauthenticated(DragomanError):
     """No key, or none that a caller in the policy owns."""
 
@@ -170,6 +191,12 @@ class StoreUnavailable(ServiceUnavailable):
     """The store cannot be reached, or will not talk."""
 
     code = "store_unavailable"
+
+
+class RedactionFailed(ServiceUnavailable):
+    """The request could not be searched for what must not leave: so it does not leave."""
+
+    code = "redaction_failed"
 
 
 class ConfigError(DragomanError):

@@ -42,6 +42,7 @@ from tests.extproc.test_lean_rules import CONNECTION_RULES, MALFORMED, STREAM_RU
 from tests.fuzz.targets import CHATS, framings
 from tests.properties.cases import ALL_USAGE, FIXTURES, encode_stream, golden_requests
 from tests.recordings.exchanges import Exchange, load
+from tests.redaction.quality import labelled
 
 USAGE = Usage(
     input_tokens=30,
@@ -304,6 +305,7 @@ _SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "reader": _readers,
     "exchange": _exchanges,
     "connection": _conversations,
+    "redaction": lambda: (text.encode() for text, _ in labelled()),
 }
 MOST_BYTES = 8_000
 """A larger recording teaches nothing that a smaller one does not, and slows every run down."""

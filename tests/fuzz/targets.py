@@ -26,6 +26,8 @@ import dragoman.wire
 from dragoman.actions import Mutate
 from dragoman.config.load import parse
 from dragoman.config.policy import Endpoint, Model, Policy, Provider, Target
+from dragoman.config.redaction import read_redaction
+from dragoman.config.schema import RedactionEntry, RedactionSection
 from dragoman.dialects import CHAT, AnyDialect, StreamOptions, read_answer
 from dragoman.dialects.registry import NAMES, client_call, client_dialect, provider_dialect
 from dragoman.errors import (
@@ -38,8 +40,11 @@ from dragoman.exchange.decide import Decide
 from dragoman.exchange.heads import AttemptHead, RequestHead, ResponseEditor
 from dragoman.exchange.respond import RespondStage
 from dragoman.exchange.translate import Translate
+from dragoman.exchange.treat import Treatment
 from dragoman.ir.events import fold
 from dragoman.ir.losses import Losses
+from dragoman.policies.redact.profiles import Redactors
+from dragoman.policies.redact.redactor import PLACEHOLDER, Redactor
 from dragoman.wire.content_encoding import ACCEPTED, content_decoder
 from dragoman.wire.json import decode, decode_fields
 from dragoman.wire.splice import splice
@@ -398,6 +403,37 @@ def _body(value: Any) -> bytes:
         return b""
 
 
+# --- redaction --------------------------------------------------------------------------------
+
+
+@functools.cache
+def redactor() -> Redactor:
+    """Hides all it knows, so that everything can be given back."""
+    section = RedactionSection(
+        profiles={"all": RedactionEntry(entities={"personal": "replace", "secret": "replace"})},
+        max_map_bytes=1_000_000,
+    )
+    read = read_redaction(section, {}, ValueError)
+    assert read is not None
+    found = Redactors(read, b"k" * 16).named("all")
+    assert found is not None
+    return found
+
+
+def redaction(data: bytes) -> None:
+    """A text: hidden, answered in pieces, given back."""
+    text = data.decode("utf-8", "replace")
+    raw = json.dumps({"messages": [{"content": text}]}).encode()
+    hidden = redactor().redact(raw, "fuzz")
+    said = json.loads(hidden.body or raw)["messages"][0]["content"]
+    assert hidden.body is None or json.loads(hidden.body)
+    given = Treatment(hidden.originals).piecewise(is_json=False)
+    pieces = [said[at : at + 3] for at in range(0, len(said), 3)]
+    back = "".join(map(given.feed, pieces)) + given.close()
+    if not said.lstrip().startswith(("{", "[")) and not PLACEHOLDER.search(text):
+        assert back == text
+
+
 TARGETS: dict[str, Run] = {
     "request": request,
     "answer": answer,
@@ -408,5 +444,6 @@ TARGETS: dict[str, Run] = {
     "reader": reader,
     "connection": connection,
     "exchange": exchange,
+    "redaction": redaction,
 }
 CHATS = tuple(name for name in NAMES if client_dialect(name).operation == CHAT)

@@ -57,6 +57,7 @@ def _caller(
         belongs={subject: value for subject, value in said.items() if value is not None},
         roles={role: file.roles[role] for role in entry.roles},
         addresses=networks,
+        redaction=entry.redaction,
     )
 
 

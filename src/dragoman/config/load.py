@@ -28,6 +28,7 @@ from dragoman.config.policy import (
     Signing,
     Target,
 )
+from dragoman.config.redaction import check_name, read_redaction
 from dragoman.config.schema import (
     File,
     KeySource,
@@ -74,7 +75,8 @@ def _read(text: str, source: str) -> File:
         raise ConfigError(source, where, "is not YAML") from error
     except (msgspec.ValidationError, RecursionError) as error:
         problem, _, path = str(error).partition(" - at `")
-        raise ConfigError(source, path.rstrip("`") or "$", problem) from error
+        path = path.removeprefix("key` in `").rstrip("`")
+        raise ConfigError(source, path or "$", problem) from error
 
 
 def _quota(entry: QuotaEntry, *, rolls: bool) -> Quota:
@@ -102,6 +104,11 @@ class _Resolver:
         self._left_out: set[str] = set()
 
     def policy(self, file: File) -> Policy:
+        redaction = read_redaction(file.redaction, self._environment, self._refuse)
+        for name, caller in file.callers.items():
+            check_name(caller.redaction, redaction, f"$.callers.{name}.redaction", self._refuse)
+        for name, model in file.models.items():
+            check_name(model.redaction, redaction, f"$.models.{name}.redaction", self._refuse)
         providers = self._providers(file.providers)
         if file.issued_keys and not (file.store.url or file.store.directory):
             raise self._refuse("$.issued_keys", "needs store.url or store.directory")
@@ -125,6 +132,7 @@ class _Resolver:
             timeouts=file.timeouts,
             native=file.native,
             transport=file.transport,
+            redaction=redaction,
             ledger=file.ledger,
             store=file.store,
             simulator=file.simulator,
@@ -311,7 +319,7 @@ class _Resolver:
             if self._is_served(target.provider, providers, f"{path}.targets[{i}].provider")
         )
         self._check_targets(name, entry, targets, path)
-        return Model(name=name, targets=targets, clamp=entry.clamp)
+        return Model(name=name, targets=targets, clamp=entry.clamp, redaction=entry.redaction)
 
     def _check_targets(
         self, name: str, entry: ModelEntry, targets: tuple[Target, ...], path: str

@@ -12,10 +12,12 @@ import msgspec
 
 from dragoman.catalog.profiles import Profile, Profiles
 from dragoman.config.schema import (
+    Action,
     Address,
     KeySource,
     Ledger,
     Limits,
+    Mask,
     Native,
     RoleEntry,
     Simulator,
@@ -127,6 +129,34 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
 
 
+class RedactionProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to treat texts."""
+
+    name: str
+    actions: Mapping[str, Action]
+    """By entity, the operator's own included."""
+    patterns: tuple[tuple[str, str], ...]
+    """The operator's own: entity and RE2 pattern."""
+    mask: Mask
+    answers: bool
+    refuses_unread: bool
+
+
+class Redaction(msgspec.Struct, frozen=True, kw_only=True):
+    """All profiles, and what they share."""
+
+    profiles: Mapping[str, RedactionProfile]
+    default: RedactionProfile | None
+    key: bytes | None
+    """None: the one in the run folder."""
+    max_map_bytes: int
+
+    def entities(self, *, answers: bool = False) -> tuple[str, ...]:
+        """All that any profile may find, in requests or in `answers`."""
+        profiles = [p for p in self.profiles.values() if p.answers or not answers]
+        return tuple(sorted({entity for profile in profiles for entity in profile.actions}))
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A public model. No targets: the operator's Envoy routes choose the cluster."""
 
@@ -134,6 +164,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """As in the file; ends in `*` where it is a pattern."""
     targets: tuple[Target, ...]
     clamp: bool
+    redaction: str | None = None
+    """A profile's name, or `off`."""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +175,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     providers: tuple[str, ...] = ()
     """Those it may name for what has no model, such as files; the first is asked unless named."""
+    redaction: str | None = None
+    """A profile's name, or `off`."""
     belongs: Mapping[str, str] = {}
     """Its organization, team, user and application, as far as it has them."""
     roles: Mapping[str, RoleEntry] = {}
@@ -206,6 +240,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     native: Native
     transport: Transport
+    redaction: Redaction | None
     ledger: Ledger
     store: Store
     simulator: Simulator | None

@@ -132,11 +132,72 @@ class TargetEntry(_Section, frozen=True, kw_only=True):
     """Lower is tried first. None: its position, so that a plain list is an ordered fallback."""
 
 
+EntityName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+Action = Literal["mask", "replace", "hash", "block", "report"]
+"""What becomes of a finding: hidden for good, hidden and given back to the caller in the answer,
+hidden behind a keyed digest, the request refused, or only counted."""
+
+
+class PatternEntry(_Section, frozen=True, kw_only=True):
+    """What an operator's own pattern finds; `name` is its entity."""
+
+    name: EntityName
+    pattern: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    """RE2 syntax."""
+    action: Action
+
+
+class WordsEntry(_Section, frozen=True, kw_only=True):
+    """A list of words, in any case; `name` is its entity."""
+
+    name: EntityName
+    words: tuple[Annotated[str, msgspec.Meta(min_length=2, max_length=256)], ...] = ()
+    file: str | None = None
+    """Further words, one a line."""
+    action: Action
+
+
+class Mask(_Section, frozen=True, kw_only=True):
+    """How `mask` hides: all of it, or all but the last letters and digits."""
+
+    keep_last: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0
+    """Left readable, of findings at least three times as long."""
+
+
+class RedactionEntry(_Section, frozen=True, kw_only=True):
+    """One way to treat texts. What no action is named for is not looked for."""
+
+    entities: dict[Entity | Literal["personal", "secret"], Action] = {}
+    """`secret`: keys, tokens and passwords; `personal`: all else. An entity's own action wins."""
+    patterns: tuple[PatternEntry, ...] = ()
+    words: tuple[WordsEntry, ...] = ()
+    mask: Mask = Mask()
+    answers: bool = False
+    """Also what the model writes is treated; `replace` hides it for good there."""
+    unread: Literal["refuse", "pass"] = "refuse"
+    """Bodies that nobody reads (files, batches, `pass_through`) cannot be treated."""
+
+
+class RedactionSection(_Section, frozen=True, kw_only=True):
+    """Personal data and secrets in requests and answers, by named profiles."""
+
+    profiles: Annotated[dict[Name, RedactionEntry], msgspec.Meta(min_length=1)]
+    default: Name | None = None
+    """For models and callers that name none; `off` is the name of no profile."""
+    key: KeySource | None = None
+    """At least 16 bytes. None: one is made for each `run_dir`. Several sidecars that serve one
+    conversation need the same, or its placeholders change."""
+    max_map_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1_000_000)] = 64 * 1024
+    """Of what one request's placeholders stand for; a request with more is refused."""
+
+
 class ModelEntry(_Section, frozen=True, kw_only=True):
     """A public model: its targets, or `route: envoy` where the operator's own routes choose."""
 
     targets: list[TargetEntry] = []
     route: Literal["policy", "envoy"] = "policy"
+    redaction: Name | None = None
+    """A profile, or `off`."""
     clamp: bool = False
     """Values out of an upstream's range are moved to the nearest bound and reported."""
 
@@ -189,6 +250,8 @@ class CallerEntry(_Section, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     """Networks the caller may come from, such as `10.0.0.0/8`; none: from anywhere."""
     models: tuple[str, ...] = ("*",)
+    redaction: Name | None = None
+    """A profile, or `off`; wins over the model's."""
     providers: tuple[Name, ...] = ()
     """Providers it may use for what names no model (files, batches, `pass_through` paths)."""
 
@@ -272,6 +335,7 @@ class File(_Section, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     native: Native = Native()
     transport: Transport = "lean"
+    redaction: RedactionSection | None = None
     ledger: Ledger = Ledger()
     store: Store = Store()
     simulator: Simulator | None = None

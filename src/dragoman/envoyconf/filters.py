@@ -86,6 +86,8 @@ def _decide(policy: Policy) -> Json:
     attributes += [f"request.headers['{name}']" for name in REQUEST_HEADERS]
     namespaces = [names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE]
     namespaces += [names.PATHS_NAMESPACE, names.RATE_LIMIT_NAMESPACE]
+    if policy.redaction is not None:
+        namespaces.append(names.REDACTION_NAMESPACE)
     return typed(
         DECIDE,
         _EXT_PROC,
@@ -105,7 +107,11 @@ def _decide(policy: Policy) -> Json:
 
 
 def _respond(policy: Policy) -> Json:
-    wanted = (names.CLIENT_DIALECT, names.INCLUDE_USAGE, names.STREAM, names.FRAMING)
+    wanted = [names.CLIENT_DIALECT, names.INCLUDE_USAGE, names.STREAM, names.FRAMING]
+    written = [names.USAGE_NAMESPACE]
+    if policy.redaction is not None:
+        wanted += [names.SEALED, names.REDACTION, names.CALLER]
+        written.append(names.REDACTION_ANSWER_NAMESPACE)
     return typed(
         RESPOND,
         _EXT_PROC,
@@ -125,7 +131,7 @@ def _respond(policy: Policy) -> Json:
         ],
         allow_content_length_header=True,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
-        metadata_options={"receiving_namespaces": {"untyped": [names.USAGE_NAMESPACE]}},
+        metadata_options={"receiving_namespaces": {"untyped": written}},
     )
 
 

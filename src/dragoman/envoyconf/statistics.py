@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dragoman import metadata as names
 from dragoman.catalog.counts import FAMILIES, HEADERS, WRAPPERS, Kind, all_counts
+from dragoman.config.policy import Redaction
 from dragoman.envoyconf.clusters import grpc_service
 from dragoman.envoyconf.typed import typed
 from dragoman.ir import Json
@@ -58,7 +60,7 @@ TOKENS: dict[Kind, str] = {
 """Each kind of token, as a formula over the metadata of one request."""
 
 
-def access_logs() -> list[Json]:
+def access_logs(redaction: Redaction | None = None) -> list[Json]:
     """The statistics logger and the ledger's, both once a request, at its end."""
     ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
     answered = typed(
@@ -82,8 +84,43 @@ def access_logs() -> list[Json]:
     return [
         {**_logger(counters=_counters()), "filter": ended},
         {**_logger(histograms=_histograms()), "filter": upstream},
+        *([_redactions(redaction, ended)] if redaction else []),
         {**ledger, "filter": ended},
     ]
+
+
+def _redactions(redaction: Redaction, ended: Json) -> Json:
+    """Findings by entity; a request without any makes no series."""
+    request, answer = names.REDACTION_NAMESPACE, names.REDACTION_ANSWER_NAMESPACE
+    found = typed(
+        "cel",
+        "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        expression=f"'{request}' in metadata.filter_metadata"
+        f" || '{answer}' in metadata.filter_metadata",
+    )
+    searched = {
+        ("request", request): redaction.entities(),
+        ("answer", answer): redaction.entities(answers=True),
+    }
+    counters: list[Json] = [
+        {
+            "stat": {
+                "name": "redactions",
+                "tags": _tags(caller=_text("caller"), entity=entity, where=where),
+            },
+            "value_format": _findings(space, entity),
+        }
+        for (where, space), entities in searched.items()
+        for entity in entities
+    ]
+    only = {"and_filter": {"filters": [ended, {"extension_filter": found}]}}
+    return {**_logger(counters=counters), "filter": only}
+
+
+def _findings(space: str, entity: str) -> str:
+    counts = f"metadata.filter_metadata['{space}']"
+    there = f"'{space}' in metadata.filter_metadata && '{entity}' in {counts}"
+    return f"%CEL({there} ? {counts}['{entity}'] : 0.0)%"
 
 
 def _logger(**stats: list[Json]) -> Json:

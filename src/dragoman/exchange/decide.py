@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from math import ceil
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
@@ -35,6 +35,7 @@ from dragoman.errors import (
 )
 from dragoman.exchange.bodies import CONTENT_TYPES, edit_body, read_body
 from dragoman.exchange.heads import RequestHead
+from dragoman.exchange.redaction import RequestRedaction
 from dragoman.exchange.reserve import Pending, Quotas, Reserve, Unlimited
 from dragoman.ir import Json, Modality, TokenCount
 from dragoman.ir.losses import Losses
@@ -58,6 +59,9 @@ from dragoman.policies.identify import Issued, identify
 from dragoman.policies.quotas import UNREAD_AMOUNTS, amounts_of
 from dragoman.policies.route import Chance, order_targets
 from dragoman.wire.fields import as_list
+
+if TYPE_CHECKING:
+    from dragoman.policies.redact.profiles import Redactors
 
 PROVIDER_HEADER = "dragoman-provider"
 """Names the provider of a request that names no model."""
@@ -83,10 +87,14 @@ class Decide:
         quotas: Quotas | None = None,
         issued: Issued | None = None,
         clock: Callable[[], float] = time.time,
+        *,
+        redactors: Redactors | None = None,
     ) -> None:
-        """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys."""
+        """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys.
+        `redactors`: the policy's."""
         self._policy = policy
         self._chance = chance
+        self._redaction = RequestRedaction(policy, redactors)
         self._issued = issued
         self._known: dict[Hashable, tuple[Call, Shared]] = {}
         """What was told of earlier requests, and the call it was told of."""
@@ -153,6 +161,7 @@ class Decide:
         if wanted is None or wanted not in served:
             named = f" at {wanted}" if wanted is not None else ""
             raise PermissionDenied(f"You may not use {call.operation}{named}.")
+        self._redaction.check_unread(asker.caller, asker.head.method)
         query = asker.head.path.partition("?")[2]
         path = providers[wanted].endpoints[dialect].request_path("", query, rest=call.rest)
         return _passed(asker, wanted, path, call.operation)
@@ -163,6 +172,7 @@ class Decide:
         for route in self._policy.pass_through:
             inside = path == route.prefix or path.startswith(route.prefix.rstrip("/") + "/")
             if inside and route.provider in asker.caller.providers:
+                self._redaction.check_unread(asker.caller, "")
                 return _passed(asker, route.provider, asker.head.path, UNKNOWN_PATH)
         raise NotFound(f"No such path here: {path}.")
 
@@ -172,6 +182,10 @@ class Decide:
         client, call = found.dialect, cast("Call", found.call)
         name = _model_name(body, client, call)
         client.check_request(body)
+        model = find_model(name, caller, self._policy.models)
+        treated = self._redaction.apply(call.body, raw, caller, model)
+        if treated.body is not raw:
+            body = read_body(call.body, treated.body)
         asked = _Asked(
             client=client,
             call=call,
@@ -179,7 +193,7 @@ class Decide:
             media=find_media(raw) if client.operation == CHAT else frozenset(),
             raw=body,
             said=_said_outside(head, call),
-            model=(model := find_model(name, caller, self._policy.models)),
+            model=model,
             name=name,
         )
         if caller.roles:
@@ -190,10 +204,10 @@ class Decide:
         order = self._speakable(asked, order)
         edits = self._edits(asked, order)
         base = next((edit for edit in edits if edit is not None), Json())
-        spaces = self._known_spaces(asked, caller, order, edits, base)
+        spaces = treated.tell(self._known_spaces(asked, caller, order, edits, base))
         admitted = Mutate(
             set_headers=_headers(asked),
-            body=edit_body(call.body, raw, base),
+            body=edit_body(call.body, treated.body, base) or treated.changed,
             metadata=spaces,
             clear_route_cache=True,
         )

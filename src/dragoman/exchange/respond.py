@@ -1,29 +1,46 @@
 """The respond stage: edits an answer in the client's own dialect.
 
-It runs only where the decide stage asked for it: with Envoy's native filters switched off, it reads
-an answer's usage and takes out the usage frame of a stream whose client did not ask for one.
+It runs only where the decide stage asked for it: to put back what redaction hid in the request, to
+redact what the model wrote, and, with Envoy's native filters switched off, to read an answer's
+usage and take out the usage frame of a stream whose client did not ask for one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from dragoman import metadata as names
-from dragoman.actions import Action, Chunk, Mutate
+from dragoman.actions import Action, Chunk, Metadata, Mutate
 from dragoman.config.policy import Policy
-from dragoman.dialects import StreamDecoder, read_answer
+from dragoman.dialects import StreamDecoder, StreamOptions, read_answer
 from dragoman.dialects.registry import client_dialect
-from dragoman.errors import DragomanError
+from dragoman.errors import DragomanError, ServiceUnavailable, UpstreamProtocolError
+from dragoman.exchange.decide import refuse
 from dragoman.exchange.usage import usage_metadata
 from dragoman.ir import Usage
 from dragoman.ir.events import UsageUpdate
+from dragoman.wire.content_encoding import ContentDecoder, content_decoder
 from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
+
+if TYPE_CHECKING:
+    from dragoman.exchange.stream_edit import StreamEditor
+    from dragoman.exchange.treat import Treatment
+    from dragoman.policies.redact.profiles import Redactors
+
+_ERROR_STATUS = 400
 
 
 class RespondStage:
     """One answer. Bytes that need no edit go on as they came, at once."""
 
-    def __init__(self, policy: Policy, metadata: Mapping[str, str], cluster: str = "") -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        metadata: Mapping[str, str],
+        cluster: str = "",
+        redactors: Redactors | None = None,
+    ) -> None:
         """`cluster` is the one that answered; where it was translated, its usage is known."""
         self._client = client_dialect(metadata.get(names.CLIENT_DIALECT, ""))
         provider = policy.providers.get(cluster)
@@ -31,32 +48,85 @@ class RespondStage:
         self._streams = metadata.get(names.STREAM) == names.FLAG
         self._strips = self._streams and metadata.get(names.INCLUDE_USAGE) != names.FLAG
         self._max_bytes = policy.limits.response_body_bytes
+        self._facts = metadata
+        self._redactors = redactors
+        self._treatment: Treatment | None = None
+        self._editor: StreamEditor | None = None
+        self._encoding: ContentDecoder | None = None
+        self._kind = ""
+        self._ended = False
         self._decoder: StreamDecoder | None = None
         self._frames = SseDecoder(self._max_bytes)
         self._body = bytearray()
         self._usage: Usage | None = None
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
-        del end_of_stream
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if self._streams and kind in self._client.stream_types:
-            self._decoder = self._client.stream_decoder()
-            return [Mutate(remove_headers=("content-length",))]
+        self._kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        try:
+            self._treatment = open_treatment(self._facts, self._redactors)
+            if self._treatment is not None:
+                encoding = headers.get("content-encoding", "")
+                self._encoding = content_decoder(encoding, self._max_bytes)
+        except DragomanError as error:
+            self._ended = True
+            return [refuse(error, self._client)]
+        if self._streams and self._kind in self._client.stream_types:
+            return self._start_stream(headers)
+        if self._treatment is not None and not end_of_stream:
+            return []
         return [Mutate()]
 
+    def _start_stream(self, headers: Mapping[str, str]) -> list[Action]:
+        if self._treatment is not None:
+            if int(headers.get(":status", "200")) >= _ERROR_STATUS:
+                return []
+            from dragoman.exchange.stream_edit import StreamEditor  # noqa: PLC0415 - seldom wanted
+            from dragoman.wire.frames import framing_of  # noqa: PLC0415 - as above
+
+            framing = framing_of(self._kind, self._max_bytes)
+            self._editor = StreamEditor(framing, self._treatment)
+        self._decoder = self._client.stream_decoder()
+        return [Mutate(remove_headers=("content-length", "content-encoding"))]
+
     def on_body(self, data: bytes, *, end_of_stream: bool) -> list[Action]:
-        out = self._edit(data)
-        if not end_of_stream:
-            return [Chunk(body=out)] if out else []
-        return [Chunk(body=out + self._close(), end_of_stream=True, metadata=self._metadata())]
+        return self._advance(data, closes=end_of_stream, ends_stream=end_of_stream)
 
     def on_trailers(self) -> list[Action]:
-        return [Chunk(body=self._close(), metadata=self._metadata())]
+        return self._advance(b"", closes=True, ends_stream=False)
+
+    def _advance(self, data: bytes, *, closes: bool, ends_stream: bool) -> list[Action]:
+        if self._ended:
+            return []
+        try:
+            out = self._edit(self._decoded(data, closes=closes))
+            out += self._close() if closes else b""
+        except DragomanError as error:
+            return self._fail(error)
+        if not closes:
+            return [Chunk(body=out)] if out else []
+        held: list[Action] = []
+        if self._holds_headers:
+            size = {"content-length": str(len(out))}
+            held = [Mutate(set_headers=size, remove_headers=("content-encoding",))]
+        return [*held, Chunk(body=out, end_of_stream=ends_stream, metadata=self._metadata())]
+
+    @property
+    def _holds_headers(self) -> bool:
+        """The length of an answer in one piece is known when it was treated."""
+        return self._treatment is not None and self._editor is None
+
+    def _decoded(self, data: bytes, *, closes: bool) -> bytes:
+        if self._encoding is None:
+            return data
+        data = self._encoding.feed(data)
+        return data + self._encoding.close() if closes else data
 
     def _edit(self, data: bytes) -> bytes:
         if self._decoder is None:
             return self._keep(data)
         self._observe(self._decoder, data)
+        if self._editor is not None:
+            data = self._editor.feed(data)
         if not self._strips:
             return data
         return self._write(self._frames.feed(data))
@@ -75,6 +145,8 @@ class RespondStage:
         self._body += data
         if len(self._body) <= self._max_bytes:
             return b""
+        if self._treatment is not None:
+            raise UpstreamProtocolError("the upstream's answer is larger than the limit")
         out = bytes(self._body)
         self._body.clear()
         return out
@@ -92,7 +164,10 @@ class RespondStage:
     def _close(self) -> bytes:
         """What is still held back at the end of the answer."""
         if self._decoder is not None:
-            return self._write(self._frames.close()) if self._strips else b""
+            rest = self._editor.close() if self._editor is not None else b""
+            if not self._strips:
+                return rest
+            return self._write([*self._frames.feed(rest), *self._frames.close()])
         body = bytes(self._body)
         try:
             self._usage = getattr(
@@ -100,7 +175,45 @@ class RespondStage:
             )
         except DragomanError:
             self._usage = None
-        return body
+        return body if self._treatment is None else self._treatment.answer(body, self._kind)
 
-    def _metadata(self) -> Mapping[str, Mapping[str, object]]:
-        return usage_metadata(self._usage, exact=True) if self._counts else {}
+    def _fail(self, error: DragomanError) -> list[Action]:
+        """End the answer: with a status while nothing went out, else as a stream reports it."""
+        self._ended = True
+        metadata = self._metadata()
+        if not self._holds_headers:
+            told = self._client.stream_encoder(StreamOptions()).fail(error)
+            return [Chunk(body=told, end_of_stream=True, metadata=metadata)]
+        answer = refuse(error, self._client)
+        size = str(len(answer.body))
+        headers = {**answer.headers, ":status": str(answer.status), "content-length": size}
+        return [
+            Mutate(set_headers=headers, remove_headers=("content-encoding",)),
+            Chunk(body=answer.body, end_of_stream=True, metadata=metadata),
+        ]
+
+    def _metadata(self) -> Metadata:
+        usage: Metadata = usage_metadata(self._usage, exact=True) if self._counts else {}
+        found = self._treatment.counts if self._treatment is not None else None
+        if not found:
+            return usage
+        counts = {entity: float(count) for entity, count in found.items()}
+        return {**usage, names.REDACTION_ANSWER_NAMESPACE: counts}
+
+
+def open_treatment(facts: Mapping[str, str], redactors: Redactors | None) -> Treatment | None:
+    """What the decide stage said is to be done to the answer's texts; None where nothing.
+
+    Raises `ServiceUnavailable` where it can no longer be done.
+    """
+    sealed, profile = facts.get(names.SEALED), facts.get(names.REDACTION)
+    if not sealed and not profile:
+        return None
+    redactor = redactors.named(profile) if redactors is not None and profile else None
+    if redactors is None or (profile and redactor is None):
+        raise ServiceUnavailable("The answer cannot be redacted: its policy is gone.")
+    from dragoman.exchange.treat import Treatment  # noqa: PLC0415 - seldom wanted
+
+    caller = facts.get(names.CALLER, "")
+    originals = redactors.keys.open(sealed, caller) if sealed else {}
+    return Treatment(originals, redactor, caller)

@@ -20,7 +20,14 @@ from dragoman.extproc.pb.access_log_pb2 import (
     StreamAccessLogsResponse,
 )
 from dragoman.extproc.transports import Message
-from dragoman.metadata import MODELS_NAMESPACE, NAMESPACE, QUOTA, USAGE_NAMESPACE
+from dragoman.metadata import (
+    MODELS_NAMESPACE,
+    NAMESPACE,
+    QUOTA,
+    REDACTION_ANSWER_NAMESPACE,
+    REDACTION_NAMESPACE,
+    USAGE_NAMESPACE,
+)
 from dragoman.policies.quotas import decode_holds
 from dragoman.stores.keeper import QuotaKeeper
 from dragoman.telemetry.ledger import AccessRecord, Entry, make_entry
@@ -30,7 +37,13 @@ DROPPED_HEADER = "x-dragoman-dropped"
 
 Sink = Callable[[list[Entry]], None]
 """Takes the entries that came together."""
-_READ = (NAMESPACE, MODELS_NAMESPACE, USAGE_NAMESPACE)
+_READ = (
+    NAMESPACE,
+    MODELS_NAMESPACE,
+    USAGE_NAMESPACE,
+    REDACTION_NAMESPACE,
+    REDACTION_ANSWER_NAMESPACE,
+)
 _REMEMBERED = 1024
 
 _FLAGS = {

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -26,8 +27,12 @@ from dragoman.policies.identify import Issued
 from dragoman.stores.embedded import store_url
 from dragoman.stores.keeper import QuotaKeeper
 from dragoman.stores.keys import KeyWatch
+from dragoman.stores.shared_key import shared_key
 from dragoman.telemetry.ledger import Entry, encode_lines
 from dragoman.telemetry.logging import Logger, make_logger, open_lines
+
+if TYPE_CHECKING:
+    from dragoman.policies.redact.profiles import Redactors
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _MESSAGE_OVERHEAD_BYTES = 1 << 20
@@ -42,17 +47,28 @@ def stage_streams(
 ) -> Mapping[str, Streams]:
     """What each socket of a worker serves, by stage. `keeper` keeps the policy's quotas, `issued`
     knows the keys of the store."""
-    decide = Decide(policy, quotas=keeper, issued=issued)
+    redactors = make_redactors(policy)
+    decide = Decide(policy, quotas=keeper, issued=issued, redactors=redactors)
     factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
         "decide": (PROCESS, lambda: DecideStream(decide, keeper)),
         "translate": (PROCESS, lambda: TranslateStream(policy)),
-        "respond": (PROCESS, lambda: RespondStream(policy)),
+        "respond": (PROCESS, lambda: RespondStream(policy, redactors)),
         "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(policy, sink, keeper)),
     }
     return {
         stage: {method: factory, health.METHOD: health.HealthStream}
         for stage, (method, factory) in factories.items()
     }
+
+
+def make_redactors(policy: Policy) -> Redactors | None:
+    """The policy's redaction profiles, compiled; None where it has none, at no cost."""
+    section = policy.redaction
+    if section is None:
+        return None
+    from dragoman.policies.redact.profiles import Redactors  # noqa: PLC0415 - loads an engine
+
+    return Redactors(section, section.key or shared_key(policy.run_dir))
 
 
 async def listen(

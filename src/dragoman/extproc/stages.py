@@ -11,6 +11,7 @@ Each is a `transports.StreamMachine`. Grammar of what Envoy sends:
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 from dragoman.actions import Action, join_chunks
 from dragoman.config.policy import Policy
@@ -26,6 +27,9 @@ from dragoman.extproc import messages
 from dragoman.extproc.transports import Message
 from dragoman.metadata import CLIENT_DIALECT
 from dragoman.stores.keeper import QuotaKeeper
+
+if TYPE_CHECKING:
+    from dragoman.policies.redact.profiles import Redactors
 
 
 class UnexpectedMessage(DragomanError):
@@ -159,8 +163,9 @@ class TranslateStream:
 class RespondStream:
     """One answer in the client's dialect."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, redactors: Redactors | None = None) -> None:
         self._policy = policy
+        self._redactors = redactors
         self._metadata: dict[str, str] = {}
         self._stage: RespondStage | None = None
         self._answer = _Answer()
@@ -172,7 +177,7 @@ class RespondStream:
             attributes = request.attributes
             self._metadata = messages.stage_metadata(attributes)
             cluster = attributes.get("xds.cluster_name", "")
-            self._stage = RespondStage(self._policy, self._metadata, cluster)
+            self._stage = RespondStage(self._policy, self._metadata, cluster, self._redactors)
         return self._answer.feed(self._stage, request, more=more)
 
     def close(self) -> list[bytes]:

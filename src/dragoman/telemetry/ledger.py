@@ -95,6 +95,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """None: the model's prices are not known."""
     metering: Metering
     dropped: str | None
+    redacted: Mapping[str, int] | None = None
+    """Findings in the request, by entity."""
+    redacted_answer: Mapping[str, int] | None = None
 
 
 UpstreamDialect = Callable[[str, str, str], str | None]
@@ -136,6 +139,8 @@ def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect, prices: 
         cost_nanodollars=_cost(tokens, prices(provider, asked)) if provider and asked else None,
         metering=metering,
         dropped=record.dropped or None,
+        redacted=_counts(record, keys.REDACTION_NAMESPACE),
+        redacted_answer=_counts(record, keys.REDACTION_ANSWER_NAMESPACE),
     )
 
 
@@ -217,6 +222,8 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.COST_USD: None if cost is None else cost / NANODOLLARS,
         names.METERING: entry.metering,
         names.DROPPED: entry.dropped,
+        names.REDACTED: entry.redacted,
+        names.REDACTED_ANSWER: entry.redacted_answer,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -273,6 +280,11 @@ def _asked(record: AccessRecord) -> int:
 def _text(values: Mapping[str, object], key: str) -> str | None:
     value = values.get(key)
     return value if isinstance(value, str) and value else None
+
+
+def _counts(record: AccessRecord, namespace: str) -> dict[str, int] | None:
+    values = record.metadata.get(namespace, {})
+    return {name: _number(values, name) for name in sorted(values)} or None
 
 
 def _number(values: Mapping[str, object], key: str) -> int:

@@ -6,28 +6,42 @@ Source: https://www.rfc-editor.org/rfc/rfc7578. Files in the body are passed ove
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from dragoman.errors import InvalidRequest
 
 _MAX_BOUNDARY = 72
-_DISPOSITION = re.compile(rb'content-disposition:[^\r\n]*;\s*name="?([^";\r\n]*)"?', re.IGNORECASE)
+_DISPOSITION = re.compile(
+    rb'content-disposition:[^\r\n]*;\s*name="?([^";\r\n]*)"?[^\r\n]*', re.IGNORECASE
+)
+_IS_FILE = re.compile(rb";\s*filename\*?=", re.IGNORECASE)
 
 
 def find_fields(body: bytes, names: tuple[str, ...]) -> dict[str, slice]:
     """Where the values of the fields `names` stand. Raises `InvalidRequest` on no such body."""
+    return {name: value for name, _, value in _parts(body) if name in names}
+
+
+def text_parts(body: bytes) -> list[tuple[str, slice]]:
+    """Name and place of each part that is no file. Raises as `find_fields` does."""
+    return [(name, value) for name, is_file, value in _parts(body) if not is_file]
+
+
+def _parts(body: bytes) -> Iterator[tuple[str, bool, slice]]:
+    """Name, whether it is a file, and place of the value of each part that has a name."""
     line, found, _ = body.partition(b"\r\n")
     if not found or not line.startswith(b"--") or len(line) > _MAX_BOUNDARY:
         raise InvalidRequest("$", "a multipart/form-data body that begins with its boundary")
-    values: dict[str, slice] = {}
     at = len(line) + 2
     while (end := body.find(b"\r\n" + line, at)) >= 0:
         start = body.find(b"\r\n\r\n", at, end + 2)
         header = _DISPOSITION.search(body, at, start) if start >= 0 else None
-        if header and (name := header[1].decode("utf-8", "replace")) in names:
-            values[name] = slice(start + 4, end)
+        if header:
+            name = header[1].decode("utf-8", "replace")
+            yield name, _IS_FILE.search(header[0]) is not None, slice(start + 4, end)
         at = end + 2 + len(line)
         if body[at : at + 2] == b"--":
-            return values
+            return
         at += 2
     raise InvalidRequest("$", "a multipart/form-data body that ends with its boundary")
 

@@ -1,0 +1,162 @@
+"""The `redaction` section, checked whole: actions, patterns, word lists, the key."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from dragoman.config.policy import Redaction, RedactionProfile
+from dragoman.config.schema import (
+    Action,
+    Entity,
+    KeySource,
+    RedactionEntry,
+    RedactionSection,
+    WordsEntry,
+)
+
+OFF = "off"
+"""Said of a model or a caller: no profile applies."""
+SECRETS = ("api_key", "connection_string", "jwt", "password", "private_key")
+"""The entities of the group `secret`; all others are `personal`."""
+_MIN_KEY_BYTES = 16
+
+Refuse = Callable[[str, str], Exception]
+"""Makes the error about a path in the file."""
+
+
+def read_redaction(
+    section: RedactionSection | None, environment: Mapping[str, str], refuse: Refuse
+) -> Redaction | None:
+    """The section with every name resolved."""
+    if section is None:
+        return None
+    if OFF in section.profiles:
+        raise refuse(f"$.redaction.profiles.{OFF}", "is the name of no profile")
+    profiles = {
+        name: _profile(name, entry, f"$.redaction.profiles.{name}", refuse)
+        for name, entry in section.profiles.items()
+    }
+    if section.default is not None and section.default not in profiles:
+        raise refuse("$.redaction.default", f"no profile {section.default} in this file")
+    return Redaction(
+        profiles=profiles,
+        default=profiles[section.default] if section.default else None,
+        key=_key(section.key, environment, refuse),
+        max_map_bytes=section.max_map_bytes,
+    )
+
+
+def check_name(name: str | None, section: Redaction | None, path: str, refuse: Refuse) -> None:
+    """Raises where a model or a caller names a profile that is not there."""
+    if name is not None and name != OFF and (section is None or name not in section.profiles):
+        raise refuse(path, f"no profile {name} in $.redaction.profiles")
+
+
+def _profile(name: str, entry: RedactionEntry, path: str, refuse: Refuse) -> RedactionProfile:
+    actions = _actions(entry)
+    patterns: list[tuple[str, str]] = []
+    for i, own in enumerate(entry.patterns):
+        where = f"{path}.patterns[{i}]"
+        _add(own.name, own.action, actions, f"{where}.name", refuse)
+        patterns.append((own.name, _checked(own.pattern, f"{where}.pattern", refuse)))
+    for i, listed in enumerate(entry.words):
+        where = f"{path}.words[{i}]"
+        _add(listed.name, listed.action, actions, f"{where}.name", refuse)
+        pattern = _any_of(_words(listed, where, refuse))
+        patterns.append((listed.name, _checked(pattern, where, refuse)))
+    if not actions:
+        raise refuse(path, "names nothing to look for: give entities, patterns or words")
+    return RedactionProfile(
+        name=name,
+        actions=actions,
+        patterns=tuple(patterns),
+        mask=entry.mask,
+        answers=entry.answers,
+        refuses_unread=entry.unread == "refuse",
+    )
+
+
+def _actions(entry: RedactionEntry) -> dict[str, Action]:
+    """An action for each entity, the group's where it has none of its own."""
+    given: dict[str, Action] = dict(entry.entities.items())
+    actions: dict[str, Action] = {}
+    for entity in get_args(Entity):
+        group = "secret" if entity in SECRETS else "personal"
+        action = given.get(entity) or given.get(group)
+        if action is not None:
+            actions[entity] = action
+    return actions
+
+
+def _add(name: str, action: Action, actions: dict[str, Action], path: str, refuse: Refuse) -> None:
+    if name in get_args(Entity):
+        raise refuse(path, f"{name} is an entity of its own: name yours otherwise")
+    if actions.setdefault(name, action) != action:
+        raise refuse(path, f"{name} has another action above")
+
+
+def _checked(pattern: str, path: str, refuse: Refuse) -> str:
+    engine: Any = importlib.import_module("re2")
+    options = engine.Options()
+    options.log_errors = False
+    try:
+        compiled = engine.compile(pattern, options)
+    except engine.error as error:
+        raise refuse(path, f"is no RE2 pattern: {_words_of(error)}") from error
+    if compiled.search("") is not None:
+        raise refuse(path, "matches the empty text")
+    return pattern
+
+
+def _words_of(error: Exception) -> str:
+    said = error.args[0] if error.args else ""
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+
+
+def _words(entry: WordsEntry, path: str, refuse: Refuse) -> list[str]:
+    words = list(entry.words)
+    if entry.file is not None:
+        try:
+            lines = Path(entry.file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise refuse(f"{path}.file", f"cannot be read: {error}") from error
+        words += [line.strip() for line in lines if line.strip()]
+    if not words:
+        raise refuse(path, "lists no words")
+    return words
+
+
+def _any_of(words: list[str]) -> str:
+    """The words, whole and in any case; RE2 knows where a word ends in ASCII only."""
+    longest_first = sorted(set(words), key=lambda word: (-len(word), word))
+    return "(?i)(?:" + "|".join(map(_whole, longest_first)) + ")"
+
+
+def _whole(word: str) -> str:
+    start = r"\b" if re.match(r"[A-Za-z0-9_]", word) else ""
+    end = r"\b" if re.search(r"[A-Za-z0-9_]\Z", word) else ""
+    quoted = "".join(c if c.isalnum() else rf"\x{{{ord(c):x}}}" for c in word)
+    return start + quoted + end
+
+
+def _key(source: KeySource | None, environment: Mapping[str, str], refuse: Refuse) -> bytes | None:
+    if source is None:
+        return None
+    path = "$.redaction.key"
+    if (source.env is None) == (source.file is None):
+        raise refuse(path, "give either env or file")
+    try:
+        read = (
+            environment.get(source.env, "").encode()
+            if source.env is not None
+            else Path(source.file or "").read_bytes().strip()
+        )
+    except OSError as error:
+        raise refuse(f"{path}.file", f"cannot be read: {error.strerror}") from error
+    if len(read) < _MIN_KEY_BYTES:
+        raise refuse(path, f"needs at least {_MIN_KEY_BYTES} bytes")
+    return read

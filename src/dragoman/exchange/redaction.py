@@ -1,0 +1,115 @@
+"""Redaction in the decide stage: what of a request goes on, and what later stages must know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from dragoman import metadata as names
+from dragoman.actions import Metadata
+from dragoman.config.policy import Caller, Model, Policy
+from dragoman.dialects import BodyKind
+from dragoman.errors import InvalidRequest, PermissionDenied, RedactionFailed
+from dragoman.ir import Json
+from dragoman.wire.multipart import text_parts
+
+if TYPE_CHECKING:
+    from dragoman.policies.redact.profiles import Redactors
+    from dragoman.policies.redact.redactor import Redacted, Redactor
+
+_FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    msgspec.MsgspecError,
+)
+"""What an engine may raise that was not made to: whatever it is, the request does not go on."""
+_HARMLESS = ("GET", "HEAD", "DELETE")
+
+
+class Treated(NamedTuple):
+    """A request's body after redaction, and what is said of it in metadata."""
+
+    body: bytes
+    """What goes on."""
+    changed: bytes | None
+    """The same, None where it is what came."""
+    facts: Json
+    counts: Json
+
+    def tell(self, spaces: Metadata) -> Metadata:
+        """`spaces`, with what this request alone has to say."""
+        if not self.facts and not self.counts:
+            return spaces
+        told = {**spaces, names.NAMESPACE: {**spaces[names.NAMESPACE], **self.facts}}
+        return {**told, names.REDACTION_NAMESPACE: self.counts} if self.counts else told
+
+
+class RequestRedaction:
+    """Applies the profile that a request is under. Whatever goes wrong, nothing goes on."""
+
+    def __init__(self, policy: Policy, redactors: Redactors | None) -> None:
+        """Raises `ValueError` where the policy wants redaction and nothing is there to do it."""
+        if (policy.redaction is None) != (redactors is None):
+            raise ValueError("a policy with redaction needs its redactors")
+        self._redactors = redactors
+
+    def check_unread(self, caller: Caller, method: str) -> None:
+        """Raises `PermissionDenied` for a body that nobody reads, unless its profile lets it by.
+
+        `method` empty: it may be anything.
+        """
+        redactor = self._redactors.choose(caller) if self._redactors else None
+        if redactor and redactor.profile.refuses_unread and method not in _HARMLESS:
+            raise PermissionDenied("Its body is not read here, so nothing could be redacted in it.")
+
+    def apply(self, kind: BodyKind, raw: bytes, caller: Caller, model: Model) -> Treated:
+        """Raises `ContentBlocked`, `ContentTooSensitive` or `RedactionFailed`."""
+        redactor = self._redactors.choose(caller, model) if self._redactors else None
+        if self._redactors is None or redactor is None:
+            return Treated(raw, None, {}, {})
+        try:
+            redacted = _redact(redactor, kind, raw, caller.name)
+            facts: Json = {}
+            if redacted.originals:
+                facts[names.SEALED] = self._redactors.keys.seal(redacted.originals, caller.name)
+                facts[names.RESPOND] = names.FLAG
+        except _FAULTS as error:
+            raise RedactionFailed("The request could not be redacted.") from error
+        if redactor.profile.answers:
+            facts[names.REDACTION] = redactor.profile.name
+            facts[names.RESPOND] = names.FLAG
+        counts: Json = {entity: float(count) for entity, count in redacted.counts.items()}
+        body = raw if redacted.body is None else redacted.body
+        return Treated(body, redacted.body, facts, counts)
+
+
+def _redact(redactor: Redactor, kind: BodyKind, raw: bytes, caller: str) -> Redacted:
+    return redactor.redact(raw, caller) if kind == "json" else _redact_form(redactor, raw, caller)
+
+
+def _redact_form(redactor: Redactor, raw: bytes, caller: str) -> Redacted:
+    """The fields of a form; its files are not read."""
+    from dragoman.policies.redact.redactor import Redacted  # noqa: PLC0415 - only where configured
+
+    pieces: list[bytes] = []
+    originals: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    at = 0
+    for name, part in text_parts(raw):
+        try:
+            text = raw[part].decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"$.{name}", "UTF-8 text") from error
+        changed, redacted = redactor.redact_text(text, caller, f"$.{name}")
+        pieces += (raw[at : part.start], changed.encode())
+        at = part.stop
+        originals |= redacted.originals
+        counts.update(redacted.counts)
+    return Redacted(b"".join((*pieces, raw[at:])), originals, dict(counts))

@@ -1,0 +1,199 @@
+"""One profile at work on one body: what is found, and what stands in its place.
+
+mask     [EMAIL], or all but the last letters and digits as asterisks
+replace  [EMAIL_k7q2m4xa], the same for one caller in every turn; put back in the answer
+hash     [EMAIL#5f0c…], the same for every caller
+block    the request is refused
+report   stays, and is counted
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from dragoman.config.policy import RedactionProfile
+from dragoman.dialects.texts import edit_texts
+from dragoman.errors import ContentBlocked, ContentTooSensitive
+from dragoman.policies.redact.keys import Keys
+from dragoman.policies.redact.rules import Rule
+from dragoman.policies.redact.scanner import RULES, Finding, Scanner
+
+PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{0,30}_[a-z2-7]{8}\]")
+MAX_PLACEHOLDER = 44
+_OPERATORS_OWN = 85
+"""The priority of the operator's patterns: above all but the formats of keys."""
+_MAX_HINTED = 256
+"""A longer text says itself what it is."""
+_MAX_GATED = 256 * 1024
+"""A larger body is mostly a file that no text slot offers."""
+_ESCAPES = ((b"\\n", b"\n"), (b"\\r", b"\r"), (b"\\t", b"\t"), (b'\\"', b'"'), (b"\\/", b"/"))
+
+
+class Redacted(NamedTuple):
+    """What became of a body."""
+
+    body: bytes | None
+    """None: as it was."""
+    originals: dict[str, str]
+    """What each placeholder stands for."""
+    counts: dict[str, int]
+    """Findings by entity."""
+
+
+class Redactor:
+    """One profile, compiled. Holds nothing of a request."""
+
+    def __init__(self, profile: RedactionProfile, keys: Keys, max_map_bytes: int) -> None:
+        own = [
+            Rule(name=name, entity=name, pattern=pattern, priority=_OPERATORS_OWN)
+            for name, pattern in profile.patterns
+        ]
+        rules = (*RULES, *own)
+        self.profile = profile
+        self.keys = keys
+        self.max_map_bytes = max_map_bytes
+        self.blocks = _scanner(rules, profile, "block")
+        self.rewrites = _scanner(rules, profile, "mask", "replace", "hash")
+        self.reports = _scanner(rules, profile, "report")
+        self._gates = [s for s in (self.blocks, self.rewrites, self.reports) if s]
+        self._has_gate = not own
+
+    def redact(self, raw: bytes, caller: str) -> Redacted:
+        """The texts of `raw`, a JSON body, treated. Raises `ContentBlocked` for what is blocked."""
+        if self._is_clean(raw):
+            return Redacted(None, {}, {})
+        pass_ = _Pass(self, caller)
+        body = edit_texts(raw, pass_.change)
+        return pass_.finish(body)
+
+    def redact_text(self, text: str, caller: str, path: str) -> tuple[str, Redacted]:
+        """One text that stands by itself, such as a field of a form."""
+        pass_ = _Pass(self, caller)
+        changed = pass_.change(text, "", lambda: path)
+        return changed if changed is not None else text, pass_.finish(None)
+
+    def spans(self, lead: str, text: str) -> list[tuple[int, int]]:
+        """Where in `text`, which follows `lead`, anything is found, by characters."""
+        raw, skip = (lead + text).encode(), len(lead)
+        found = [f for scanner in self._gates for f in scanner.scan(raw)]
+        return [(_characters(raw, f.start) - skip, _characters(raw, f.end) - skip) for f in found]
+
+    def redact_after(self, lead: str, text: str, counts: Counter[str]) -> str:
+        """`text`, which follows `lead`, treated; adds to `counts`. Raises `ContentBlocked`."""
+        pass_ = _Pass(self, "")
+        changed = pass_.change_after(lead.encode(), text, lambda: "$")
+        counts.update(pass_.finish(None).counts)
+        return text if changed is None else changed
+
+    def _is_clean(self, raw: bytes) -> bool:
+        """Whether a look at the whole body is enough to know that there is nothing in it.
+
+        Only where no escape can hide a character from the patterns, and where these are ours: an
+        operator's own may ask where a text begins.
+        """
+        if not self._has_gate or len(raw) > _MAX_GATED:
+            return False
+        if b"\\u" in raw:
+            raw = msgspec.json.encode(msgspec.json.decode(raw))
+        if b"\\\\" in raw or b"\\u" in raw:
+            return False
+        for escape, meant in _ESCAPES:
+            raw = raw.replace(escape, meant)
+        return all(gate.is_clean(raw) for gate in self._gates)
+
+
+def _scanner(rules: tuple[Rule, ...], profile: RedactionProfile, *actions: str) -> Scanner | None:
+    """What finds the entities that one of `actions` is for; each by itself, so that what is only
+    counted never hides what must not pass."""
+    wanted = [rule for rule in rules if profile.actions.get(rule.entity) in actions]
+    return Scanner(sorted(wanted, key=lambda rule: -rule.priority)) if wanted else None
+
+
+class _Pass:
+    """One body: what was found so far."""
+
+    def __init__(self, redactor: Redactor, caller: str) -> None:
+        self._of = redactor
+        self._caller = caller
+        self._originals: dict[str, str] = {}
+        self._placeholders: dict[tuple[str, str], str] = {}
+        self._counts: Counter[str] = Counter()
+
+    def change(self, text: str, hint: str, path: Callable[[], str]) -> str | None:
+        """The text to put in place of `text`; None where nothing is found in it."""
+        lead = f"{hint}: ".encode() if hint and len(text) < _MAX_HINTED else b""
+        return self.change_after(lead, text, path)
+
+    def change_after(self, lead: bytes, text: str, path: Callable[[], str]) -> str | None:
+        """`change`, where `lead` stands before the text and is only looked at."""
+        raw = lead + text.encode()
+        of = self._of
+        for finding in self._found(of.blocks, raw, lead):
+            raise ContentBlocked(path(), finding.entity)
+        for finding in self._found(of.reports, raw, lead):
+            self._counts[finding.entity] += 1
+        found = self._found(of.rewrites, raw, lead)
+        return self._rewritten(raw, len(lead), found) if found else None
+
+    def finish(self, body: bytes | None) -> Redacted:
+        size = sum(len(k) + len(v) for k, v in self._originals.items())
+        if size > self._of.max_map_bytes:
+            raise ContentTooSensitive(self._of.max_map_bytes)
+        return Redacted(body, self._originals, dict(self._counts))
+
+    @staticmethod
+    def _found(scanner: Scanner | None, raw: bytes, lead: bytes) -> list[Finding]:
+        if scanner is None:
+            return []
+        return [finding for finding in scanner.scan(raw) if finding.end > len(lead)]
+
+    def _rewritten(self, raw: bytes, at: int, found: list[Finding]) -> str:
+        pieces: list[bytes] = []
+        for finding in found:
+            start = max(at, finding.start)
+            self._counts[finding.entity] += 1
+            said = self._stand_in(finding.entity, raw[start : finding.end].decode())
+            pieces += (raw[at:start], said.encode())
+            at = finding.end
+        return b"".join((*pieces, raw[at:])).decode()
+
+    def _stand_in(self, entity: str, text: str) -> str:
+        match self._of.profile.actions[entity]:
+            case "replace":
+                return self._placeholder(entity, text)
+            case "hash":
+                return f"[{entity.upper()}#{self._of.keys.digest(entity, text)}]"
+            case _:
+                return mask(entity, text, self._of.profile.mask.keep_last)
+
+    def _placeholder(self, entity: str, text: str) -> str:
+        known = self._placeholders.get((entity, text))
+        if known is not None:
+            return known
+        for tag in self._of.keys.tags(self._caller, entity, text):
+            placeholder = f"[{entity.upper()}_{tag}]"
+            if placeholder not in self._originals:
+                break
+        else:
+            raise ContentTooSensitive(self._of.max_map_bytes)
+        self._placeholders[entity, text] = placeholder
+        self._originals[placeholder] = text
+        return placeholder
+
+
+def _characters(raw: bytes, at: int) -> int:
+    return len(raw[:at].decode())
+
+
+def mask(entity: str, text: str, keep_last: int) -> str:
+    """The entity's name, or `text` with all but its last letters and digits hidden."""
+    letters = [i for i, character in enumerate(text) if character.isalnum()]
+    if not keep_last or len(letters) < 3 * keep_last:
+        return f"[{entity.upper()}]"
+    hidden = set(letters[:-keep_last])
+    return "".join("*" if i in hidden else character for i, character in enumerate(text))
