@@ -6,7 +6,7 @@ RESULTS := tests/bench/results
 PEER_CASES := json-2k,json-400k,stream-100
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-recordings fuzz matrix check proto goldens envoy-yaml bench bench-peers soak lock clean
+.PHONY: help run test test-recordings fuzz matrix check proto goldens envoy-yaml bench bench-peers bench-results soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -74,6 +74,10 @@ bench-peers: $(VENV)/.dev build/peers/litellm/.done build/peers/portkey/.done ##
 	$(BIN)/python -m tests.bench --peers --cases $(PEER_CASES) --connections 1,16 \
 		--output $(RESULTS)/peers.jsonl $(BENCH)
 	$(BIN)/python -m tests.bench.plot $(RESULTS)/peers.jsonl $(RESULTS)/peers.svg
+
+bench-results: bench-peers ## all of it, and the README's table of figures
+	$(BIN)/python -m tests.bench --output $(RESULTS)/bench.jsonl $(BENCH)
+	$(BIN)/python -m tests.bench.table $(RESULTS)/bench.jsonl
 
 build/peers/litellm/.done: Makefile
 	$(PYTHON) -m venv build/peers/litellm
