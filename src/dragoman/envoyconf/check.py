@@ -174,6 +174,8 @@ def _decide_modes(at: _Inspection, path: str, config: Json) -> None:
     wanted_spaces.append(names.PATHS_NAMESPACE)
     if at.policy.quotas:
         wanted_spaces.append(names.RATE_LIMIT_NAMESPACE)
+    if at.policy.redaction is not None:
+        wanted_spaces.append(names.REDACTION_NAMESPACE)
     for name in wanted_spaces:
         if name not in spaces:
             where = f"{path}.typed_config.metadata_options.receiving_namespaces.untyped"

@@ -23,6 +23,7 @@ from dragoman.dialects import CHAT, COUNT, MODELS, AnyDialect, BodyKind, Call, S
 from dragoman.dialects.registry import ClientCall, client_call
 from dragoman.dialects.unary import Unary
 from dragoman.errors import (
+    ContentBlocked,
     DragomanError,
     InvalidRequest,
     MethodNotAllowed,
@@ -122,6 +123,9 @@ class Decide:
             read = read_body(call.body, body or b"")
             client = client.claimed(read)
             return self._admit(head, body or b"", read, client, caller)
+        except ContentBlocked as error:
+            found = {names.REDACTION_NAMESPACE: {error.entity: 1.0}}
+            return msgspec.structs.replace(refuse(error, client.dialect), metadata=found)
         except DragomanError as error:
             return refuse(error, client.dialect)
 

@@ -12,7 +12,7 @@ Check = Callable[[bytes, int, int], Span | None]
 """Looks at a candidate in its text, by byte offsets: the span that is meant, or None for no hit."""
 
 _BEFORE = 48
-_AFTER = 24
+_AFTER = 12
 """Bytes around a candidate in which a word may speak against it."""
 _WORDS = re.compile(rb"[a-z\x80-\xff]+")
 
