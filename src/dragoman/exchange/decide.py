@@ -194,7 +194,7 @@ class Decide:
             client=client,
             call=call,
             query=head.path.partition("?")[2],
-            media=find_media(raw) if client.operation == CHAT else frozenset(),
+            media=functools.partial(find_media, raw),
             raw=body,
             said=_said_outside(head, call),
             model=model,
@@ -415,8 +415,8 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     client: AnyDialect
     call: Call
     query: str
-    media: frozenset[Modality]
-    """What its bytes may hold (`capabilities.find_media`)."""
+    media: Callable[[], frozenset[Modality]]
+    """Tells what its bytes may hold (`capabilities.find_media`): a look at all of them."""
     raw: Json
     """The body, read."""
     said: Json
@@ -566,7 +566,7 @@ def _check_own(
     its bytes may hold one that the model does not take: the provider judges the rest itself, in
     the client's own words. What cannot be decoded goes to it as it is.
     """
-    if profile is None or not refuses_media(profile, asked.media):
+    if profile is None or profile.input is None or not refuses_media(profile, asked.media()):
         return
     try:
         request = read()
