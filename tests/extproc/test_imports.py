@@ -10,7 +10,15 @@ import dragoman.extproc.server
 load(None, {})
 print(*sys.modules)
 """
-OTHERS = ("click", "redis", "structlog", "importlib.resources", "tempfile", "urllib.request")
+OTHERS = (
+    "click",
+    "grpc",
+    "redis",
+    "structlog",
+    "importlib.resources",
+    "tempfile",
+    "urllib.request",
+)
 OTHERS += ("dragoman.cli", "dragoman.envoyconf", "dragoman.simulator", "dragoman.supervisor")
 
 
