@@ -19,14 +19,18 @@ from datetime import date
 
 from dragoman.policies.redact.rules import Check, Span
 
-_DIGITS = re.compile(rb"[^0-9]+")
+_DIGITS = frozenset(b"0123456789")
+_NO_DIGITS = bytes(sorted(set(range(256)) - _DIGITS))
+_TOUCHES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
+_JOINS_BEFORE = _TOUCHES | frozenset(b"-#$")
+_DECIMAL = frozenset(b".,/")
 _SPACES = re.compile(rb"[ -]+")
 _WORD = re.compile(rb"[A-Za-z0-9_]")
 
 
 def digits_of(text: bytes) -> str:
     """The digits in `text`, alone."""
-    return _DIGITS.sub(b"", text).decode()
+    return text.translate(None, _NO_DIGITS).decode()
 
 
 def passes(test: Callable[[str], bool]) -> Check:
@@ -50,14 +54,18 @@ def passes_text(test: Callable[[str], bool]) -> Check:
 
 def stands_alone(text: bytes, start: int, end: int) -> Span | None:
     """Not a piece of something longer: no letter, digit, dash or decimal point touches it."""
-    before, after = text[max(0, start - 2) : start], text[end : end + 2]
-    if before and (_WORD.match(before[-1:]) or before[-1:] in b"-#$"):
+    if start:
+        before = text[start - 1]
+        if before in _JOINS_BEFORE:
+            return None
+        if before in _DECIMAL and start > 1 and text[start - 2] in _DIGITS:
+            return None
+    rest = text[end : end + 2]
+    if rest and rest[0] in _TOUCHES:
         return None
-    if len(before) > 1 and before[-1:] in b".,/" and before[:1].isdigit():
+    if len(rest) > 1 and rest[0] in _DECIMAL and rest[1] in _DIGITS:
         return None
-    if after and (_WORD.match(after[:1]) or (after[:1] == b"-" and after[1:].isalnum())):
-        return None
-    if len(after) > 1 and after[:1] in b".,/" and after[1:].isdigit():
+    if len(rest) > 1 and rest[:1] == b"-" and rest[1] in _TOUCHES:
         return None
     return start, end
 

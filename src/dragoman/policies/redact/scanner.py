@@ -39,24 +39,24 @@ class Scanner:
 
     def __init__(self, rules: Sequence[Rule] = RULES) -> None:
         """Raises `ValueError` naming the rule whose pattern is none."""
-        self._engine: Any = importlib.import_module("re2")
-        options = self._engine.Options()
+        # the binding beneath the package: a search through its Python costs three times as much
+        engine: Any = importlib.import_module("re2._re2")
+        options = engine.RE2.Options()
         options.max_mem = _MAX_MEMORY_BYTES
         options.log_errors = False
-        self._set: Any = self._engine.Set.SearchSet(options)
+        self._anywhere: Any = engine.RE2.Anchor.UNANCHORED
+        self._set: Any = engine.Set(self._anywhere, options)
         self._set.Add(_EVERYTHING)
         self._rules: list[tuple[Rule, Any, int]] = []
         for rule in rules:
-            self._add(rule, options)
-        self._set.Compile()
+            self._add(rule, engine.RE2(rule.pattern.encode(), options))
+        if not self._set.Compile():
+            raise EngineFailure("the rules together are too large to be compiled")
 
-    def _add(self, rule: Rule, options: Any) -> None:
-        try:
-            compiled = self._engine.compile(rule.pattern.encode(), options)
-            self._set.Add(rule.pattern.encode())
-        except self._engine.error as error:
-            raise ValueError(f"{rule.name}: {error}") from error
-        self._rules.append((rule, compiled, min(1, compiled.groups)))
+    def _add(self, rule: Rule, compiled: Any) -> None:
+        if not compiled.ok() or self._set.Add(rule.pattern.encode()) < 0:
+            raise ValueError(f"{rule.name}: {compiled.error().decode('utf-8', 'replace')}")
+        self._rules.append((rule, compiled.Match, min(1, compiled.NumberOfCapturingGroups())))
 
     def is_clean(self, text: bytes) -> bool:
         """Whether no rule's pattern is in `text`, whatever its context. The gate before `scan`."""
@@ -77,34 +77,30 @@ class Scanner:
         return hits
 
     def _run(self, number: int, text: bytes, found: dict[int, Finding]) -> None:
-        rule, pattern, group = self._rules[number]
-        at: int | None = 0
-        while at is not None:
-            at = self._take(rule, pattern.finditer(text, at), group, found)
-
-    def _take(self, rule: Rule, matches: Any, group: int, found: dict[int, Finding]) -> int | None:
-        """Keep what counts of `matches`; where to look again, if one hides another.
+        """Keep what counts of one rule's candidates.
 
         `found` is by start, the longest: what begins where another does, and ends before it, adds
         nothing.
         """
-        for match in matches:
-            start, end = match.span(group)
+        rule, search, group = self._rules[number]
+        at, size = 0, len(text)
+        while at < size:
+            spans = search(self._anywhere, text, at, size)
+            begin, at = spans[0]
+            if begin < 0:
+                return
+            start, end = spans[group]
             known = found.get(start)
             if known is not None and known.end >= end:
                 continue
-            text = match.string
             span = (start, end) if rule.check is None else rule.check(text, start, end)
-            if span is not None and not (rule.unless and is_spoken_against(rule, text, *span)):
-                known = found.get(span[0])
-                if known is None or known.end < span[1]:
-                    found[span[0]] = Finding(
-                        span[0], span[1], rule.entity, rule.name, rule.priority
-                    )
-            elif rule.again:
-                begin: int = match.start()
-                return begin + 1
-        return None
+            if span is None or (rule.unless and is_spoken_against(rule, text, *span)):
+                at = begin + 1 if rule.again else at
+                continue
+            start, end = span
+            known = found.get(start)
+            if known is None or known.end < end:
+                found[start] = Finding(start, end, rule.entity, rule.name, rule.priority)
 
 
 def resolve(findings: Iterable[Finding]) -> list[Finding]:
