@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dragoman import metadata as names
-from dragoman.catalog.counts import FAMILIES, HEADERS, WRAPPERS, Kind, all_counts
+from dragoman.catalog.counts import FAMILIES, HEADERS, STREAMED, WRAPPERS, Count, Kind, all_counts
 from dragoman.config.policy import Redaction
 from dragoman.envoyconf.clusters import grpc_service
-from dragoman.envoyconf.typed import typed
+from dragoman.envoyconf.typed import metadata_matcher, typed
 from dragoman.ir import Json
 
 SCOPE = "dragoman"
@@ -166,17 +166,11 @@ def usage_filters() -> list[Json]:
     """Native extraction of token counts: nothing is buffered in a stream, nothing is changed."""
     counts = [count for count in all_counts() if count.key not in HEADERS]
     body = [_rule(count.key, count.path) for count in counts]
-    nested = [
-        _rule(count.key, (*wrapper, *count.path))
-        for count in counts
-        for wrapper in WRAPPERS
-        if count.path[0] == "usage"
-    ]
     return [
-        typed(
-            "dragoman.usage_sse",
-            "extensions.filters.http.sse_to_metadata.v3.SseToMetadata",
-            response_rules={"content_parser": _parser(body + nested), "max_event_size": 1 << 20},
+        *(_usage_sse_of(dialect) for dialect in STREAMED),
+        _unless(
+            {"or_matcher": {"predicate": [_is_client(dialect) for dialect in STREAMED]}},
+            _usage_sse("dragoman.usage_sse", counts, WRAPPERS),
         ),
         typed(
             "dragoman.usage_aws",
@@ -200,6 +194,45 @@ def _header_rule(name: str) -> Json:
     """A header with a count; it goes on to the client."""
     target = {"metadata_namespace": "dragoman.usage", "key": name, "type": "NUMBER"}
     return {"header": name, "on_header_present": target, "remove": False}
+
+
+def _usage_sse_of(dialect: str) -> Json:
+    """The filter for streams of one client dialect, with what may stand in them alone."""
+    families, wrappers = STREAMED[dialect]
+    counts = [count for name in families for count in FAMILIES[name].counts]
+    name = f"dragoman.usage_sse.{dialect}"
+    return _unless({"not_matcher": _is_client(dialect)}, _usage_sse(name, counts, wrappers))
+
+
+def _usage_sse(name: str, counts: list[Count], wrappers: tuple[tuple[str, ...], ...]) -> Json:
+    rules = [_rule(count.key, count.path) for count in counts]
+    rules += [
+        _rule(count.key, (*wrapper, *count.path))
+        for count in counts
+        for wrapper in wrappers
+        if count.path[0] == "usage"
+    ]
+    return typed(
+        name,
+        "extensions.filters.http.sse_to_metadata.v3.SseToMetadata",
+        response_rules={"content_parser": _parser(rules), "max_event_size": 1 << 20},
+    )
+
+
+def _is_client(dialect: str) -> Json:
+    return metadata_matcher(names.CLIENT_DIALECT, dialect)
+
+
+def _unless(predicate: Json, wrapped: Json) -> Json:
+    """A filter that is not entered where the predicate holds."""
+    skip = typed("skip", "extensions.filters.common.matcher.action.v3.SkipFilter")
+    matcher = {"predicate": predicate, "on_match": {"action": skip}}
+    return typed(
+        wrapped["name"],
+        "extensions.common.matching.v3.ExtensionWithMatcher",
+        extension_config=wrapped,
+        xds_matcher={"matcher_list": {"matchers": [matcher]}},
+    )
 
 
 def _parser(rules: list[Json]) -> Json:
