@@ -45,6 +45,21 @@ def is_reported(keys: Keys, reported: Iterable[str]) -> bool:
     )
 
 
+def stands(body: Json, where: str) -> bool:
+    """Whether there is anything at the JSON path `where`; `[*]` is any of a list's items."""
+    found: list[Any] = [body]
+    for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+|\*)\]", where):
+        found = [inner for node in found for inner in _inside(node, name, index)]
+    return bool(found)
+
+
+def _inside(node: Any, name: str, index: str) -> list[Any]:
+    if name:
+        return [node[name]] if isinstance(node, dict) and name in node else []
+    items = node if isinstance(node, list) else []
+    return items if index == "*" else items[int(index) : int(index) + 1]
+
+
 def without(body: Json, keys: Keys) -> Json:
     """`body` with the one leaf taken out; shares what lies beside the way."""
     return _replace(body, keys, None)

@@ -305,7 +305,7 @@ def test_strict_holds_for_all_tools_or_for_none() -> None:
     assert _told(_asked(tools=[tool("f", strict=True)]))["body"]["strict_tools"] is True
     mixed = _told(_asked(tools=[tool("f", strict=True), tool("g")]))
     assert "strict_tools" not in mixed["body"]
-    assert mixed["dropped"] == ["$.tools[0].strict"]
+    assert mixed["dropped"] == ["$.tools[0].function.strict"]
 
 
 def test_documents_have_meaning_and_citations_are_a_hint() -> None:

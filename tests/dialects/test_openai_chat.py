@@ -281,7 +281,14 @@ def test_hints_of_another_dialect_are_reported() -> None:
             Message(
                 role="user",
                 parts=(
-                    ToolCallResponse(id="1", parts=(), is_error=True, cache_control=mark, at="$.t"),
+                    ToolCallResponse(
+                        id="1",
+                        parts=(),
+                        is_error=True,
+                        error_at="$.e",
+                        cache_control=mark,
+                        at="$.t",
+                    ),
                     Text(content="b"),
                 ),
             ),
@@ -314,11 +321,11 @@ def test_hints_of_another_dialect_are_reported() -> None:
     }
     assert sorted(lost) == [
         "$.c.cache_control",
+        "$.e",
         "$.f.cache_control",
         "$.r",
         "$.service_tier",
         "$.t.cache_control",
-        "$.t.is_error",
         "$.thinking",
         "$.top_k",
         "$.x.cache_control",

@@ -19,6 +19,7 @@ from tests.leaves import (
     leaves,
     path,
     replaced,
+    stands,
     unaccounted,
     without,
 )
@@ -66,6 +67,8 @@ WITH_ANSWER = ("return_documents", "return_text", "top_n", "top_k", "numberOfRes
 """What is done on the way back where the provider cannot be asked for it."""
 FORMATS = {"encoding_format", "embedding_types", "embeddingTypes", "output_dtype", "embedding_type"}
 """Formats of vectors: between JSON and base64 they are changed on the way back."""
+SAID_FOR_IT = ("$.input_type", "$.taskType", "$.purpose")
+"""What vectors are for, said by a provider's row where the client did not say."""
 NEVER_ALONE = (
     "type",
     "include_usage",
@@ -103,6 +106,18 @@ def test_translations_are_as_reviewed(
     golden = FIXTURES / source.name / "requests" / f"{name}.translations.json"
 
     assert translate(source, target, body) == json.loads(golden.read_text())[target.name]
+
+
+@by_translation
+def test_what_is_reported_stands_in_the_request(
+    source: AnyDialect, target: AnyDialect, name: str, body: dict[str, Any]
+) -> None:
+    """A client finds what it is told of, under the path it is told."""
+    del name
+    told = translate(source, target, body)
+    reported = told["dropped"] if "dropped" in told else [told["refused"]]
+
+    assert [one for one in reported if one not in SAID_FOR_IT and not stands(body, one)] == []
 
 
 @by_translation

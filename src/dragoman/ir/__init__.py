@@ -119,6 +119,8 @@ class ToolCallResponse(Markable, frozen=True, kw_only=True):
     id: str
     parts: tuple[Text | Uri | Blob | File | Opaque, ...]
     is_error: bool | None = None
+    error_at: str = ""
+    """JSON path of what says `is_error` in the client's body."""
 
 
 Part = Text | Refusal | Reasoning | ToolCall | ToolCallResponse | Uri | Blob | File | Opaque
@@ -139,6 +141,8 @@ class Tool(Markable, frozen=True, kw_only=True):
     description: str | None = None
     parameters: Json | None = None
     strict: bool | None = None
+    strict_at: str = ""
+    """JSON path of `strict` in the client's body."""
 
 
 class OpaqueTool(Node, frozen=True, kw_only=True):

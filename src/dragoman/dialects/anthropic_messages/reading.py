@@ -201,6 +201,7 @@ def _tool_result(fields: Fields, path: str) -> Part:
         id=fields.take("tool_use_id", str),
         parts=cast("tuple[Inner, ...]", parts),
         is_error=fields.take_optional("is_error", bool),
+        error_at=fields.at("is_error"),
         cache_control=fields.json("cache_control"),
         at=path,
         residue=_form(fields.rest(NAME), is_string),
@@ -258,6 +259,7 @@ def _tool(value: Any, path: str) -> Tool | OpaqueTool:
         "description": fields.take_optional("description", str),
         "parameters": fields.json("input_schema"),
         "strict": fields.take_optional("strict", bool),
+        "strict_at": fields.at("strict"),
         "cache_control": fields.json("cache_control"),
     }
     rest = fields.rest(NAME)

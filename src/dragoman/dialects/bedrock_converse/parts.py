@@ -124,6 +124,7 @@ def _result(inner: Fields, path: str) -> Part:
         id=inner.take("toolUseId", str),
         parts=tuple(parts),
         is_error=_STATUS[status] if status else None,
+        error_at=inner.at("status"),
         at=path,
         residue=_status_kept(_within("toolResult", inner), status),
     )

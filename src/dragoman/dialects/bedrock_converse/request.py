@@ -164,6 +164,7 @@ def _tool(fields: Fields) -> Tool:
         "description": fields.take_optional("description", str),
         "parameters": schema.json("json") if schema else None,
         "strict": fields.take_optional("strict", bool),
+        "strict_at": fields.at("strict"),
     }
     if schema is not None and (left := schema.rest(NAME)):
         fields.put("inputSchema", left.fields)

@@ -161,7 +161,7 @@ def _result_out(part: ToolCallResponse, losses: Losses) -> Json:
     unmark(part, losses)
     losses.residue(part.residue, part.at)
     if part.is_error is not None:
-        losses.omit("is_error", f"{part.at}.is_error")
+        losses.omit("is_error", part.error_at)
     for inner in part.parts:
         if isinstance(inner, Uri | Blob | File) and not is_own(part.residue, NAME):
             losses.omit(

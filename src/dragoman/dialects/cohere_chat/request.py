@@ -104,6 +104,7 @@ def _tool(fields: Fields, strict: bool | None, *form: str) -> Tool:  # noqa: FBT
         description=function.take_optional("description", str),
         parameters=function.json("parameters"),
         strict=strict,
+        strict_at="$.strict_tools",
         at=function.path,
         residue=nest(keep(fields, NAME, *form), "function", function.rest(NAME)),
     )
@@ -234,7 +235,7 @@ def _tools_out(request: Request, losses: Losses, body: Json) -> None:
     for tool in request.tools:
         if isinstance(tool, Tool):
             if tool.strict and not strict:
-                losses.omit("strict", f"{tool.at}.strict")
+                losses.omit("strict", tool.strict_at)
             tools.append(_tool_out(tool, losses))
         elif tool.dialect != NAME:
             losses.omit("tools", tool.at, f"it has no tool of type {tool.kind}")

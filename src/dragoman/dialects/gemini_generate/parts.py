@@ -160,6 +160,7 @@ def _answer(fields: Cursor, ids: CallIds) -> Part:
         id=ids.of_answer(given, name)[0],
         parts=(Text(content=text, at=f"{inner.path}.response"), *media),
         is_error=is_error,
+        error_at=f"{inner.path}.response.error",
         at=fields.path,
         residue=_nested(fields, "functionResponse", inner, *form),
     )

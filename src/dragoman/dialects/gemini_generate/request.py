@@ -436,7 +436,7 @@ def _tool_out(tool: Tool, losses: Losses) -> Json:
     if tool.cache_control is not None:
         losses.omit("cache_control", tool.mark_path)
     if tool.strict is not None:
-        losses.omit("strict", tool.at if not tool.at else f"{tool.at}.strict")
+        losses.omit("strict", tool.strict_at)
     wire: Json = {**extra, "name": tool.name}
     if tool.description is not None:
         wire["description"] = tool.description

@@ -266,7 +266,7 @@ def _result_out(
     _unmark(part, losses)
     losses.residue(part.residue, part.at)
     if part.is_error is not None:
-        losses.omit("is_error", f"{part.at}.is_error")
+        losses.omit("is_error", part.error_at)
     wire: Json = {"role": "tool", **_said_out(part.parts, losses, residue, "\n\n")}
     if not says(residue, NAME, _NO_ID):
         wire["tool_call_id"] = part.id

@@ -219,7 +219,7 @@ def _tool_out(tool: Tool | OpaqueTool, losses: Losses) -> list[Json]:
     if tool.cache_control is not None:
         losses.omit("cache_control", tool.mark_path)
     if tool.strict is not None:
-        losses.omit("strict", f"{tool.at}.strict")
+        losses.omit("strict", tool.strict_at)
     extra = losses.residue(tool.residue, tool.at)
     function: Json = {**json_object(extra.get("function")), "name": tool.name}
     if tool.description is not None:

@@ -157,7 +157,7 @@ def _encode_result(part: ToolCallResponse, common: Json, encoding: Encoding) -> 
     losses = encoding.losses
     extra = losses.residue(part.residue, part.at)
     if part.is_error is not None:
-        losses.omit("is_error", f"{part.at}.is_error")
+        losses.omit("is_error", part.error_at)
     if part.cache_control is not None:
         losses.omit("cache_control", part.mark_path)
     for item in part.parts:

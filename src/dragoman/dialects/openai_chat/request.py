@@ -151,6 +151,7 @@ def _decode_tool(value: object, path: str) -> Tool | OpaqueTool:
         description=function.take_optional("description", str),
         parameters=function.json("parameters"),
         strict=function.take_optional("strict", bool),
+        strict_at=function.at("strict"),
         cache_control=mark,
         at=path,
         residue=nest(_rest_of_function(fields, kind), "function", function.rest(NAME)),

@@ -263,7 +263,7 @@ def encode_output(answer: ToolCallResponse, losses: Losses) -> Json:
     """An item `function_call_output`: text as a string, else a list of parts."""
     _lose_mark(answer, losses)
     if answer.is_error is not None:
-        losses.omit("is_error", f"{answer.at}.is_error")
+        losses.omit("is_error", answer.error_at)
     extra = losses.residue(answer.residue, answer.at)
     is_own = answer.residue is not None and answer.residue.dialect == NAME
     texts = [part.content for part in answer.parts if isinstance(part, Text)]

@@ -178,6 +178,7 @@ def _tool(value: Any, path: str) -> Tool | OpaqueTool:
         description=fields.take_optional("description", str),
         parameters=fields.json("parameters"),
         strict=fields.take_optional("strict", bool),
+        strict_at=fields.at("strict"),
         at=path,
         residue=fields.rest(NAME),
     )
