@@ -28,7 +28,7 @@ def _prices(provider, model):
 
 
 def record(usage=None, **fields):
-    facts = {"stream": fields.pop("stream", "0")}
+    facts = {"stream": fields.pop("stream", "0"), **fields.pop("facts", {})}
     return AccessRecord(
         metadata={"dragoman": facts, "dragoman.usage": usage or {}},
         **{"cluster": "p", "upstream_reached": True, "status": 200, "request_body_bytes": 100}
@@ -76,6 +76,9 @@ def record(usage=None, **fields):
         ),
         (record(FINAL | {"exact": "0"}), Tokens(input=10, output=4, cache_read=6), "estimated"),
         (record(response_body_bytes=400), Tokens(input=25, output=100), "estimated"),
+        # Counting tokens, and what is only passed on, uses none, whatever their bodies weigh.
+        (record(response_body_bytes=400, facts={"operation": "count_tokens"}), Tokens(), "none"),
+        (record(response_body_bytes=400, facts={"unread": "1"}), Tokens(), "none"),
         (record(status=429), Tokens(), "none"),
         (record(OPENAI, upstream_reached=False), Tokens(), "none"),
         (record(status=0, flags=("DC",)), Tokens(), "none"),

@@ -8,7 +8,8 @@ Metering, in the entry's `metering`:
   missing is set by rule: input, a token for each 4 bytes of the request's body; output, a token for
   each 4 bytes of a JSON answer, or for each 160 bytes of a stream, about what one event of one
   token weighs. A partial count is kept where it is larger.
-- `none`: no upstream answered with success, so nothing was consumed that a provider would bill.
+- `none`: no upstream answered with success, or what was asked for (a count, a file, a batch, what
+  is passed through unread) uses no tokens: nothing was consumed that a provider would bill.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dragoman import metadata as keys
 from dragoman.catalog.costs import NANODOLLARS, cost_nanodollars
 from dragoman.catalog.counts import FAMILIES, KINDS, Family
 from dragoman.catalog.profiles import Prices
+from dragoman.dialects import COUNT
 from dragoman.telemetry import names
 
 Metering = Literal["exact", "estimated", "none"]
@@ -146,7 +148,7 @@ def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect, prices: 
 
 def measure(record: AccessRecord) -> tuple[Tokens, Metering]:
     """The tokens of `record`, and how far they can be trusted."""
-    if not record.upstream_reached or not 0 < record.status < _ERROR_STATUS:
+    if not record.upstream_reached or not 0 < record.status < _ERROR_STATUS or _is_free(record):
         return Tokens(), "none"
     usage = record.metadata.get(keys.USAGE_NAMESPACE, {})
     counted = read_tokens(usage)
@@ -155,6 +157,11 @@ def measure(record: AccessRecord) -> tuple[Tokens, Metering]:
             return msgspec.structs.replace(counted, input=_asked(record)), "estimated"
         return counted, "exact"
     return _estimate(record, counted or Tokens()), "estimated"
+
+
+def _is_free(record: AccessRecord) -> bool:
+    facts = record.metadata.get(keys.NAMESPACE, {})
+    return facts.get(keys.OPERATION) == COUNT or facts.get(keys.UNREAD) == keys.FLAG
 
 
 def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
