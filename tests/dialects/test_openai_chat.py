@@ -407,6 +407,51 @@ def test_media_of_another_dialect() -> None:
     ]
 
 
+def test_mistral_takes_bare_media_and_its_own_seed() -> None:
+    sound = Blob(modality="audio", mime_type="audio/wav", content="AAAA")
+    page = Blob(modality="document", mime_type="application/pdf", content="AAAA")
+    linked = Uri(modality="document", uri="https://x")
+    heard = Uri(modality="audio", uri="https://y")
+    body, lost = _encode(
+        _foreign(sound, page, linked, heard, seed=7), bare_media=True, seed_field="random_seed"
+    )
+    assert body["messages"][0]["content"] == [
+        {"type": "input_audio", "input_audio": "AAAA"},
+        {"type": "document_url", "document_url": "data:application/pdf;base64,AAAA"},
+        {"type": "document_url", "document_url": "https://x"},
+        {"type": "input_audio", "input_audio": "https://y"},
+    ]
+    assert (body["random_seed"], lost) == (7, [])
+
+
+def test_bare_media_are_read() -> None:
+    content = [
+        {"type": "input_audio", "input_audio": "UklGRAAA"},
+        {"type": "input_audio", "input_audio": "https://y"},
+        {"type": "input_audio", "input_audio": "AAAA"},
+        {"type": "file", "file_id": "f1"},
+    ]
+    request = CHAT.decode_request(
+        {"model": "m", "messages": [{"role": "user", "content": content}]}
+    )
+    sound, heard, unknown, file = request.messages[0].parts
+    assert isinstance(sound, Blob)
+    assert (sound.mime_type, sound.content) == ("audio/wav", "UklGRAAA")
+    assert isinstance(heard, Uri)
+    assert isinstance(unknown, Opaque)
+    assert isinstance(file, File)
+    assert CHAT.encode_request(request, Losses(CHAT.name))["messages"][0]["content"] == content
+
+
+def test_guards_are_this_dialects_alone() -> None:
+    asked = {"guardrails": [{"block_on_error": True}], "safe_prompt": True, "random_seed": 7}
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], **asked}
+    request = CHAT.decode_request(body)
+    assert [tool.at for tool in request.tools] == ["$.guardrails", "$.safe_prompt"]
+    assert request.seed == 7
+    assert CHAT.encode_request(request, Losses(CHAT.name)) == body
+
+
 def test_a_refusal_of_another_dialect_is_the_message_s() -> None:
     (message,) = _encode(_foreign(Refusal(content="no"), role="assistant", stream=False))[0][
         "messages"
@@ -444,6 +489,26 @@ EDITS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"developer_role": False},
         {"messages": [{"role": "developer", "content": "a"}, "x"]},
         {"messages": [{"role": "system", "content": "a"}, "x"]},
+    ),
+    "seed": ({}, {"random_seed": 7}, {"random_seed": None, "seed": 7}),
+    "random seed": ({"seed_field": "random_seed"}, {"seed": 7}, {"seed": None, "random_seed": 7}),
+    "both seeds": ({}, {"seed": 1, "random_seed": 7}, {}),
+    "any": ({}, {"tool_choice": "any"}, {"tool_choice": "required"}),
+    "bare image": (
+        {},
+        {
+            "messages": [
+                {"content": [7, {"type": "image_url", "image_url": "https://x"}], "role": "user"}
+            ]
+        },
+        {
+            "messages": [
+                {
+                    "content": [7, {"type": "image_url", "image_url": {"url": "https://x"}}],
+                    "role": "user",
+                }
+            ]
+        },
     ),
     "no developer": ({"developer_role": False}, {"messages": [{"role": "user"}]}, {}),
     "no messages": ({"developer_role": False}, {"messages": 7}, {}),

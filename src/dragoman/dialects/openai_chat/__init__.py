@@ -29,6 +29,7 @@ from dragoman.ir.losses import Losses
 __all__ = ["OpenAIChat", "Quirks"]
 
 _MODELS = "/v1/models"
+_SEEDS = ("seed", "random_seed")
 _LIMITS = ("max_completion_tokens", "max_tokens")
 
 
@@ -104,14 +105,24 @@ class OpenAIChat:
 
     def edits(self, body: Json) -> dict[str, Any]:
         """See `Dialect.edits`."""
-        edits = self._stream_edits(body)
+        edits = self._stream_edits(body) | self._word_edits(body)
         limit = self._quirks.max_tokens_field
         for name in _LIMITS:
             if limit is not None and name != limit and body.get(name) is not None:
                 edits[name] = None
                 edits.setdefault(limit, body.get(limit) or body[name])
-        if not self._quirks.developer_role:
-            edits |= _without_developer(body)
+        return edits | _edit_messages(body, developer_role=self._quirks.developer_role)
+
+    def _word_edits(self, body: Json) -> dict[str, Any]:
+        """The provider's name for the seed; `required` for `any`, which only Mistral knows and
+        holds to be the same."""
+        edits: dict[str, Any] = {}
+        wanted = self._quirks.seed_field
+        for name in _SEEDS:
+            if name != wanted and body.get(name) is not None and body.get(wanted) is None:
+                edits |= {name: None, wanted: body[name]}
+        if body.get("tool_choice") == "any":
+            edits["tool_choice"] = "required"
         return edits
 
     def _stream_edits(self, body: Json) -> dict[str, Any]:
@@ -146,19 +157,35 @@ class OpenAIChat:
         return frame.choices == [] and frame.usage is not None
 
 
-def _as_system(message: Any) -> Any:
+def _edit_messages(body: Json, *, developer_role: bool) -> dict[str, Any]:
+    """The messages with `system` for a `developer` nobody knows, and with each image's bare
+    address, as only Mistral takes it, in an object; empty where there is nothing to edit."""
+    match body.get("messages"):
+        case [*messages]:
+            edited = [_edit_message(message, developer_role) for message in messages]
+            changed = any(new is not old for new, old in zip(edited, messages, strict=True))
+            return {"messages": edited} if changed else {}
+        case _:
+            return {}
+
+
+def _edit_message(message: Any, developer_role: bool) -> Any:  # noqa: FBT001
     match message:
-        case {"role": "developer", **others}:
-            return {**others, "role": "system"}
+        case {"role": "developer", **others} if not developer_role:
+            return _edit_message({**others, "role": "system"}, developer_role)
+        case {"content": [*parts], **others} if any(map(_is_bare_image, parts)):
+            return {**others, "content": [_edit_part(part) for part in parts]}
         case _:
             return message
 
 
-def _without_developer(body: Json) -> dict[str, Any]:
-    """The messages with `system` for `developer`, if any has that role."""
-    match body.get("messages"):
-        case [*messages]:
-            edited = [_as_system(message) for message in messages]
-            return {"messages": edited} if edited != messages else {}
+def _is_bare_image(part: Any) -> bool:
+    match part:
+        case {"type": "image_url", "image_url": str()}:
+            return True
         case _:
-            return {}
+            return False
+
+
+def _edit_part(part: Any) -> Any:
+    return {**part, "image_url": {"url": part["image_url"]}} if _is_bare_image(part) else part

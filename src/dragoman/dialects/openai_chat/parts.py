@@ -2,7 +2,8 @@
 
 Beside OpenAI's own `image_url`, `input_audio` and `file` it reads what others added: `video_url`
 and `audio_url` (vLLM, OpenRouter), `document_url`, addresses as bare strings and `thinking`
-(Mistral). Parts of a type unknown here are kept whole for this dialect alone.
+(Mistral, whose audio and file ids are bare strings too). Parts of a type unknown here are kept
+whole for this dialect alone.
 """
 
 from __future__ import annotations
@@ -58,6 +59,17 @@ _AUDIO_FORMAT = {
     "audio/x-wav": "wav",
     "audio/wave": "wav",
 }
+
+
+_AUDIO_STARTS = {
+    "UklGR": "audio/wav",
+    "SUQz": "audio/mpeg",
+    "//s": "audio/mpeg",
+    "//N": "audio/mpeg",
+    "ZkxhQ": "audio/flac",
+    "T2dnUw": "audio/ogg",
+}
+"""How audio of a media type begins in base64: RIFF, ID3, an MPEG frame, fLaC, OggS."""
 
 
 def decode_content(fields: Fields, name: str = "content") -> list[Part]:
@@ -129,7 +141,10 @@ def _decode_url(fields: Fields, whole: Json, kind: str) -> Part:
     return Uri(modality=modality, uri=url, cache_control=mark, at=fields.path, residue=residue)
 
 
-def _decode_audio(fields: Fields) -> Part:
+def _decode_audio(fields: Fields) -> Part | None:
+    given = fields.peek("input_audio")
+    if isinstance(given, str):
+        return _decode_bare_audio(fields, given)
     audio = fields.object("input_audio")
     form = audio.take("format", str)
     return Blob(
@@ -142,8 +157,23 @@ def _decode_audio(fields: Fields) -> Part:
     )
 
 
+def _decode_bare_audio(fields: Fields, given: str) -> Part | None:
+    """Mistral's: an address, or data that must tell its own type. None where it does not."""
+    if given.startswith(("http://", "https://")):
+        uri, residue = fields.take("input_audio", str), rest(fields, "input_audio", _BARE)
+        return Uri(modality="audio", uri=uri, at=fields.path, residue=residue)
+    mime = next((_AUDIO_STARTS[start] for start in _AUDIO_STARTS if given.startswith(start)), None)
+    if mime is None:
+        return None
+    data, residue = fields.take("input_audio", str), rest(fields, "input_audio", _BARE)
+    return Blob(modality="audio", mime_type=mime, content=data, at=fields.path, residue=residue)
+
+
 def _decode_file(fields: Fields) -> Part | None:
     """A file inline, by address (OpenRouter) or by id. None for any other shape."""
+    if "file" not in fields and "file_id" in fields:  # Mistral
+        file_id, residue = fields.take("file_id", str), rest(fields, "file", _BARE)
+        return File(modality="document", file_id=file_id, at=fields.path, residue=residue)
     file = fields.object("file")
     data = file.take_optional("file_data", str)
     address = read_data_url(data) if data else None
@@ -235,21 +265,25 @@ def is_refusal_part(part: Refusal) -> bool:
 
 
 def _encode_media(part: Uri | Blob | File, encoding: Encoding) -> Json:
-    kind = _media_kind(part)
+    bare = encoding.quirks.bare_media and not is_own(part.residue)
+    kind = _media_kind(part, bare)
     if kind is None:
         encoding.losses.omit("parts", part.at, f"{part.modality} {_HOW[type(part)]}")
-    return {} if kind is None else {"type": kind, kind: _media_value(part, kind)}
+        return {}
+    bare = bare or says(part.residue, _BARE)
+    if isinstance(part, File) and bare:
+        return {"type": kind, "file_id": part.file_id}
+    return {"type": kind, kind: _media_value(part, kind, bare)}
 
 
-def _media_value(part: Uri | Blob | File, kind: str) -> Any:
+def _media_value(part: Uri | Blob | File, kind: str, bare: bool) -> Any:  # noqa: FBT001
     if isinstance(part, File) or kind == "file":
         return _file_fields(part)
-    if isinstance(part, Uri):
-        return part.uri if says(part.residue, _BARE) else {"url": part.uri}
-    if kind == "input_audio":
-        return {"data": part.content, "format": _audio_format(part)}
-    url = _data_url(part)
-    return url if says(part.residue, _BARE) else {"url": url}
+    if kind == "input_audio" and isinstance(part, Blob):
+        sound = {"data": part.content, "format": _audio_format(part)}
+        return part.content if bare else sound
+    url = part.uri if isinstance(part, Uri) else _data_url(part)
+    return url if bare else {"url": url}
 
 
 def _audio_format(part: Blob) -> str | None:
@@ -260,7 +294,7 @@ def _audio_format(part: Blob) -> str | None:
     return word
 
 
-def _media_kind(part: Uri | Blob | File) -> str | None:
+def _media_kind(part: Uri | Blob | File, bare: bool) -> str | None:  # noqa: FBT001
     """The part's type on the wire: as it came, or the one that can say it, if any."""
     if part.residue is not None and is_own(part.residue):
         return next((word for word in part.residue.form if word in _KINDS), None)
@@ -269,6 +303,10 @@ def _media_kind(part: Uri | Blob | File) -> str | None:
             return "image_url"
         case Blob(modality="audio") if part.mime_type in _AUDIO_FORMAT:
             return "input_audio"
+        case Uri(modality="audio") if bare:
+            return "input_audio"
+        case Uri() | Blob() if part.modality == "document" and bare:
+            return "document_url"
         case Blob(modality="document"):
             return "file"
         case _:

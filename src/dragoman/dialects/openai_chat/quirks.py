@@ -12,6 +12,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     """The only name it takes for the limit; None: both, and the newer one is written."""
+    seed_field: Literal["seed", "random_seed"] = "seed"
+    """Its name for the seed."""
     include_usage: bool = True
     """Whether it takes `stream_options.include_usage`; those that do not report it always."""
     reasoning_field: Literal["reasoning_content", "reasoning"] | None = None
@@ -26,5 +28,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether it takes prompt-cache marks on content parts and tools."""
     top_k: bool = False
     """Whether it takes `top_k`."""
+    bare_media: bool = False
+    """Whether audio is a bare string, and a document a `document_url`."""
     text_array: bool = True
     """Whether it takes an array of nothing but texts; they are joined by a blank line if not."""

@@ -50,10 +50,14 @@ _CHOICE = "tool_choice"
 _FORMAT = "response_format"
 # Forms of these two that only this dialect has travel as an opaque tool: no dialect drops one.
 _LEGACY_TOOLS = "functions"
+_GUARDS: dict[str, type] = {"guardrails": list, "safe_prompt": bool}
+"""Mistral's: what is to be guarded must not be answered unguarded."""
+_WHOLE = (_CHOICE, _FORMAT, *_GUARDS)
+_SEED = "seed"
+_RANDOM_SEED = "random_seed"
 _PLAIN = {
     "temperature": "temperature",
     "top_p": "top_p",
-    "seed": "seed",
     "frequency_penalty": "frequency_penalty",
     "presence_penalty": "presence_penalty",
     "choice_count": "n",
@@ -66,7 +70,6 @@ _PLAIN = {
 
 
 _KINDS: dict[str, type] = {
-    "seed": int,
     "choice_count": int,
     "top_logprobs": int,
     "logprobs": bool,
@@ -89,6 +92,7 @@ def decode_request(body: Json) -> Request:
     tools = _decode_tools(top)
     choice = _decode_tool_choice(top, body)
     shape = _decode_response_format(top, body)
+    seed = _RANDOM_SEED if _RANDOM_SEED in top and _SEED not in top else _SEED
     plain: dict[str, Any] = {
         name: top.take_optional(wire, _KINDS.get(name, float)) for name, wire in _PLAIN.items()
     }
@@ -96,17 +100,18 @@ def decode_request(body: Json) -> Request:
     return Request(
         model=model or "",
         messages=tuple(messages),
-        tools=(*tools, *opaque),
+        tools=(*tools, *opaque, *_decode_guards(top)),
         tool_choice=choice if isinstance(choice, ToolChoice) else None,
         response_format=shape if isinstance(shape, ResponseFormat) else None,
         max_tokens=top.take_optional(limit, int),
         top_k=top.take_optional("top_k", int),
+        seed=top.take_optional(seed, int),
         stop_sequences=top.strings("stop"),
         reasoning=_decode_effort(top, body),
         service_tier=top.take_optional("service_tier", str),
         stream=stream or False,
         include_usage=include_usage,
-        paths=_PATHS | {"max_tokens": f"$.{limit}"},
+        paths=_PATHS | {"max_tokens": f"$.{limit}", "seed": f"$.{seed}"},
         residue=_residue(top, body, options),
         **plain,
     )
@@ -137,6 +142,15 @@ def _decode_tools(top: Fields) -> list[Tool | OpaqueTool]:
         for path, tool in top.items(_LEGACY_TOOLS)
     ]
     return [*tools, *legacy]
+
+
+def _decode_guards(top: Fields) -> list[OpaqueTool]:
+    """Those that are on; one that is off says nothing."""
+    return [
+        OpaqueTool(dialect=NAME, kind=name, value={name: top.take(name, kind)}, at=top.at(name))
+        for name, kind in _GUARDS.items()
+        if top.peek(name)
+    ]
 
 
 def _decode_tool(value: object, path: str) -> Tool | OpaqueTool:
@@ -256,7 +270,7 @@ def _encode_tools(request: Request, encoding: Encoding) -> Json:
             tools.append(_encode_tool(tool, encoding))
         elif tool.dialect != NAME:
             encoding.losses.omit("tools", tool.at, f"{tool.kind} is run by another provider")
-        elif tool.kind in (_CHOICE, _FORMAT) and tool.at == f"$.{tool.kind}":
+        elif tool.kind in _WHOLE and tool.at == f"$.{tool.kind}":
             out |= tool.value
         elif tool.kind == _LEGACY_TOOLS:
             out.setdefault(_LEGACY_TOOLS, []).append(tool.value)
@@ -312,6 +326,9 @@ def _encode_limits(request: Request, encoding: Encoding) -> Json:
     if request.stop_sequences:
         one = says(request.residue, _ONE_STOP)
         out["stop"] = request.stop_sequences[0] if one else list(request.stop_sequences)
+    if request.seed is not None:
+        as_sent = request.path("seed").removeprefix("$.")
+        out[as_sent if encoding.own else encoding.quirks.seed_field] = request.seed
     if request.top_k is not None:
         if encoding.own or encoding.quirks.top_k:
             out["top_k"] = request.top_k

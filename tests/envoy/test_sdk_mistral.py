@@ -1,0 +1,129 @@
+"""The official Mistral SDK, unmodified, through the real Envoy, to Mistral and to other dialects.
+
+It speaks Chat Completions in Mistral's words. `m/`, `o/`, `a/`, `g/`, `b/` and `k/` are a provider
+each: Mistral, OpenAI, and those of Messages, Gemini, Converse and Cohere's chat.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pydantic
+import pytest
+from mistralai.client import Mistral
+from mistralai.client.errors import SDKError
+
+from dragoman.simulator import Simulator
+from tests.envoy.gateway import KEY, Gateway
+
+PROVIDERS = ("m", "o", "a", "g", "b", "k")
+by_provider = pytest.mark.parametrize("p", PROVIDERS)
+WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOL: Any = {
+    "type": "function",
+    "function": {"name": "weather", "description": "Weather of a city", "parameters": WEATHER},
+}
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+CALL_IT = 'Call the tool with {"city": "Ghent"}'
+
+
+class Place(pydantic.BaseModel):
+    city: str
+
+
+def _turn(content: Any) -> Any:
+    return {"role": "user", "content": content}
+
+
+@pytest.fixture
+def mistral(gateway: Gateway) -> Iterator[Mistral]:
+    with Mistral(api_key=KEY, server_url=gateway.url) as client:
+        yield client
+
+
+def _sent(simulator: Simulator) -> Any:
+    return simulator.control.requests()[-1].json()
+
+
+@by_provider
+def test_text(mistral: Mistral, p: str) -> None:
+    answer: Any = mistral.chat.complete(model=f"{p}/echo", messages=[_turn("hello there")])
+    assert answer.choices[0].message.content == "You said: hello there"
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage.prompt_tokens > 0
+    assert answer.usage.completion_tokens > 0
+
+
+@by_provider
+def test_stream(mistral: Mistral, p: str) -> None:
+    with mistral.chat.stream(model=f"{p}/echo", messages=[_turn("hello there")]) as stream:
+        choices: list[Any] = [choice for event in stream for choice in event.data.choices]
+    deltas = [choice.delta.content for choice in choices if choice.delta.content]
+    assert len(deltas) > 1
+    assert "".join(deltas) == "You said: hello there"
+    assert choices[-1].finish_reason == "stop"
+
+
+@by_provider
+def test_tools(mistral: Mistral, p: str) -> None:
+    """The result names its tool, as Mistral's does; `any` demands a call."""
+    asked: list[Any] = [_turn(CALL_IT)]
+    first: Any = mistral.chat.complete(
+        model=f"{p}/echo", messages=asked, tools=[TOOL], tool_choice="any"
+    )
+    assert first.choices[0].finish_reason == "tool_calls"
+    (call,) = first.choices[0].message.tool_calls
+    assert (call.function.name, json.loads(call.function.arguments)) == (
+        "weather",
+        {"city": "Ghent"},
+    )
+    result = {"role": "tool", "tool_call_id": call.id, "name": "weather", "content": "rain"}
+    asked += [first.choices[0].message, result]
+    second: Any = mistral.chat.complete(model=f"{p}/echo", messages=asked, tools=[TOOL])
+    assert second.choices[0].message.content == "The tools said: rain"
+
+
+@by_provider
+def test_image_as_a_bare_address_and_parse(mistral: Mistral, p: str) -> None:
+    image = {"type": "image_url", "image_url": f"data:image/png;base64,{PNG}"}
+    answer: Any = mistral.chat.parse(
+        Place, model=f"{p}/echo", messages=[_turn([{"type": "text", "text": "Look."}, image])]
+    )
+    assert isinstance(answer.choices[0].message.parsed, Place)
+
+
+@pytest.mark.parametrize(("p", "word"), [("m", "random_seed"), ("o", "seed")])
+def test_a_seed_has_the_providers_name(
+    mistral: Mistral, openai_client: openai.OpenAI, simulator: Simulator, p: str, word: str
+) -> None:
+    """Whichever client said it."""
+    mistral.chat.complete(model=f"{p}/echo", messages=[_turn("x")], random_seed=7)
+    assert _sent(simulator).items() & {("seed", 7), ("random_seed", 7)} == {(word, 7)}
+    openai_client.chat.completions.create(model=f"{p}/echo", messages=[_turn("x")], seed=7)
+    assert _sent(simulator).items() & {("seed", 7), ("random_seed", 7)} == {(word, 7)}
+
+
+def test_a_seed_reaches_another_dialect(mistral: Mistral, simulator: Simulator) -> None:
+    mistral.chat.complete(model="g/echo", messages=[_turn("x")], random_seed=7)
+    assert _sent(simulator)["generationConfig"]["seed"] == 7
+
+
+def test_guardrails_are_mistrals_alone(mistral: Mistral, simulator: Simulator) -> None:
+    """A request that is to be guarded is never answered unguarded."""
+    guards: Any = [{"block_on_error": True}]
+    mistral.chat.complete(model="m/echo", messages=[_turn("x")], guardrails=guards)
+    assert _sent(simulator)["guardrails"] == guards
+    with pytest.raises(SDKError) as caught:
+        mistral.chat.complete(model="a/echo", messages=[_turn("x")], guardrails=guards)
+    assert caught.value.status_code == 400
+    assert "$.guardrails" in caught.value.body
+
+
+def test_errors(mistral: Mistral) -> None:
+    with pytest.raises(SDKError) as caught:
+        mistral.chat.complete(model="nothing", messages=[_turn("x")])
+    assert caught.value.status_code == 404
+    assert "nothing" in caught.value.body
