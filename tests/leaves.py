@@ -150,6 +150,7 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
 
 _DEFAULTS = {
     "$.tool_choice": "auto",
+    "$.service_tier": "auto",
     "$.toolConfig.functionCallingConfig.mode": "AUTO",
 }
 """Words that say what leaving the field out says."""
@@ -174,6 +175,8 @@ _TRANSLATED = {
     "$.think": _EFFORT,
     "$.generationConfig.responseMimeType": _SHAPE,
     "$.format": _SHAPE,
+    "$.service_tier": ("service_tier", "serviceTier"),
+    "$.serviceTier.type": ("service_tier", "serviceTier"),
     "$.toolConfig.functionCallingConfig.mode": ("tool_choice", "toolConfig"),
 }
 """Words with another name in the other dialect, and the fields that say them there."""

@@ -295,7 +295,7 @@ def test_hints_of_another_dialect_are_reported() -> None:
         ),
         tools=(Tool(name="f", cache_control=mark, at="$.f"),),
         top_k=3,
-        service_tier="standard_only",
+        service_tier="reserved",
         reasoning=ReasoningConfig(budget_tokens=5, at="$.thinking"),
         max_tokens=9,
         response_format=ResponseFormat(kind="json_schema", schema={}),
@@ -312,6 +312,7 @@ def test_hints_of_another_dialect_are_reported() -> None:
         ],
         "tools": [{"type": "function", "function": {"name": "f"}}],
         "max_completion_tokens": 9,
+        "reasoning_effort": "minimal",
         "response_format": {
             "type": "json_schema",
             "json_schema": {"name": "response", "schema": {}},

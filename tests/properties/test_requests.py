@@ -45,6 +45,7 @@ SAME_AS_ABSENT = {
     "strict": (False,),
     "strict_tools": (False,),
     "tool_choice": ("auto",),
+    "service_tier": ("auto",),
     "content": ("",),
     "format": ("", "png"),
     "additionalProperties": (False,),

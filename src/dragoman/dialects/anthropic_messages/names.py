@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.ir import Effort, FinishReason, Json, Residue, Usage
+from dragoman.ir import FinishReason, Json, Residue, Usage
 
 NAME = "anthropic_messages"
 INVOKE = "invoke_model"
@@ -48,15 +48,6 @@ FINISH_OUT: dict[FinishReason, str] = {
 
 MIN_BUDGET = 1024
 """The least thinking budget the API takes."""
-BUDGETS: dict[Effort, int] = {
-    "minimal": 1024,
-    "low": 2048,
-    "medium": 8192,
-    "high": 16384,
-    "xhigh": 24576,
-    "max": 32768,
-}
-"""Thinking budget for an effort asked for in another dialect."""
 
 HEAD = ("id", "type", "role", "model", "stop_reason", "stop_sequence", "usage")
 """Fields of an answer besides its content."""

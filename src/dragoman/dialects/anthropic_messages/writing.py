@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects.anthropic_messages.names import (
-    BUDGETS,
     MIN_BUDGET,
     NAME,
     UNSIGNED,
@@ -23,8 +22,9 @@ from dragoman.dialects.anthropic_messages.names import (
     own,
 )
 from dragoman.dialects.carrying import encode_signature
-from dragoman.dialects.efforts import effort_of, wants_adaptive
+from dragoman.dialects.efforts import BUDGETS, budget_of, effort_of, wants_adaptive
 from dragoman.dialects.schemas import close_objects
+from dragoman.dialects.tiers import tier_of
 from dragoman.errors import InvalidRequest, Unrepresentable, UpstreamProtocolError
 from dragoman.ir import (
     Blob,
@@ -113,7 +113,6 @@ def _omit_unsaid(request: Request, losses: Losses) -> None:
 
 
 def _sampling(request: Request, losses: Losses, body: Json) -> None:
-    own_request = request.residue is not None and request.residue.dialect == NAME
     if request.temperature is not None:
         path = request.path("temperature")
         body["temperature"] = losses.bound("temperature", path, request.temperature, 0, 1)
@@ -126,11 +125,8 @@ def _sampling(request: Request, losses: Losses, body: Json) -> None:
                 why = "it must hold more than white space"
                 losses.omit("stop_sequences", request.path("stop_sequences"), why)
         body["stop_sequences"] = list(request.stop_sequences)
-    if request.service_tier is not None:
-        if request.service_tier in ("auto", "standard_only") or own_request:
-            body["service_tier"] = request.service_tier
-        else:
-            losses.omit("service_tier", request.path("service_tier"))
+    if (tier := tier_of(request, losses)) is not None:
+        body["service_tier"] = tier
 
 
 def _tool_choice(request: Request, losses: Losses, body: Json) -> None:
@@ -165,16 +161,20 @@ def _reasoning(request: Request, losses: Losses, body: Json) -> None:
         body["thinking"] = {"type": "disabled", **extra}
     elif wants_adaptive(request) and not has_form(config.residue, "output_config"):
         _adapt(request, body)
-    elif config.budget_tokens is not None:
+    elif config.budget_tokens is not None and _is_own(request):
         budget = config.budget_tokens
         body["thinking"] = {"type": "enabled", "budget_tokens": budget, **extra}
     elif not has_form(config.residue, "output_config"):
         _budget_for(request, config, losses, body)
 
 
+def _is_own(request: Request) -> bool:
+    return request.residue is not None and request.residue.dialect == NAME
+
+
 def _adapt(request: Request, body: Json) -> None:
     """Thinking as much as the model sees fit, for another dialect's effort or budget."""
-    effort = effort_of(request, BUDGETS)
+    effort = effort_of(request)
     body["thinking"] = {"type": "adaptive"}
     if effort is not None:
         body["output_config"] = {**body.get("output_config", {}), "effort": effort}
@@ -183,14 +183,18 @@ def _adapt(request: Request, body: Json) -> None:
 
 
 def _budget_for(request: Request, config: ReasoningConfig, losses: Losses, body: Json) -> None:
-    """A budget for another dialect's effort. It must lie below `max_tokens`."""
-    budget = BUDGETS.get(config.effort or "medium", BUDGETS["medium"])
+    """A budget for another dialect's wish: of the least the API takes, and below `max_tokens`."""
+    wanted = budget_of(config)
+    if wanted == 0:
+        body["thinking"] = {"type": "disabled"}
+        return
+    budget = max(wanted, MIN_BUDGET)
     if request.max_tokens is None:
         body["max_tokens"] += budget
     budget = min(budget, body["max_tokens"] - 1)
-    if budget < MIN_BUDGET:
-        losses.omit("reasoning_config", request.path("reasoning"))
-    else:
+    if budget != wanted and (config.budget_tokens is not None or budget < MIN_BUDGET):
+        losses.omit("reasoning_config", config.at or request.path("reasoning"))
+    if budget >= MIN_BUDGET:
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
 

@@ -21,7 +21,8 @@ from dragoman.dialects.bedrock_converse.parts import (
     encode_blocks,
     mark_of,
 )
-from dragoman.dialects.efforts import effort_of, wants_adaptive
+from dragoman.dialects.efforts import BUDGETS, budget_of, effort_of, wants_adaptive
+from dragoman.dialects.tiers import tier_of
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
     Effort,
@@ -60,16 +61,9 @@ _UNSAID = (
 _PATHS = {name: f"$.inferenceConfig.{wire}" for name, (wire, _) in _PLAIN.items()} | {
     "stop_sequences": "$.inferenceConfig.stopSequences",
     "top_k": f"$.{_MORE}.top_k",
+    "service_tier": "$.serviceTier.type",
 }
-BUDGETS: dict[Effort, int] = {
-    "minimal": 1024,
-    "low": 2048,
-    "medium": 8192,
-    "high": 16384,
-    "xhigh": 24576,
-    "max": 32768,
-}
-"""Thinking budget for an effort asked for in another dialect."""
+_TIER = "serviceTier"
 _NO_MESSAGES, _NO_CONTENT = "no messages", "no content"
 _MIN_BUDGET = 1024
 _DEFAULT_MAX_TOKENS = 4096
@@ -88,6 +82,9 @@ def decode_request(body: Json) -> Request:
     tools, choice = _tools(top, kept)
     shape = _format(top)
     reasoning, top_k = _additional(top, kept)
+    tier = json_object(top.peek(_TIER))
+    if set(tier) == {"type"} and isinstance(tier["type"], str):
+        fields["service_tier"] = top.take(_TIER, dict)["type"]
     left = top.rest(NAME)
     opaque = [node for node in (choice, shape) if isinstance(node, OpaqueTool)]
     return Request(
@@ -254,8 +251,8 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
         asks = value is False if name == "parallel_tool_calls" else value not in (None, False)
         if asks:
             losses.omit(name, request.path(name))
-    if request.service_tier is not None:
-        losses.omit("service_tier", request.path("service_tier"))
+    if (tier := tier_of(request, losses)) is not None:
+        body[_TIER] = {"type": tier}
     if request.choice_count not in (None, 1):
         losses.omit("choice_count", request.path("choice_count"), "it gives one answer")
     config |= _inference_out(request, losses)
@@ -336,15 +333,27 @@ def _reasoning_out(
     if wants_adaptive(request):
         _adapt(request, config, more)
         return
-    budget = wanted.budget_tokens or BUDGETS.get(wanted.effort or "medium", BUDGETS["medium"])
-    if wanted.budget_tokens is None:
-        if request.max_tokens is None:
-            config["maxTokens"] = _DEFAULT_MAX_TOKENS + budget
-        budget = min(budget, config["maxTokens"] - 1)
-    if budget < _MIN_BUDGET:
-        losses.omit("reasoning_config", at)
+    _budget_for(request, losses, config, more)
+
+
+def _budget_for(request: Request, losses: Losses, config: Json, more: Json) -> None:
+    """Claude's: it takes no budget under the least, and wants it below the limit."""
+    wanted = request.reasoning or ReasoningConfig()
+    asked = budget_of(wanted)
+    if request.residue is not None and request.residue.dialect == NAME:
+        more["thinking"] = {"type": "enabled", "budget_tokens": asked}
         return
-    more["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    if asked == 0:
+        more["thinking"] = {"type": "disabled"}
+        return
+    budget = max(asked, _MIN_BUDGET)
+    if request.max_tokens is None:
+        config["maxTokens"] = _DEFAULT_MAX_TOKENS + budget
+    budget = min(budget, config["maxTokens"] - 1)
+    if budget != asked and (wanted.budget_tokens is not None or budget < _MIN_BUDGET):
+        losses.omit("reasoning_config", wanted.at or request.path("reasoning"))
+    if budget >= _MIN_BUDGET:
+        more["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
 
 def _adapt(request: Request, config: Json, more: Json) -> None:
@@ -353,7 +362,7 @@ def _adapt(request: Request, config: Json, more: Json) -> None:
     Source: https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-adaptive-thinking.html,
     November 2026.
     """
-    effort = effort_of(request, BUDGETS)
+    effort = effort_of(request)
     more["thinking"] = {"type": "adaptive"}
     if effort is not None:
         more["output_config"] = {"effort": effort}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dragoman.dialects.residues import json_object, pack, packed
-from dragoman.ir import Effort, FinishReason, Json, Residue, Usage
+from dragoman.ir import FinishReason, Json, Residue, Usage
 from dragoman.wire.fields import as_list
 
 NAME = "cohere_chat"
@@ -26,15 +26,6 @@ FINISH_OUT: dict[FinishReason, str] = {
     "error": "ERROR",
 }
 """A filter has no word in API v2; API v1's is the one that its clients may know."""
-BUDGETS: dict[Effort, int] = {
-    "minimal": 512,
-    "low": 1024,
-    "medium": 8192,
-    "high": 16384,
-    "xhigh": 24576,
-    "max": 24576,
-}
-"""`token_budget` for an effort asked for in another dialect."""
 
 
 def finish_of(word: str, *, has_calls: bool) -> FinishReason:

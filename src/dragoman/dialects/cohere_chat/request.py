@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from dragoman.dialects.cohere_chat.messages import decode_message, encode_message
-from dragoman.dialects.cohere_chat.names import BUDGETS, NAME
+from dragoman.dialects.cohere_chat.names import NAME
 from dragoman.dialects.cohere_chat.parts import unmark
+from dragoman.dialects.efforts import BUDGETS
 from dragoman.dialects.residues import is_own, json_object, keep, nest, pack, packed, says
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (

@@ -46,16 +46,8 @@ FINISH_OUT: dict[FinishReason, str] = {
     "content_filter": "SAFETY",
     "error": "OTHER",
 }
-BUDGETS: dict[Effort, int] = {
-    "none": 0,
-    "minimal": 512,
-    "low": 1024,
-    "medium": 8192,
-    "high": 24576,
-    "xhigh": 24576,
-    "max": 24576,
-}
-"""`thinkingBudget` for an effort asked for in another dialect, for models before Gemini 3."""
+MAX_BUDGET = 24576
+"""The most that all models before Gemini 3 take of another dialect's effort."""
 LEVELS: dict[Effort, str] = {
     "none": "minimal",
     "minimal": "minimal",
@@ -65,7 +57,7 @@ LEVELS: dict[Effort, str] = {
     "xhigh": "high",
     "max": "high",
 }
-"""`thinkingLevel` for the same, from Gemini 3 on."""
+"""`thinkingLevel` for an effort asked for in another dialect, from Gemini 3 on."""
 NO_SIGNATURE = "skip_thought_signature_validator"
 """Google's own placeholder for a call that another model made.
 Source: https://ai.google.dev/gemini-api/docs/thought-signatures, November 2026."""

@@ -6,9 +6,10 @@ import re
 from typing import Any, cast
 
 from dragoman.dialects.call_ids import CallIds
+from dragoman.dialects.efforts import BUDGETS, effort_of, says_level
 from dragoman.dialects.gemini_generate.names import (
-    BUDGETS,
     LEVELS,
+    MAX_BUDGET,
     NAME,
     Cursor,
     Quirks,
@@ -491,16 +492,18 @@ def _reasoning_out(request: Request, losses: Losses, out: Json) -> None:
     if config is None:
         return
     extra = losses.residue(config.residue, config.at)
-    own = is_own(config.residue)
+    own, effort = is_own(config.residue), effort_of(request)
     wire: Json = {**extra} if own else {"includeThoughts": True}
     if (level := packed(config.residue, "level")) is not None:
         wire["thinkingLevel"] = level
+    elif not is_own(request.residue) and _LEVELLED.search(request.model) and effort is not None:
+        wire["thinkingLevel"] = LEVELS[effort]
+        if config.budget_tokens is not None and not says_level(config, effort):
+            losses.omit("reasoning_config", config.at or request.path("reasoning"))
     elif config.budget_tokens is not None:
         wire["thinkingBudget"] = config.budget_tokens
-    elif config.effort is not None and not own and _LEVELLED.search(request.model):
-        wire["thinkingLevel"] = LEVELS[config.effort]
     elif config.effort is not None:
-        wire["thinkingBudget"] = BUDGETS[config.effort]
+        wire["thinkingBudget"] = min(BUDGETS.get(config.effort, 0), MAX_BUDGET)
     elif config.adaptive:
         wire["thinkingBudget"] = -1
     out["thinkingConfig"] = spelled(wire, config.residue)

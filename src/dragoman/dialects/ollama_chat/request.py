@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from dragoman.dialects.call_ids import CallIds
+from dragoman.dialects.efforts import level_of, says_level
 from dragoman.dialects.ollama_chat.messages import decode_message, encode_message
 from dragoman.dialects.ollama_chat.names import LEVELS, NAME
 from dragoman.dialects.residues import is_own, json_object, keep, nest, pack, packed, says
@@ -249,17 +250,17 @@ def _format_out(request: Request, losses: Losses, body: Json) -> None:
 
 
 def _reasoning_out(request: Request, losses: Losses, body: Json) -> None:
-    """A budget only says that there is to be some."""
+    """A budget as the level it stands for."""
     wanted = request.reasoning
     if wanted is None:
         return
     losses.residue(wanted.residue, wanted.at)
-    if wanted.budget_tokens is not None:
+    level = level_of(wanted)
+    if wanted.budget_tokens is not None and not says_level(wanted, level):
         losses.omit("reasoning_config", wanted.at or request.path("reasoning"))
-    if wanted.effort is None:
+    if level is None:
         body["think"] = True
-    elif wanted.effort == "none":
+    elif level == "none":
         body["think"] = False
     else:
-        same = is_own(request.residue, NAME)
-        body["think"] = wanted.effort if same else LEVELS[wanted.effort]
+        body["think"] = level if is_own(request.residue, NAME) else LEVELS[level]

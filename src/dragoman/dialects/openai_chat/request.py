@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast, get_args
 
+from dragoman.dialects.efforts import level_of, says_level
 from dragoman.dialects.openai_chat.messages import decode_message, encode_message
 from dragoman.dialects.openai_chat.spelling import (
     NAME,
@@ -16,6 +17,7 @@ from dragoman.dialects.openai_chat.spelling import (
     says,
     typed,
 )
+from dragoman.dialects.tiers import tier_of
 from dragoman.ir import (
     Effort,
     Json,
@@ -45,7 +47,6 @@ _UNNAMED = "model"
 _EFFORTS = frozenset(get_args(Effort))
 _COMMON_EFFORTS = frozenset({"minimal", "low", "medium", "high", "xhigh"})
 """What another dialect's effort may become; `none` is refused by most models of this one."""
-_TIERS = frozenset({"auto", "default", "flex", "scale", "priority"})
 _CHOICE = "tool_choice"
 _FORMAT = "response_format"
 # Forms of these two that only this dialect has travel as an opaque tool: no dialect drops one.
@@ -339,23 +340,19 @@ def _encode_limits(request: Request, encoding: Encoding) -> Json:
 
 def _encode_hints(request: Request, encoding: Encoding) -> Json:
     out: Json = {}
-    reasoning, tier = request.reasoning, request.service_tier
+    reasoning = request.reasoning
     if reasoning is not None:
-        effort = reasoning.effort
+        effort = level_of(reasoning)
         if effort == "max" and not encoding.own:
             effort = "xhigh"  # the most it takes
-        says_all = reasoning.budget_tokens is None and not reasoning.adaptive
-        says_all = says_all and effort == reasoning.effort
+        says_all = says_level(reasoning, effort)
         if encoding.own or effort in _COMMON_EFFORTS:
             out["reasoning_effort"] = effort
         if not (says_all and out):
             encoding.losses.omit("reasoning_config", reasoning.at or request.path("reasoning"))
         encoding.losses.residue(reasoning.residue, reasoning.at)
-    if tier is not None:
-        if encoding.own or tier in _TIERS:
-            out["service_tier"] = tier
-        else:
-            encoding.losses.omit("service_tier", request.path("service_tier"))
+    if (tier := tier_of(request, encoding.losses)) is not None:
+        out["service_tier"] = tier
     return out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from dragoman.dialects.efforts import level_of, says_level
 from dragoman.dialects.openai_responses.names import (
     EFFORTS,
     LOGPROBS,
@@ -26,6 +27,7 @@ from dragoman.dialects.openai_responses.parts import (
     encode_output,
     encode_said,
 )
+from dragoman.dialects.tiers import tier_of
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
     Effort,
@@ -69,7 +71,6 @@ _PLAIN: dict[str, tuple[str, type]] = {
 }
 """Fields that need no thought: their names and types on the wire."""
 _UNSAID = ("seed", "frequency_penalty", "presence_penalty", "top_k", "stop_sequences")
-_TIERS = ("auto", "default", "flex", "priority", "scale")
 
 
 def decode_request(body: Json) -> Request:
@@ -252,8 +253,8 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     elif has_form(request.residue, _NO_INPUT):
         del body["input"]
     for name, (wire, _) in _PLAIN.items():
-        value = getattr(request, name)
-        if value is not None and _is_taken(request, name, losses):
+        value = getattr(request, name) if name != "service_tier" else tier_of(request, losses)
+        if value is not None:
             body[wire] = value
     _tools_out(request, losses, body)
     _format_out(request, losses, body)
@@ -271,15 +272,6 @@ def _omit_unsaid(request: Request, losses: Losses) -> None:
             losses.omit(name, request.path(name), "it has no such parameter")
     if request.choice_count not in (None, 1):
         losses.omit("choice_count", request.path("choice_count"), "it gives one answer")
-
-
-def _is_taken(request: Request, name: str, losses: Losses) -> bool:
-    if name != "service_tier" or own(request.residue) or request.service_tier in _TIERS:
-        return True
-    if request.residue is not None and request.residue.dialect == NAME:
-        return True
-    losses.omit(name, request.path(name))
-    return False
 
 
 def _items(message: Message, losses: Losses, quirks: Quirks) -> list[Json]:
@@ -438,8 +430,9 @@ def _reasoning_out(request: Request, losses: Losses, body: Json) -> None:
     if config is None:
         return
     extra = losses.residue(config.residue, config.at)
-    effort = "xhigh" if config.effort == "max" else config.effort  # the most it takes
-    says_all = config.budget_tokens is None and not config.adaptive and effort == config.effort
+    level = level_of(config)
+    effort = "xhigh" if level == "max" else level  # the most it takes
+    says_all = says_level(config, effort)
     if effort in EFFORTS:
         body["reasoning"] = {**extra, "effort": effort}
     if effort not in EFFORTS or not says_all:
