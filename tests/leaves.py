@@ -138,7 +138,7 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
         and keys[-2:] != ("toolResult", "status")
         and not (keys[-1] == "format" and "reasoning_details" in keys)
         and not (keys[-1] == "format" and {*keys[-2:]} & {"image", "document", "video", "audio"})
-        and _DEFAULTS.get(path(keys)) != leaf
+        and _DEFAULTS.get(_camel(path(keys)), _DEFAULTS.get(path(keys))) != leaf
         and keys != ("model",)  # a dialect may name it in the path
         and keys[-1] != "anthropic_version"  # elsewhere it stands in a header
         and not _is_said(leaf, text)
@@ -220,9 +220,13 @@ def _is_said_otherwise(keys: Keys, leaf: str, output: Json) -> bool:
 
 
 def _is_translated(where: str, output: Json) -> bool:
-    camel = re.sub(r"_([a-z])", lambda found: found[1].upper(), where)
-    fields = _TRANSLATED.get(where) or _TRANSLATED.get(camel, ())
+    fields = _TRANSLATED.get(where) or _TRANSLATED.get(_camel(where), ())
     return any(field in output for field in fields)
+
+
+def _camel(where: str) -> str:
+    """Google's other spelling of a path."""
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), where)
 
 
 def _is_said(leaf: str, text: str) -> bool:

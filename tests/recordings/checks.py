@@ -6,6 +6,7 @@ and what had to be completed is noted instead, each with its reason.
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import re
@@ -30,6 +31,7 @@ from dragoman.exchange.translate import Question
 from dragoman.ir import Request
 from dragoman.ir.events import Event, UsageUpdate
 from dragoman.ir.losses import Losses
+from dragoman.wire.eventstream import EventStreamDecoder
 from tests import sdk
 from tests.leaves import opened, unaccounted, unpacked
 from tests.properties.cases import cut, decode_stream, encode_stream, translate_stream
@@ -49,6 +51,7 @@ COMPLETED = {
     "id": "a tool call without an id: one is made up, for the next turn needs it",
     "arguments": "a tool call without arguments: it gets empty ones, for SDKs need the field",
 }
+_EVENTS, _FRAMES = "text/event-stream", "application/vnd.amazon.eventstream"
 _REASON = re.compile(rb'"finish_?[rR]eason":\s*"\w')
 AS_TEXT = "a tool call's arguments are an object: they become its text, for SDKs need a string"
 """Fields an answer may lack, or have empty, and gets on its way through its own dialect."""
@@ -387,10 +390,11 @@ def _read_original(findings: Findings) -> sdk.Said | None:
     """None, with the reason noted, where its own SDK cannot read what the provider sent."""
     if not _has_reader(findings.dialect) or findings.skips:
         return None
+    wire = findings.exchange.wire
     try:
-        said = sdk.read(findings.dialect.name, _as_events(findings.exchange.wire))
+        said = sdk.read(findings.dialect.name, _as_events(findings.dialect, wire))
         heard = [word for call in said.calls for word in (call.id, call.name) if word]
-        if all(word.encode() in findings.exchange.wire.body for word in heard):
+        if wire.kind == _FRAMES or all(word.encode() in wire.body for word in heard):
             return said
         findings.skips.append("its own SDK reads calls that the original does not have")
         return None
@@ -400,12 +404,21 @@ def _read_original(findings: Findings) -> sdk.Said | None:
         return None
 
 
-def _as_events(wire: sdk.Wire) -> sdk.Wire:
-    """A stream that came as one JSON array, as the SDKs ask for one."""
-    if wire.kind != "text/event-stream" or not wire.body.startswith(b"["):
+def _as_events(dialect: AnyDialect, wire: sdk.Wire) -> sdk.Wire:
+    """A stream that came as one JSON array, or in Bedrock's frames, as the SDKs ask for one."""
+    if dialect.name == "anthropic_messages" and wire.kind == _FRAMES:
+        return sdk.Wire(b"".join(_unframed(wire.body)), status=wire.status, kind=_EVENTS)
+    if wire.kind != _EVENTS or not wire.body.startswith(b"["):
         return wire
     frames = (b"data: %b\n\n" % json.dumps(one).encode() for one in json.loads(wire.body))
     return sdk.Wire(b"".join(frames), status=wire.status, kind=wire.kind)
+
+
+def _unframed(body: bytes) -> Iterator[bytes]:
+    """The events in InvokeModel's chunks, which the SDK's own client for Bedrock unpacks so."""
+    for message in EventStreamDecoder().feed(body):
+        event = base64.b64decode(json.loads(message.payload)["bytes"])
+        yield b"event: %b\ndata: %b\n\n" % (json.loads(event)["type"].encode(), event)
 
 
 def _translated(findings: Findings, other: AnyDialect) -> sdk.Wire | None:

@@ -162,7 +162,7 @@ class _Record:
         headers, status = _headers(self._response), _status(self._response)
         raw = _bytes(self._response)
         if self._response.get("encoding") == "base64":
-            raw = _expanded(raw, headers.get("content-encoding", ""))
+            raw = _expanded(raw, headers.get("content-encoding") or _encoding_of(raw))
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         return Wire(raw, status=status, kind=_kind(kind, dialect, raw, asked=asked))
 
@@ -192,6 +192,11 @@ def _expanded(raw: bytes, encoding: str) -> bytes:
         return decoder.feed(raw) + decoder.close()
     except DragomanError:
         return raw
+
+
+def _encoding_of(raw: bytes) -> str:
+    """By the first bytes, where whoever recorded it kept no header."""
+    return "gzip" if raw.startswith(b"\x1f\x8b") else ""
 
 
 def _is_json(raw: bytes) -> bool:
@@ -232,9 +237,14 @@ def _bytes(message: dict[str, Any]) -> bytes:
         raise ValueError(f"unknown encoding {encoding!r}")
     if encoding == "base64":
         return base64.b64decode(body)
-    if isinstance(body, str) and encoding != "json":
+    if isinstance(body, str) and (encoding != "json" or _holds_json(body)):
         return body.encode()
     return b"" if body is None and encoding != "json" else _encoded(body)
+
+
+def _holds_json(body: str) -> bool:
+    """Whether it is a JSON document that was written down as a string once more."""
+    return body.lstrip()[:1] in ("{", "[") and _is_json(body.encode())
 
 
 def _encoded(body: Any) -> bytes:

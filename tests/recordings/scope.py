@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
 from dragoman.dialects import MODELS, AnyDialect, Call
+from dragoman.dialects.anthropic_messages.names import INVOKE
 from dragoman.dialects.registry import ClientCall, client_call
 from dragoman.errors import InvalidRequest
 
@@ -19,9 +20,20 @@ HEADS = ("", "/v1", "/v2", "/v1beta", "/api")
 WHOLE_PATHS = ("tgi_generate",)
 """Dialects whose paths are too plain to be told by their end."""
 
+ONLY_ALIKE: tuple[tuple[str, str], ...] = (
+    (r"POST .*/v1/(chat|embed)$", "an API before /v2's, with another body"),
+    (r"\w+ .*/ml/v1/", "bodies of its own, by model_id and project"),
+    (r"POST .*/api/embeddings$", "an API before /api/embed, one prompt a call"),
+    (
+        r"POST .*/(fim|agents)/completions$",
+        "a prompt answered by chat's choices, or a stored agent",
+    ),
+    (r"POST .*/model/[^/]*titan-text[^/]*/invoke$", "InvokeModel: each model's own body"),
+)
+"""Paths that end as one of the gateway's does and are another's; before any dialect's claim."""
 OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
     (
-        r"POST .*/models?/[^/]+/invoke(-with-response-stream)?$",
+        r"POST .*/models?/.+/invoke(-with-response-stream)?$",
         "InvokeModel: each model's own body",
     ),
     (r"POST .*:(rawPredict|streamRawPredict)$", "raw prediction: each model's own body"),
@@ -37,7 +49,14 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
         r"\w+ .*/(assistants|threads|conversations|containers|agents|skills|evals)(/|$)",
         "stored state",
     ),
-    (r"\w+ .*/(fine[-_]tuning|tuned|datasets|connectors|graders)(/|$)", "training and its data"),
+    (
+        r"\w+ .*/(fine[-_]tun(ing|es)|tuned\w*|custom-models|datasets|connectors|graders)(/|$)",
+        "training and its data",
+    ),
+    (r"POST .*/(v1/complete|generate|engines/[^/]+/generate|\w+/complete)$", "a text API given up"),
+    (r"POST .*/(edits|answers|searches|summarize)$", "an API given up by its provider"),
+    (r"POST .*/predictions$", "jobs that answer later, from the provider's store"),
+    (r"POST .*/invocations(-response-stream)?$", "a server's own body, whatever model it runs"),
     (r"POST .*/(moderations|classify|classifications)$", "classification is no operation here"),
     (r"POST .*(/ocr|/videos?(/.*)?|:predict\w*|/interactions)$", "no operation of the gateway"),
     (r"\w+ .*/(audio|images?|speech|voices|text-to-speech)(/|$)", "no operation of the gateway"),
@@ -47,7 +66,14 @@ OUT_OF_SCOPE: tuple[tuple[str, str], ...] = (
     (r"(GET|HEAD|DELETE|PUT|PATCH|OPTIONS) ", "no call to a model"),
 )
 """Method and path, against the first pattern that matches; only for what no dialect claims."""
+NO_OPERATION = "no operation of the gateway, and no path that a dialect has"
+_OURS = re.compile(
+    r"POST .*(chat|completions?|messages|responses|converse(-stream)?|invoke(-with-\S+)?"
+    r"|[gG]enerateContent|embed\w*|[eE]mbedContents?|re-?rank\w*|count_?-?[tT]okens|input_tokens)$"
+)
+"""What reads like a call of ours: if no dialect takes it, that is worth a look."""
 _RULES = tuple((re.compile(pattern), reason) for pattern, reason in OUT_OF_SCOPE)
+_ONLY_ALIKE = tuple((re.compile(pattern), reason) for pattern, reason in ONLY_ALIKE)
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +94,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     def of_body(self, body: dict[str, Any]) -> Claim | None:
         """The dialect that claims the body, None if none of those with the path does."""
+        if self.call.framing == INVOKE and "prompt" in body and "messages" not in body:
+            return None  # the models' text API before Messages
         try:
             return msgspec.structs.replace(self, found=self.found.claimed(body))
         except InvalidRequest:
@@ -77,6 +105,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 def find_claim(method: str, path_and_query: str, headers: Mapping[str, str]) -> Claim | None:
     """Who takes the path, or what is left of it without the provider's own base path."""
     path, _, query = path_and_query.partition("?")
+    if _matched(_ONLY_ALIKE, method, path):
+        return None
     for suffix in _suffixes(path):
         for head in HEADS:
             found = client_call(f"{head}{suffix}?{query}", headers)
@@ -93,8 +123,13 @@ def find_claim(method: str, path_and_query: str, headers: Mapping[str, str]) -> 
 
 def why_left_out(method: str, path: str) -> str | None:
     """The reason of the first rule that matches; None where there is no rule."""
+    found = _matched(_ONLY_ALIKE, method, path) or _matched(_RULES, method, path)
+    return found or (None if _OURS.match(f"{method} {path}") else NO_OPERATION)
+
+
+def _matched(rules: Iterable[tuple[re.Pattern[str], str]], method: str, path: str) -> str | None:
     called = f"{method} {path}"
-    return next((reason for pattern, reason in _RULES if pattern.match(called)), None)
+    return next((reason for pattern, reason in rules if pattern.match(called)), None)
 
 
 def _suffixes(path: str) -> Iterator[str]:
@@ -113,4 +148,6 @@ def _without_model(path: str, model: str | None) -> str:
 
 def _segment(segment: str, model: str) -> str:
     plain = unquote(segment)
-    return "{model}" + plain[len(model) :] if plain.startswith(model) else segment
+    if plain == model or plain.startswith(f"{model}:"):
+        return "{model}" + plain[len(model) :]
+    return segment

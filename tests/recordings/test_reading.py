@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dragoman.wire.eventstream import encode_eventstream
 from tests.recordings.checks import BYTES_FED, LEAST_CUTS, _cuts, _small_pieces, completions, judge
 from tests.recordings.exchanges import Aside, Exchange, load, read_line
 from tests.recordings.scope import find_claim
@@ -32,6 +33,39 @@ ANSWER = {
     ],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }
+
+VECTOR = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
+EVENTS = (
+    {
+        "type": "message_start",
+        "message": {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "content": [],
+            "model": "claude",
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": {"input_tokens": 1, "output_tokens": 1},
+        },
+    },
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}},
+    {"type": "content_block_stop", "index": 0},
+    {
+        "type": "message_delta",
+        "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+        "usage": {"output_tokens": 2},
+    },
+    {"type": "message_stop", "amazon-bedrock-invocationMetrics": {"inputTokenCount": 1}},
+)
+
+
+def chunk(event: dict[str, Any]) -> bytes:
+    """One of Bedrock's frames."""
+    headers = {":event-type": "chunk", ":message-type": "event"}
+    packed = base64.b64encode(json.dumps(event).encode()).decode()
+    return encode_eventstream(headers, json.dumps({"bytes": packed, "p": "ab"}).encode())
 
 
 def line(request: Any = None, response: Any = None, **more: Any) -> bytes:
@@ -99,7 +133,63 @@ COLUMN_OF = {
     "another encoding": (line(response={"encoding": "zstd"}), "bad line"),
     "half a character": (line({"encoding": "json", "body": {"messages": "\ud800"}}), "bad line"),
     "a form": (line({"encoding": "text", "body": "--boundary"}), "skipped"),
-    "an unknown path": (line({"path": "/v9/unheard-of"}), "skipped"),
+    "a body written down twice": (
+        line({"encoding": "json", "body": json.dumps(ASKED)}, {"body": json.dumps(ANSWER)}),
+        "passed",
+    ),
+    "a gzipped answer, its header lost": (
+        line(
+            response={
+                "encoding": "base64",
+                "body": base64.b64encode(gzip.compress(PLAIN)).decode(),
+            }
+        ),
+        "passed",
+    ),
+    "an unknown path": (line({"path": "/v9/unheard-of"}), "out of scope"),
+    "an unknown path that reads like ours": (
+        line({"path": "/v1internal:generateContent"}),
+        "skipped",
+    ),
+    "Cohere's first chat": (line({"path": "/v1/chat"}), "out of scope"),
+    "watsonx": (line({"path": "/ml/v1/text/chat"}), "out of scope"),
+    "Ollama's first embeddings": (line({"path": "/api/embeddings"}), "out of scope"),
+    "Claude's first prompts": (
+        line({"path": "/model/anthropic.claude-v2/invoke", "body": {"prompt": "x"}}),
+        "out of scope",
+    ),
+    "another family's text by InvokeModel": (
+        line({"path": "/model/amazon.titan-text-lite-v1/invoke", "body": {"inputText": "x"}}),
+        "out of scope",
+    ),
+    "embeddings without their count": (
+        line(
+            {"path": "/v1/embeddings", "body": {"model": "m", "input": "x"}},
+            {"body": {"object": "list", "data": [VECTOR], "model": "m"}},
+        ),
+        "passed",
+    ),
+    "a request without contents, as its provider refused it": (
+        line(
+            {"path": "/v1beta/models/g:generateContent", "body": {"generationConfig": {}}},
+            {"status": 400, "body": {"error": {"code": 400, "message": "no contents"}}},
+        ),
+        "refused",
+    ),
+    "Claude's stream by InvokeModel": (
+        line(
+            {
+                "path": "/model/anthropic.claude-3/invoke-with-response-stream",
+                "body": {"anthropic_version": "v", "max_tokens": 1, "messages": ASKED["messages"]},
+            },
+            {
+                "encoding": "base64",
+                "headers": {"content-type": "application/vnd.amazon.eventstream"},
+                "body": base64.b64encode(b"".join(map(chunk, EVENTS))).decode(),
+            },
+        ),
+        "passed",
+    ),
     "files": (line({"path": "/v1/files"}), "out of scope"),
     "a stored answer": (line({"path": "/v1/responses/resp_1", "method": "get"}), "out of scope"),
     "a list of models": (line({"path": "/v1/models", "method": "GET"}), "out of scope"),

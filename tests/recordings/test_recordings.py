@@ -27,6 +27,7 @@ def verdict_on(place: str) -> Verdict:
 
 
 @needs_recordings
+@pytest.mark.filterwarnings("ignore")  # the SDKs warn of words they do not know, and of old models
 @pytest.mark.parametrize("place", EXCHANGES)
 def test_an_exchange(place: str) -> None:
     verdict = verdict_on(place)
@@ -35,6 +36,7 @@ def test_an_exchange(place: str) -> None:
 
 
 @needs_recordings
+@pytest.mark.filterwarnings("ignore")
 def test_the_table_counts_every_exchange_once(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [_row(line) for line in LINES]
     with capsys.disabled():

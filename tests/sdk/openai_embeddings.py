@@ -33,5 +33,5 @@ def read(wire: Wire) -> Said:
     answer = _client().embeddings.create(model="m", input="x")
     assert [item.index for item in answer.data] == list(range(len(answer.data)))
     usage = answer.usage
-    count = getattr(usage, "prompt_tokens", None) or usage.total_tokens
-    return Said(vectors=vectors(item.embedding for item in answer.data), input_tokens=count)
+    count = usage and (getattr(usage, "prompt_tokens", None) or usage.total_tokens)
+    return Said(vectors=vectors(item.embedding for item in answer.data), input_tokens=count or 0)

@@ -50,7 +50,7 @@ from dragoman.wire.fields import as_list
 _CONFIG = "generationConfig"
 _STRING = "string"
 _UNTYPED = "no_role"
-_ONE, _ONE_TOOL = "one", "one tool"
+_ONE, _ONE_TOOL, _NO_CONTENTS = "one", "one tool", "no contents"
 _NO_PARTS = "no parts"
 _MAX_STOPS = 5
 _ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "user", "tool": "user"}
@@ -94,7 +94,8 @@ def decode_request(body: Json) -> Request:
     state = _state(top)
     config = top.object_optional(_CONFIG)
     fields, opaque = _configuration(config) if config else ({}, [])
-    form = [*top.form, *([_ONE] if is_one else []), *([_ONE_TOOL] if tools_are_one else [])]
+    forms = {_NO_CONTENTS: "contents" not in body, _ONE: is_one, _ONE_TOOL: tools_are_one}
+    form = [*top.form, *(word for word, holds in forms.items() if holds)]
     left = top.rest(NAME)
     kept = dict(left.fields) if left else {}
     if config is not None:
@@ -314,7 +315,7 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
         _drop_ids(contents)
     if not contents and not own:
         raise InvalidRequest(request.path("messages"), "a message that is not the system's")
-    if contents or own:
+    if contents or (own and not has_form(request.residue, _NO_CONTENTS)):
         body["contents"] = contents[0] if has_form(request.residue, _ONE) else contents
     _tools_out(request, losses, body)
     _omit_unsaid(request, losses)

@@ -88,11 +88,13 @@ def _full(item: Json) -> Json:
 
 
 def encode_logprobs(logprobs: Json) -> list[Json]:
-    """The inverse."""
+    """The inverse. A token of which nothing is known, as the first of an echo, is left out: clients
+    take an entry for one only with a number in it."""
     found = [json_object(item) for item in as_list(logprobs.get("content"))]
     return [
         _spare(item | {"top_logprobs": [_spare(json_object(one)) for one in _tops(item)]})
         for item in found
+        if item.get("logprob", 0) is not None
     ]
 
 
