@@ -33,7 +33,8 @@ from dragoman.ir import Json
 _MAX_CONNECTIONS = 50_000
 _HCM = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _UNTRUSTED = ("x-request-id", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-_UNTRUSTED_PREFIXES = ("x-dragoman-", "x-envoy-")
+UNTRUSTED_PREFIXES = ("x-dragoman-", "x-envoy-")
+"""Headers of which no client's is believed."""
 _NO_BODY = "The request body is missing."
 _RUNTIME: Json = {"envoy.reloadable_features.grpc_side_stream_flow_control": False}
 """Envoy 1.40.0 ends with a segmentation fault where a body above about 256 KB is sent to a second
@@ -120,7 +121,7 @@ def _connection_manager(policy: Policy) -> Json:
                 {
                     "name": "dragoman",
                     "domains": ["*"],
-                    "request_headers_to_remove": ["accept-encoding"],
+                    "request_headers_to_remove": ["accept-encoding", "dragoman-provider"],
                     **_rate_limit_headers(policy),
                     "routes": routes(policy),
                 }
@@ -154,7 +155,7 @@ def _silence(policy: Policy) -> float:
 def _untrusted_headers() -> Json:
     mutations: list[Json] = [{"remove": name} for name in _UNTRUSTED]
     mutations += [
-        {"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in _UNTRUSTED_PREFIXES
+        {"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in UNTRUSTED_PREFIXES
     ]
     return typed(
         "dragoman.untrusted",
