@@ -130,6 +130,13 @@ def _trusting(d: Any) -> None:
     d["static_resources"]["listeners"][0].pop("per_connection_buffer_limit_bytes")
 
 
+def _believing(d: Any) -> None:
+    manager = _manager(d)
+    del manager["early_header_mutation_extensions"]
+    del manager["local_reply_config"]
+    del manager["http_filters"][0]["name"]
+
+
 def _flow_control(d: Any) -> None:
     del d["layered_runtime"]
 
@@ -155,6 +162,7 @@ def _always_translates(d: Any) -> None:
         (_no_cluster, ["no cluster openai", "no cluster dragoman_ledger"]),
         (_bare_cluster, ["no translate filter", "sends no key", "names no provider"]),
         (_trusting, ["clients choose", "shorter than", "go uncounted", "is below the policy's"]),
+        (_believing, ["leaves x-dragoman-", "leaves x-envoy-", "no client's", "has no dragoman.d"]),
         (_flow_control, ["crash Envoy"]),
         (_plain_key, ["plain text"]),
         (_always_translates, ["never skips"]),

@@ -13,6 +13,7 @@ from dragoman import metadata as names
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import needs_secret
 from dragoman.envoyconf.filters import DECIDE
+from dragoman.envoyconf.render import UNTRUSTED_PREFIXES
 from dragoman.errors import ConfigError
 from dragoman.ir import Json
 
@@ -143,7 +144,9 @@ def _decide_filter(at: _Inspection) -> None:
     """The decide stage: one message in, headers held by the filter right after it."""
     for manager in at.managers:
         filters = _filters(manager)
-        position = next((i for i, (_, item) in enumerate(filters) if item["name"] == DECIDE), None)
+        position = next(
+            (i for i, (_, item) in enumerate(filters) if item.get("name") == DECIDE), None
+        )
         if position is None:
             at.report(
                 f"{manager[0]}.http_filters", f"has no {DECIDE}", "Add it as the first filter"
@@ -268,6 +271,10 @@ def _connection_managers(at: _Inspection) -> None:
         if not manager.get("use_remote_address"):
             problem = "is off: clients choose their own address and request id"
             at.report(f"{path}.use_remote_address", problem, "Set true")
+        _untrusted_headers(at, path, manager)
+        if not manager.get("local_reply_config", {}).get("mappers"):
+            problem = "is missing: Envoy's own errors are in no client's dialect"
+            at.report(f"{path}.local_reply_config", problem, "Copy it", "warning")
         silence = _seconds(manager.get("stream_idle_timeout", "300s"))
         if 0 < silence < at.policy.timeouts.first_byte_seconds:
             problem = "is shorter than the policy's wait for a first byte"
@@ -281,6 +288,15 @@ def _connection_managers(at: _Inspection) -> None:
                     "Add it",
                     "warning",
                 )
+
+
+def _untrusted_headers(at: _Inspection, path: str, manager: Json) -> None:
+    early = msgspec.json.encode(manager.get("early_header_mutation_extensions", [])).decode()
+    for prefix in UNTRUSTED_PREFIXES:
+        if f'"prefix":"{prefix}"' not in early:
+            where = f"{path}.early_header_mutation_extensions"
+            problem = f"leaves {prefix} headers: what clients say there is believed"
+            at.report(where, problem, "Copy dragoman.untrusted")
 
 
 def _buffers(at: _Inspection) -> None:
