@@ -352,6 +352,15 @@ def test_clients_get_log_probabilities_in_full() -> None:
     assert entry["top_logprobs"] == [{"bytes": None, "token": "Ho", "logprob": -1.5}]
 
 
+def test_an_echos_first_token_of_no_probability_is_left_out() -> None:
+    likely = {"tokens": ["a", "b"], "token_logprobs": [None, -0.5]}
+    choice = {"index": 0, "text": "ab", "finish_reason": "stop", "logprobs": likely}
+    echo = client_dialect("openai_completions").decode_response({"choices": [choice]})
+
+    told = OLLAMA.encode_response(echo, Losses("ollama_chat"))
+    assert told["logprobs"] == [{"token": "b", "logprob": -0.5}]
+
+
 @pytest.mark.parametrize(
     ("word", "reason"),
     [
