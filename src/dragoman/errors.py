@@ -115,6 +115,12 @@ class PermissionDenied(DragomanError):
     code = "permission_denied"
 
 
+class ResidencyRefused(PermissionDenied):
+    """No upstream that could answer is where the request was declared to stay."""
+
+    code = "residency_not_served"
+
+
 class NotFound(DragomanError):
     """No such path, or no such model for this caller."""
 

@@ -13,7 +13,12 @@ from dragoman.errors import NotFound, Unauthenticated
 from dragoman.exchange.heads import RequestHead
 from dragoman.policies.authorize import find_model, list_models
 from dragoman.policies.identify import identify
-from dragoman.policies.route import order_targets
+from dragoman.policies.route.weighted import (
+    Chance,
+    draw_groups,
+    group_targets,
+    name_targets,
+)
 
 KEY = "a-key"
 CALLER = Caller(name="team", models=("fast", "openai/*"))
@@ -30,6 +35,10 @@ def target(provider: str, *, weight: int = 1, priority: int = 0, model: str = "m
 
 def model(name: str, *targets: Target) -> Model:
     return Model(name=name, targets=targets, clamp=False)
+
+
+def order_targets(model: Model, name: str, chance: Chance) -> list[Target]:
+    return draw_groups(group_targets(name_targets(model, name)), chance)
 
 
 @pytest.mark.parametrize(

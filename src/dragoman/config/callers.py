@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 
-from dragoman.config.policy import Caller, Callers, Network
+from dragoman.config.policy import Caller, Callers, Network, is_within
 from dragoman.config.schema import CallerEntry, File
 from dragoman.errors import ConfigError
 
@@ -40,6 +40,16 @@ def _check_names(entry: CallerEntry, file: File, path: str, refuse: Refuse) -> N
     for i, role in enumerate(entry.roles):
         if role not in file.roles:
             raise refuse(f"{path}.roles[{i}]", f"no role {role} in this file")
+    for i, allowed in enumerate(entry.residency):
+        if not any(is_within(region, allowed) for region in _regions(file)):
+            raise refuse(f"{path}.residency[{i}]", "no provider or target of this file is there")
+
+
+def _regions(file: File) -> set[str]:
+    """All that the file names."""
+    targets = [target for model in file.models.values() for target in model.targets]
+    said = {target.region for target in targets} | {p.region for p in file.providers.values()}
+    return {region for region in said if region is not None}
 
 
 def _caller(
@@ -57,6 +67,7 @@ def _caller(
         belongs={subject: value for subject, value in said.items() if value is not None},
         roles={role: file.roles[role] for role in entry.roles},
         addresses=networks,
+        residency=entry.residency,
         redaction=entry.redaction,
     )
 

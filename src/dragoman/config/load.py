@@ -132,6 +132,7 @@ class _Resolver:
             timeouts=file.timeouts,
             native=file.native,
             transport=file.transport,
+            decision_header=file.decision_header,
             redaction=redaction,
             ledger=file.ledger,
             store=file.store,
@@ -226,6 +227,7 @@ class _Resolver:
             key_header=row.key_header,
             key_prefix=row.key_prefix,
             signing=self._signing(row, params),
+            region=entry.region,
         )
 
     def _endpoints(
@@ -314,12 +316,22 @@ class _Resolver:
                 model=target.model,
                 weight=target.weight,
                 priority=i if target.priority is None else target.priority,
+                region=target.region or providers[target.provider].region,
             )
             for i, target in enumerate(entry.targets)
             if self._is_served(target.provider, providers, f"{path}.targets[{i}].provider")
         )
         self._check_targets(name, entry, targets, path)
-        return Model(name=name, targets=targets, clamp=entry.clamp, redaction=entry.redaction)
+        return Model(
+            name=name,
+            targets=targets,
+            clamp=entry.clamp,
+            strategy=entry.strategy,
+            sticky=entry.sticky,
+            fit_context=entry.fit_context,
+            has_strategy=bool(entry.strategy != "weighted" or entry.sticky or entry.fit_context),
+            redaction=entry.redaction,
+        )
 
     def _check_targets(
         self, name: str, entry: ModelEntry, targets: tuple[Target, ...], path: str
@@ -331,6 +343,13 @@ class _Resolver:
             if target.weight != 1 and priorities.count(priorities[i]) == 1:
                 problem = "has no effect: no other target has this priority"
                 raise self._refuse(f"{path}.targets[{i}].weight", problem)
+        ranks = {"strategy": entry.strategy != "weighted", "sticky": entry.sticky is not None}
+        for name_of, is_given in ranks.items():
+            if is_given and len(set(priorities)) == len(priorities):
+                problem = "has no effect: no two targets have the same priority"
+                raise self._refuse(f"{path}.{name_of}", problem)
+        if entry.fit_context and not entry.targets[1:]:
+            raise self._refuse(f"{path}.fit_context", "has no effect: there is no other target")
 
     def _is_served(self, provider: str, providers: Mapping[str, Provider], path: str) -> bool:
         if provider not in providers and provider not in self._left_out:

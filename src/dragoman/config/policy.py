@@ -31,6 +31,11 @@ Network = IPv4Network | IPv6Network
 Calendar = Literal["second", "minute", "hour", "day", "week", "month"]
 
 
+def is_within(region: str, allowed: str) -> bool:
+    """Whether `region` is `allowed` or a part of it: `eu-west-1` is in `eu`."""
+    return region == allowed or region.startswith(f"{allowed}-")
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One dialect that a provider serves, and where."""
 
@@ -104,6 +109,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     key_prefix: str
     signing: Signing | None
     """How Envoy signs each request; None: it does not."""
+    region: str | None = None
+    """Where it processes what it is sent; None: not known."""
 
     def endpoint_for(self, client: AnyDialect, model: str) -> Endpoint | None:
         """Where a client of the dialect is served `model`, by this provider's name of it: its own
@@ -127,6 +134,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     weight: int
     priority: int
+    region: str | None = None
+    """Its own or its provider's; None: not known."""
 
 
 class RedactionProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +173,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """As in the file; ends in `*` where it is a pattern."""
     targets: tuple[Target, ...]
     clamp: bool
+    strategy: Literal["weighted", "cheapest"] = "weighted"
+    sticky: str | None = None
+    """`conversation`, `user` or `header:NAME`."""
+    fit_context: bool = False
+    has_strategy: bool = False
+    """Choosing takes more than priorities and weights: one of the three above is given."""
     redaction: str | None = None
     """A profile's name, or `off`."""
 
@@ -175,6 +190,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     providers: tuple[str, ...] = ()
     """Those it may name for what has no model, such as files; the first is asked unless named."""
+    residency: tuple[str, ...] = ()
+    """Regions its requests may be served in; none: any."""
     redaction: str | None = None
     """A profile's name, or `off`."""
     belongs: Mapping[str, str] = {}
@@ -240,6 +257,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     native: Native
     transport: Transport
+    decision_header: bool
     redaction: Redaction | None
     ledger: Ledger
     store: Store

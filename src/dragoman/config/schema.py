@@ -14,6 +14,8 @@ from dragoman.catalog.profiles import Profile
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+"""Such as `eu` or `eu-west-1`, which is in `eu`."""
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -117,6 +119,8 @@ class ProviderEntry(_Section, frozen=True, kw_only=True):
     """Values of the placeholders in the row's url and paths (project, region, ...)."""
     serves: dict[str, ServedEntry] = {}
     """By dialect: overrides the row's, or adds one."""
+    region: Region | None = None
+    """Where it processes what it is sent, for `residency`."""
     key: KeySource | None = None
     optional: bool = False
     """Left out, with the targets on it, when its key is not there; otherwise that is an error."""
@@ -130,6 +134,8 @@ class TargetEntry(_Section, frozen=True, kw_only=True):
     weight: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
     priority: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     """Lower is tried first. None: its position, so that a plain list is an ordered fallback."""
+    region: Region | None = None
+    """None: the provider's."""
 
 
 EntityName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
@@ -191,11 +197,24 @@ class RedactionSection(_Section, frozen=True, kw_only=True):
     """Of what one request's placeholders stand for; a request with more is refused."""
 
 
+StickyBy = Annotated[
+    str, msgspec.Meta(pattern=r"^(conversation|user|header:[a-z0-9][a-z0-9-]{0,63})$")
+]
+
+
 class ModelEntry(_Section, frozen=True, kw_only=True):
     """A public model: its targets, or `route: envoy` where the operator's own routes choose."""
 
     targets: list[TargetEntry] = []
     route: Literal["policy", "envoy"] = "policy"
+    strategy: Literal["weighted", "cheapest"] = "weighted"
+    """How targets of one priority are ordered: drawn by weight; or by price times estimated tokens,
+    what has no known price last."""
+    sticky: StickyBy | None = None
+    """What keeps its target instead of drawing one each time: a conversation (its system prompt and
+    first user turn), a `user`, or the value of a header. Weights hold over many."""
+    fit_context: bool = False
+    """Targets whose limits a request is above, by an estimate, are left out unless all are."""
     redaction: Name | None = None
     """A profile, or `off`."""
     clamp: bool = False
@@ -250,6 +269,8 @@ class CallerEntry(_Section, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     """Networks the caller may come from, such as `10.0.0.0/8`; none: from anywhere."""
     models: tuple[str, ...] = ("*",)
+    residency: tuple[Region, ...] = ()
+    """Where its requests may be served; whatever has no upstream there is refused."""
     redaction: Name | None = None
     """A profile, or `off`; wins over the model's."""
     providers: tuple[Name, ...] = ()
@@ -335,6 +356,8 @@ class File(_Section, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     native: Native = Native()
     transport: Transport = "lean"
+    decision_header: bool = True
+    """Answers say in `x-dragoman-decision` which upstreams were chosen and why."""
     redaction: RedactionSection | None = None
     ledger: Ledger = Ledger()
     store: Store = Store()

@@ -27,6 +27,7 @@ REQUEST_HEADERS = (
     "x-stainless-lang",
     "x-fern-sdk-name",
     "dragoman-provider",
+    "dragoman-residency",
 )
 """Client headers the decide stage reads."""
 _EXT_PROC = "extensions.filters.http.ext_proc.v3.ExternalProcessor"
@@ -83,7 +84,8 @@ def _decide(policy: Policy) -> Json:
     attributes = ["request.path", "request.method"]
     if any(caller.addresses for caller in policy.callers.by_name.values()):
         attributes.append("source.address")
-    attributes += [f"request.headers['{name}']" for name in REQUEST_HEADERS]
+    wanted = dict.fromkeys((*REQUEST_HEADERS, *_sticky_headers(policy)))
+    attributes += [f"request.headers['{name}']" for name in wanted]
     namespaces = [names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE]
     namespaces += [names.PATHS_NAMESPACE, names.RATE_LIMIT_NAMESPACE]
     if policy.redaction is not None:
@@ -104,6 +106,12 @@ def _decide(policy: Policy) -> Json:
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
         metadata_options={"receiving_namespaces": {"untyped": namespaces}},
     )
+
+
+def _sticky_headers(policy: Policy) -> list[str]:
+    """Those by whose values conversations are told apart."""
+    named = [model.sticky or "" for model in policy.models.values()]
+    return [by.removeprefix("header:") for by in named if by.startswith("header:")]
 
 
 def _respond(policy: Policy) -> Json:

@@ -121,8 +121,12 @@ def _connection_manager(policy: Policy) -> Json:
                 {
                     "name": "dragoman",
                     "domains": ["*"],
-                    "request_headers_to_remove": ["accept-encoding", "dragoman-provider"],
-                    **_rate_limit_headers(policy),
+                    "request_headers_to_remove": [
+                        "accept-encoding",
+                        "dragoman-provider",
+                        "dragoman-residency",
+                    ],
+                    **_told_headers(policy),
                     "routes": routes(policy),
                 }
             ],
@@ -130,21 +134,23 @@ def _connection_manager(policy: Policy) -> Json:
     }
 
 
-def _rate_limit_headers(policy: Policy) -> Json:
-    """What the decide stage told of the caller's quotas, as the usual headers."""
+def _told_headers(policy: Policy) -> Json:
+    """What the decide stage told: of the caller's quotas, as the usual headers; of its choice."""
     units = dict.fromkeys(quota.unit for quota in policy.quotas)
     told = [f"{word}-{unit}" for unit in units for word in ("limit", "remaining", "reset")]
-    headers = [
-        {
-            "header": {
-                "key": f"x-ratelimit-{name}",
-                "value": f"%DYNAMIC_METADATA({names.RATE_LIMIT_NAMESPACE}:{name})%",
-            },
-            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-        }
-        for name in told
-    ]
+    headers = [_from_metadata(f"x-ratelimit-{n}", names.RATE_LIMIT_NAMESPACE, n) for n in told]
+    if policy.decision_header:
+        headers.append(_from_metadata("x-dragoman-decision", names.NAMESPACE, names.DECISION))
     return {"response_headers_to_add": headers} if headers else {}
+
+
+def _from_metadata(header: str, namespace: str, key: str) -> Json:
+    """A response header; absent where the metadata is."""
+    value = f"%DYNAMIC_METADATA({namespace}:{key})%"
+    return {
+        "header": {"key": header, "value": value},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
 
 
 def _silence(policy: Policy) -> float:

@@ -58,7 +58,10 @@ from dragoman.policies.describe import make_card
 from dragoman.policies.estimate import estimate_tokens
 from dragoman.policies.identify import Issued, identify
 from dragoman.policies.quotas import UNREAD_AMOUNTS, amounts_of
-from dragoman.policies.route import Chance, order_targets
+from dragoman.policies.route.choose import Choice, Chooser, describe_choice
+from dragoman.policies.route.content import Content
+from dragoman.policies.route.residency import check_region, find_demands
+from dragoman.policies.route.weighted import Chance
 from dragoman.wire.fields import as_list
 
 if TYPE_CHECKING:
@@ -94,7 +97,7 @@ class Decide:
         """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys.
         `redactors`: the policy's."""
         self._policy = policy
-        self._chance = chance
+        self._chooser = Chooser(policy, chance)
         self._redaction = RequestRedaction(policy, redactors)
         self._issued = issued
         self._known: dict[Hashable, tuple[Call, Shared]] = {}
@@ -165,6 +168,7 @@ class Decide:
         if wanted is None or wanted not in served:
             named = f" at {wanted}" if wanted is not None else ""
             raise PermissionDenied(f"You may not use {call.operation}{named}.")
+        self._check_region(asker, wanted)
         self._redaction.check_unread(asker.caller, asker.head.method)
         query = asker.head.path.partition("?")[2]
         path = providers[wanted].endpoints[dialect].request_path("", query, rest=call.rest)
@@ -176,9 +180,14 @@ class Decide:
         for route in self._policy.pass_through:
             inside = path == route.prefix or path.startswith(route.prefix.rstrip("/") + "/")
             if inside and route.provider in asker.caller.providers:
+                self._check_region(asker, route.provider)
                 self._redaction.check_unread(asker.caller, "")
                 return _passed(asker, route.provider, asker.head.path, UNKNOWN_PATH)
         raise NotFound(f"No such path here: {path}.")
+
+    def _check_region(self, asker: _Asker, provider: str) -> None:
+        demands = find_demands(asker.caller, asker.head.headers)
+        check_region(provider, self._policy.providers[provider].region, demands)
 
     def _admit(
         self, head: RequestHead, raw: bytes, body: Json, found: ClientCall, caller: Caller
@@ -202,13 +211,14 @@ class Decide:
         )
         if caller.roles:
             authorize(caller, _wish(asked, caller))
-        order = order_targets(model, name, self._chance)
-        if order and self._must_estimate(asked, order[0]):
-            return self._estimate(asked, order[0])
-        order = self._speakable(asked, order)
+        choice = self._choose(asked, caller, head, len(raw))
+        if choice.order and self._must_estimate(asked, choice.order[0]):
+            return self._estimate(asked, choice.order[0])
+        choice = self._speakable(asked, choice)
+        order = choice.order
         edits = self._edits(asked, order)
         base = next((edit for edit in edits if edit is not None), Json())
-        spaces = treated.tell(self._known_spaces(asked, caller, order, edits, base))
+        spaces = treated.tell(self._known_spaces(asked, caller, choice, edits, base))
         admitted = Mutate(
             set_headers=_headers(asked),
             body=edit_body(call.body, treated.body, base) or treated.changed,
@@ -225,21 +235,21 @@ class Decide:
         self,
         asked: _Asked,
         caller: Caller,
-        order: list[Target],
+        choice: Choice,
         edits: list[Json | None],
         base: Json,
     ) -> Shared:
         """As `_spaces`, made once for all requests that only differ in what it does not read."""
         if asked.said or asked.query:
-            return self._spaces(asked, caller, order, edits, base)
+            return self._spaces(asked, caller, choice, edits, base)
         asks = (asked.stream, asked.client.wants_usage(asked.raw), asked.name, caller.name)
         alike = tuple([edit == base for edit in edits])
-        key = (id(asked.call), *asks, "stream" in base, alike, *order)
+        key = (id(asked.call), *asks, "stream" in base, alike, *choice.order, *choice[1:])
         known = self._known.get(key)
         if known is None or known[0] is not asked.call:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            known = asked.call, self._spaces(asked, caller, order, edits, base)
+            known = asked.call, self._spaces(asked, caller, choice, edits, base)
             self._known[key] = known
         return known[1]
 
@@ -247,13 +257,14 @@ class Decide:
         self,
         asked: _Asked,
         caller: Caller,
-        order: list[Target],
+        choice: Choice,
         edits: list[Json | None],
         base: Json,
     ) -> Shared:
         """All that later stages and Envoy's routes are told."""
-        spaces = Shared()
+        spaces, order = Shared(), choice.order
         plan = self._plan(order, edits, base, asked)
+        plan[names.DECISION] = describe_choice(asked.model, choice)
         spaces[names.NAMESPACE] = self._facts(asked, caller) | plan
         spaces[names.PATHS_NAMESPACE] = self._paths(asked, order)
         if order:
@@ -264,9 +275,7 @@ class Decide:
 
     def _must_estimate(self, asked: _Asked, target: Target) -> bool:
         """Whether a count is asked for of a model whose provider counts none."""
-        provider = self._policy.providers[target.provider]
-        counts = provider.endpoint_for(asked.client, target.model) is not None
-        return asked.client.operation == COUNT and not counts
+        return asked.client.operation == COUNT and self._endpoint(asked, target) is None
 
     def _estimate(self, asked: _Asked, target: Target) -> Respond:
         request = asked.client.decode_request(asked.body)
@@ -276,22 +285,34 @@ class Decide:
         body = asked.client.encode_response(TokenCount(input_tokens=tokens), losses)
         return _answer(body, "dragoman_estimate", {ESTIMATED_HEADER: "true"})
 
-    def _speakable(self, asked: _Asked, order: list[Target]) -> list[Target]:
-        """`order` without the targets whose dialect cannot say this request.
+    def _choose(self, asked: _Asked, caller: Caller, head: RequestHead, size: int) -> Choice:
+        def look() -> Content:
+            decode = asked.client.decode_request if asked.client.operation == CHAT else None
+            return Content(head.headers, asked.body, size, decode)
+
+        demands = find_demands(caller, head.headers)
+        return self._chooser.choose(asked.model, asked.name, demands, look)
+
+    def _speakable(self, asked: _Asked, choice: Choice) -> Choice:
+        """`choice` without the targets whose dialect cannot say this request.
 
         Raises what the first of them could not say if none is left.
         """
         refusals: dict[tuple[str, str], DragomanError | None] = {}
         read = functools.cache(lambda: asked.client.decode_request(asked.body))
         left: list[Target] = []
-        for target in order:
+        for target in choice.order:
             key = (target.provider, target.model)
             if key not in refusals:
                 refusals[key] = self._refusal(asked, target, read)
             left += [target] if refusals[key] is None else []
-        if order and not left:
+        if choice.order and not left:
             raise next(refusal for refusal in refusals.values() if refusal is not None)
-        return left
+        if len(left) == len(choice.order):
+            return choice
+        return choice.without(
+            {t: e.code for t in choice.order if (e := refusals[t.provider, t.model])}
+        )
 
     def _endpoint(self, asked: _Asked, target: Target) -> Endpoint | None:
         return self._policy.providers[target.provider].endpoint_for(asked.client, target.model)

@@ -11,7 +11,7 @@ import msgspec
 from dragoman.catalog.profiles import Profile
 from dragoman.config.policy import Model, Policy, Target
 from dragoman.dialects.models import ModelCard
-from dragoman.policies.route import name_targets
+from dragoman.policies.route.weighted import name_targets
 
 NEAR = timedelta(days=90)
 """How long before a model's end its targets are worth a warning."""

@@ -8,7 +8,7 @@ from dragoman.config.policy import Caller, Model, Policy
 from dragoman.errors import NotFound
 from dragoman.policies.authorize import Wish, find_model, judge
 from dragoman.policies.quotas import QuotaPolicy
-from dragoman.policies.route import name_targets
+from dragoman.policies.route.weighted import name_targets
 
 
 class Explanation(NamedTuple):

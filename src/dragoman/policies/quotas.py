@@ -20,7 +20,7 @@ _PREFIX = "dragoman:quota:"
 _BUCKETS = 60
 """A rolling window moves on by this part of its length."""
 _HOLD = int(HOLD_SECONDS)
-_UNSAID_OUTPUT_TOKENS = 1024
+UNSAID_OUTPUT_TOKENS = 1024
 """Reserved for an answer to which the client set no limit."""
 _OUTPUT_LIMITS: tuple[tuple[str, ...], ...] = (
     ("max_tokens",),
@@ -110,16 +110,18 @@ def amounts_of(
 
     `prices` are those of its targets, of which the dearest counts; None: nobody counts dollars.
     """
-    output = next(
-        (limit for path in _OUTPUT_LIMITS if (limit := _number_at(body, path))),
-        _UNSAID_OUTPUT_TOKENS,
-    )
+    output = output_limit(body) or UNSAID_OUTPUT_TOKENS
     amounts = {"requests": 1, "concurrency": 1, "tokens": input_tokens + output}
     costs = [_cost(price, input_tokens, output) for price in prices or ()]
     known = [cost for cost in costs if cost is not None]
     if known and len(known) == len(costs):
         amounts["usd"] = max(known)
     return amounts
+
+
+def output_limit(body: Json) -> int:
+    """The most tokens the client lets an answer have, in any dialect; 0 where it does not say."""
+    return next((limit for path in _OUTPUT_LIMITS if (limit := _number_at(body, path))), 0)
 
 
 def _cost(prices: Prices | None, input_tokens: int, output_tokens: int) -> int | None:

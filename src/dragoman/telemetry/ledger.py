@@ -97,6 +97,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """None: the model's prices are not known."""
     metering: Metering
     dropped: str | None
+    decision: str | None = None
+    """Which upstreams were chosen and why (`metadata.DECISION`)."""
     redacted: Mapping[str, int] | None = None
     """Findings in the request, by entity."""
     redacted_answer: Mapping[str, int] | None = None
@@ -141,6 +143,7 @@ def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect, prices: 
         cost_nanodollars=_cost(tokens, prices(provider, asked)) if provider and asked else None,
         metering=metering,
         dropped=record.dropped or None,
+        decision=_text(facts, keys.DECISION),
         redacted=_counts(record, keys.REDACTION_NAMESPACE),
         redacted_answer=_counts(record, keys.REDACTION_ANSWER_NAMESPACE),
     )
@@ -229,6 +232,7 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.COST_USD: None if cost is None else cost / NANODOLLARS,
         names.METERING: entry.metering,
         names.DROPPED: entry.dropped,
+        names.DECISION: entry.decision,
         names.REDACTED: entry.redacted,
         names.REDACTED_ANSWER: entry.redacted_answer,
     }

@@ -1,0 +1,146 @@
+"""The strategies of a model, one after the other, and what each left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import quote
+
+from dragoman.config.policy import Model, Policy, Target
+from dragoman.policies.route.cheapest import estimate_cost, rank_cost
+from dragoman.policies.route.content import Content
+from dragoman.policies.route.context import find_excess
+from dragoman.policies.route.residency import Demands, keep_residents
+from dragoman.policies.route.sticky import find_key, rank_sticky
+from dragoman.policies.route.weighted import (
+    Chance,
+    draw_all,
+    draw_groups,
+    group_targets,
+    name_targets,
+)
+
+_MAX_NAME = 80
+"""Letters of an upstream's name in an explanation: some are what the client made them."""
+
+
+class LeftOut(NamedTuple):
+    """A target that is not asked, and the word for why."""
+
+    target: Target
+    reason: str
+
+
+class Choice(NamedTuple):
+    """Which targets are asked, in their order, which are not, and what strategies add to that."""
+
+    order: list[Target]
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def without(self, reasons: Mapping[Target, str]) -> Choice:
+        """The same, with these targets left out for these reasons."""
+        order = [target for target in self.order if target not in reasons]
+        gone = (LeftOut(target, reason) for target, reason in reasons.items())
+        return Choice(order, (*self.left_out, *gone), self.notes)
+
+
+class Chooser:
+    """Chooses under one policy; holds nothing of a request."""
+
+    def __init__(self, policy: Policy, chance: Chance) -> None:
+        self._policy = policy
+        self._chance = chance
+        self._groups = {
+            name: group_targets(model.targets)
+            for name, model in policy.models.items()
+            if not name.endswith("*")
+        }
+        """Of models whose targets are the same for each request."""
+
+    def choose(
+        self, model: Model, name: str, demands: Demands, look: Callable[[], Content]
+    ) -> Choice:
+        """The targets for a request for `name`. `look` is called if some strategy has to.
+
+        Raises `ResidencyRefused` where no target is where the request has to stay.
+        """
+        if not (demands or model.has_strategy):
+            groups = self._groups.get(model.name)
+            if groups is None:
+                groups = group_targets(name_targets(model, name))
+            return Choice(draw_groups(groups, self._chance))
+        left_out: list[LeftOut] = []
+        targets = name_targets(model, name)
+        if demands:
+            kept = keep_residents(name, targets, demands)
+            left_out += [LeftOut(target, "residency") for target in targets if target not in kept]
+            targets = kept
+        if not model.has_strategy:
+            return Choice(self._arrange(model, targets, None, None), tuple(left_out))
+        content = look()
+        notes: list[str] = []
+        if model.fit_context:
+            targets = self._fit(targets, content, left_out, notes)
+        key = None
+        if model.sticky is not None:
+            key = find_key(model.sticky, content)
+            notes.append(f"sticky={'none' if key is None else model.sticky}")
+        order = self._arrange(model, targets, key, content)
+        if model.strategy == "cheapest":
+            notes += [f"unpriced={name_target(t)}" for t in order if self._cost(t, content) is None]
+        return Choice(order, tuple(left_out), tuple(notes))
+
+    def _fit(
+        self, targets: list[Target], content: Content, left_out: list[LeftOut], notes: list[str]
+    ) -> list[Target]:
+        """Those that the request is not too long for; all where it is for each, because an estimate
+        is no ground to refuse what the provider might take."""
+        excess = {
+            target: reason
+            for target in targets
+            if (reason := find_excess(self._policy.profile(target.provider, target.model), content))
+        }
+        if len(excess) == len(targets):
+            notes.append("fits=none")
+            return targets
+        left_out += [LeftOut(target, reason) for target, reason in excess.items()]
+        return [target for target in targets if target not in excess]
+
+    def _arrange(
+        self, model: Model, targets: list[Target], key: bytes | None, content: Content | None
+    ) -> list[Target]:
+        """Priority by priority: drawn by weight or by the conversation, then by cost; of equal
+        cost, the draw stands."""
+        ordered: list[Target] = []
+        for group in group_targets(targets):
+            ranked = rank_sticky(group, key) if key else draw_all(group, self._chance)
+            if model.strategy == "cheapest" and content is not None:
+                ranked.sort(key=lambda target: rank_cost(self._cost(target, content)))
+            ordered += ranked
+        return ordered
+
+    def _cost(self, target: Target, content: Content) -> int | None:
+        return estimate_cost(self._policy.profile(target.provider, target.model), content)
+
+
+def describe_choice(model: Model, choice: Choice) -> str:
+    """The choice in one line for a header: strategy, order, what was left out and why.
+
+    Names alone: nothing of the request but the model it asks for, and no character that a header
+    may not hold.
+    """
+    if not choice.order:
+        return "strategy=envoy"
+    words = [f"strategy={model.strategy}", *choice.notes]
+    words.append(f"order={','.join(map(name_target, choice.order))}")
+    if choice.left_out:
+        named = [f"{name_target(target)}({reason})" for target, reason in choice.left_out]
+        words.append(f"left_out={','.join(named)}")
+    return "; ".join(words)
+
+
+def name_target(target: Target) -> str:
+    """`PROVIDER/MODEL`, as it may stand in a header."""
+    model = quote(target.model[:_MAX_NAME], safe="/:@._-~", errors="replace")
+    return f"{target.provider}/{model}"

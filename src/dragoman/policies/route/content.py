@@ -1,0 +1,57 @@
+"""What strategies look at of a request, each thing worked out when it is first wanted."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+from dragoman.catalog.profiles import Profile
+from dragoman.errors import DragomanError
+from dragoman.ir import Json, Request
+from dragoman.policies.estimate import BYTES_PER_TOKEN, estimate_tokens
+from dragoman.policies.quotas import UNSAID_OUTPUT_TOKENS, output_limit
+
+
+class Content:
+    """One request, as strategies see it."""
+
+    def __init__(
+        self,
+        headers: Mapping[str, str],
+        body: Json,
+        size_bytes: int,
+        decode: Callable[[Json], Request] | None,
+    ) -> None:
+        """`decode` reads a chat request; None where it is none."""
+        self.headers = headers
+        self.body = body
+        self.size_bytes = size_bytes
+        self._decode = decode
+        self._tokens_at = functools.cache(self._estimate)
+
+    @functools.cached_property
+    def request(self) -> Request | None:
+        """None where it is no chat, or is its provider's to complain of."""
+        try:
+            return self._decode(self.body) if self._decode else None
+        except DragomanError:
+            return None
+
+    def input_tokens(self, profile: Profile | None) -> int:
+        """An estimate, by the model's own token ratio."""
+        return self._tokens_at(profile.token_ratio if profile else None)
+
+    def _estimate(self, ratio: float | None) -> int:
+        if self.request is None:
+            return self.size_bytes // BYTES_PER_TOKEN
+        return estimate_tokens(self.request, ratio)
+
+    @property
+    def asked_output_tokens(self) -> int:
+        """The most an answer may have, 0 where the client does not say."""
+        return output_limit(self.body)
+
+    @property
+    def likely_output_tokens(self) -> int:
+        """What an answer is reckoned to have."""
+        return self.asked_output_tokens or UNSAID_OUTPUT_TOKENS

@@ -1,0 +1,150 @@
+"""Strategies through the real Envoy: who is asked, who is not, and what is said of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from dragoman.simulator import Simulator
+from tests.envoy.gateway import KEY, Gateway, digest, run_gateway, wait_until
+from tests.envoy.test_fail_closed import assert_shape
+from tests.envoy.test_routing import body, both_clients, listeners, said
+
+CLINIC_KEY = "client-key-of-clinic-3c77"
+
+
+def _on(*providers: str, **settings: Any) -> dict[str, Any]:
+    targets = [{"provider": name, "model": "sim/echo", "priority": 0} for name in providers]
+    return {"targets": targets} | settings
+
+
+MODELS: dict[str, Any] = {
+    "cheap": _on("openai", "anthropic", "openai-b", strategy="cheapest"),
+    "talk": _on("openai", "anthropic", "openai-b", "anthropic-b", sticky="conversation"),
+    "session": _on("openai", "anthropic", sticky="header:x-session"),
+    "near": {
+        "targets": [
+            {"provider": "openai", "model": "sim/echo", "region": "us"},
+            {"provider": "anthropic", "model": "sim/echo", "region": "eu-west"},
+            {"provider": "openai-b", "model": "sim/echo", "region": "eu"},
+        ]
+    },
+    "far": _on("openai"),
+    "routed": {"route": "envoy"},
+}
+CALLERS = {
+    "demo": {"keys": [digest(KEY)]},
+    "clinic": {"keys": [digest(CLINIC_KEY)], "residency": ["eu"], "providers": ["openai"]},
+}
+PROFILES = [
+    {"provider": "openai", "model": "*", "prices": {"input": 9, "output": 9}},
+    {"provider": "anthropic", "model": "*", "prices": {"input": 1, "output": 1}},
+]
+
+
+@pytest.fixture(scope="module")
+def strategic_gateway(all_providers: Simulator) -> Iterator[Gateway]:
+    settings: dict[str, Any] = {"models": MODELS, "callers": CALLERS, "profiles": PROFILES}
+    with run_gateway(all_providers, **settings) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def strategic(strategic_gateway: Gateway, simulator: Simulator) -> Gateway:
+    del simulator
+    return strategic_gateway
+
+
+def ask(
+    gateway: Gateway, path: str, content: dict[str, Any], key: str = KEY, **headers: str
+) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.post(gateway.url + path, json=content, headers={"x-api-key": key} | named)
+
+
+@both_clients
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+def test_the_cheapest_is_asked_first_and_the_header_and_ledger_say_so(
+    strategic: Gateway, simulator: Simulator, path: str, *, stream: bool
+) -> None:
+    simulator.control.script({"status": 503}, {"listener": "anthropic"})
+    answer = ask(strategic, path, body("cheap", stream=stream))
+    assert said(path, answer) == "You said: one two three"
+    assert listeners(simulator) == ["anthropic", "openai"]
+    told = "anthropic/sim/echo,openai/sim/echo,openai-b/sim/echo"
+    decision = f"strategy=cheapest; unpriced=openai-b/sim/echo; order={told}"
+    assert answer.headers["x-dragoman-decision"] == decision
+
+    def logged() -> list[dict[str, Any]]:
+        entries = [e for e in strategic.ledger() if e.get("gen_ai.request.model") == "cheap"]
+        return [e for e in entries if e["dragoman.stream"] is stream]
+
+    entry = wait_until(logged)[-1]
+    assert entry["dragoman.decision"] == decision
+    assert entry["dragoman.attempts"] == 2
+    assert entry["gen_ai.provider.name"] == "openai"
+
+
+@both_clients
+def test_a_conversation_stays_where_it_began(
+    strategic: Gateway, simulator: Simulator, path: str
+) -> None:
+    asked: Counter[str] = Counter()
+    for i in range(12):
+        content = body("talk", f"question {i}")
+        for _ in range(3):
+            assert ask(strategic, path, content).status_code == 200
+            turn = {"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}
+            content["messages"] = [*content["messages"], *turn]
+        found = listeners(simulator)
+        assert len(set(found)) == 1, found
+        asked[found[0]] += 1
+        simulator.control.reset()
+    assert len(asked) > 1
+
+
+def test_a_header_that_the_policy_names_keeps_its_upstream(
+    strategic: Gateway, simulator: Simulator
+) -> None:
+    for i in range(6):
+        for text in ("a", "b", "c"):
+            ask(strategic, "/v1/messages", body("session", text), x_session=f"s{i}")
+        assert len(set(listeners(simulator))) == 1
+        simulator.control.reset()
+
+
+@both_clients
+def test_residency_is_kept_also_when_those_who_comply_fail(
+    strategic: Gateway, simulator: Simulator, path: str
+) -> None:
+    simulator.control.script({"status": 503}, {"listener": "anthropic"})
+    answer = ask(strategic, path, body("near"), CLINIC_KEY)
+    assert said(path, answer) == "You said: one two three"
+    assert listeners(simulator) == ["anthropic", "openai-b"]
+    assert answer.headers["x-dragoman-decision"].endswith("left_out=openai/sim/echo(residency)")
+    simulator.control.reset()
+    for listener in ("anthropic", "openai-b"):
+        simulator.control.script({"status": 503}, {"listener": listener})
+    assert ask(strategic, path, body("near"), CLINIC_KEY).status_code == 503
+    assert listeners(simulator) == ["anthropic", "openai-b"]
+
+
+@both_clients
+@pytest.mark.parametrize("model", ["far", "routed"])
+def test_what_would_leave_its_region_reaches_nobody(
+    strategic: Gateway, simulator: Simulator, path: str, model: str
+) -> None:
+    by_caller = ask(strategic, path, body(model), CLINIC_KEY)
+    by_header = ask(strategic, path, body(model), dragoman_residency="eu")
+    for answer in (by_caller, by_header):
+        assert answer.status_code == 403
+        assert_shape(path, 403, answer.content)
+        assert f"No upstream of {model} is in eu" in answer.text
+        assert "x-dragoman-decision" not in answer.headers
+    files = {"x-api-key": CLINIC_KEY}
+    assert httpx.get(f"{strategic.url}/v1/files", headers=files).status_code == 403
+    assert listeners(simulator) == []
