@@ -10,6 +10,7 @@ import pytest
 from dragoman.dialects import StreamOptions
 from dragoman.dialects.models import ModelCard
 from dragoman.dialects.openai_chat import OpenAIChat, Quirks
+from dragoman.dialects.registry import client_dialect
 from dragoman.errors import (
     DragomanError,
     InvalidRequest,
@@ -1029,3 +1030,29 @@ def test_usage_is_the_last_chunk_of_a_client_that_asked() -> None:
     assert (last["choices"], last["usage"]["prompt_tokens"]) == ([], 1)
     silent = [event for event in EVENTS if not isinstance(event, UsageUpdate)]
     assert _frames(silent, include_usage=True)[-1]["usage"] is None
+
+
+@pytest.mark.parametrize("dialect", ["anthropic_messages", "gemini_generate", "bedrock_converse"])
+def test_an_answer_in_sound_is_refused_where_it_would_be_text(dialect: str) -> None:
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "a"}],
+        "modalities": ["text", "audio"],
+    }
+    request = client_dialect("openai_chat").decode_request(body)
+    with pytest.raises(Unrepresentable) as refusal:
+        client_dialect(dialect).encode_request(request, Losses(dialect))
+    assert refusal.value.path == "$.modalities"
+
+
+def test_a_cache_mark_loses_nothing_in_silence() -> None:
+    mark = {"type": "ephemeral", "ttl": "1h", "scope": "global"}
+    parts = (Text(content="a", at="$.x", cache_control=mark),)
+    tools = (Tool(name="f", at="$.t", cache_control=mark),)
+    request = Request(model="m", messages=(Message(role="user", parts=parts),), tools=tools)
+    losses = Losses("bedrock_converse")
+    body = client_dialect("bedrock_converse").encode_request(request, losses)
+    point = {"cachePoint": {"type": "default", "ttl": "1h"}}
+    assert body["messages"][0]["content"][1] == point
+    assert body["toolConfig"]["tools"][1] == point
+    assert sorted(losses.paths) == ["$.t.cache_control.scope", "$.x.cache_control.scope"]

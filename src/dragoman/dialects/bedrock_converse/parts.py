@@ -209,12 +209,14 @@ def encode_blocks(parts: tuple[Part, ...] | list[Part], losses: Losses) -> list[
             continue
         blocks.append(block)
         if (mark := getattr(part, "cache_control", None)) is not None:
-            blocks.append(cache_point(mark))
+            blocks.append(cache_point(mark, cast("Markable", part).mark_path, losses))
     return blocks
 
 
-def cache_point(mark: Json) -> Json:
-    """The inverse."""
+def cache_point(mark: Json, path: str, losses: Losses) -> Json:
+    """The inverse; a point says its time to live, and nothing else."""
+    for name in mark.keys() - {"type", "ttl"}:
+        losses.omit("cache_control", f"{path}.{name}")
     ttl = {"ttl": mark["ttl"]} if "ttl" in mark else {}
     return {CACHE: {"type": "default", **ttl}}
 

@@ -423,7 +423,8 @@ def _tool_out(tool: Tool, losses: Losses) -> list[Json]:
     spec["inputSchema"] |= json_object(extra.get("inputSchema"))
     if tool.strict is not None:
         spec["strict"] = tool.strict
-    mark = [] if tool.cache_control is None else [cache_point(tool.cache_control)]
+    marked = tool.cache_control
+    mark = [] if marked is None else [cache_point(marked, tool.mark_path, losses)]
     return [{"toolSpec": spec}, *mark]
 
 

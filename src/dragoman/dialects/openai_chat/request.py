@@ -49,11 +49,12 @@ _COMMON_EFFORTS = frozenset({"minimal", "low", "medium", "high", "xhigh"})
 """What another dialect's effort may become; `none` is refused by most models of this one."""
 _CHOICE = "tool_choice"
 _FORMAT = "response_format"
-# Forms of these two that only this dialect has travel as an opaque tool: no dialect drops one.
+_MODALITIES = "modalities"
+# Forms of these three that only this dialect has travel as an opaque tool: no dialect drops one.
 _LEGACY_TOOLS = "functions"
 _GUARDS: dict[str, type] = {"guardrails": list, "safe_prompt": bool}
 """Mistral's: what is to be guarded must not be answered unguarded."""
-_WHOLE = (_CHOICE, _FORMAT, *_GUARDS)
+_WHOLE = (_CHOICE, _FORMAT, _MODALITIES, *_GUARDS)
 _SEED = "seed"
 _RANDOM_SEED = "random_seed"
 _PLAIN = {
@@ -97,7 +98,8 @@ def decode_request(body: Json) -> Request:
     plain: dict[str, Any] = {
         name: top.take_optional(wire, _KINDS.get(name, float)) for name, wire in _PLAIN.items()
     }
-    opaque = [node for node in (choice, shape) if isinstance(node, OpaqueTool)]
+    spoken = _decode_modalities(top, body)
+    opaque = [node for node in (choice, shape, spoken) if isinstance(node, OpaqueTool)]
     return Request(
         model=model or "",
         messages=tuple(messages),
@@ -134,6 +136,14 @@ def _residue(top: Fields, body: Json, options: Fields | None) -> Residue:
     inner = options.rest(NAME)
     fields = {**residue.fields, "stream_options": inner.fields if inner else {}}
     return Residue(dialect=NAME, fields=fields, form=residue.form)
+
+
+def _decode_modalities(top: Fields, body: Json) -> OpaqueTool | None:
+    """An answer in more than text, which no other dialect is asked for in such words."""
+    if body.get(_MODALITIES) in (None, [], ["text"]):
+        return None
+    found: Json = {_MODALITIES: top.take(_MODALITIES, list)}
+    return OpaqueTool(dialect=NAME, kind=_MODALITIES, value=found, at=f"$.{_MODALITIES}")
 
 
 def _decode_tools(top: Fields) -> list[Tool | OpaqueTool]:
