@@ -16,6 +16,10 @@ _USAGE = "metadata.filter_metadata['dragoman.usage']"
 _NAMES = "metadata.filter_metadata['dragoman']"
 _MODELS = "metadata.filter_metadata['dragoman.models']"
 
+_ANSWERED = "has(upstream.address)"
+_NAMED = f"'dragoman' in metadata.filter_metadata && 'model' in {_NAMES} && 'caller' in {_NAMES}"
+_USUAL = f"{_ANSWERED} && {_NAMED}"
+"""A provider was asked, on behalf of a caller and for a model that are known."""
 PROVIDER = "%CEL(has(upstream.address) ? xds.cluster_name : 'none')%"
 """The cluster that answered; `none` where Envoy or the service did."""
 UPSTREAM_MODEL = (
@@ -63,12 +67,6 @@ TOKENS: dict[Kind, str] = {
 def access_logs(redaction: Redaction | None = None) -> list[Json]:
     """The statistics logger and the ledger's, both once a request, at its end."""
     ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
-    answered = typed(
-        "cel",
-        "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-        expression="has(upstream.address)",
-    )
-    upstream = {"and_filter": {"filters": [ended, {"extension_filter": answered}]}}
     ledger = typed(
         "envoy.access_loggers.http_grpc",
         "extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
@@ -82,22 +80,34 @@ def access_logs(redaction: Redaction | None = None) -> list[Json]:
         additional_response_headers_to_log=["x-dragoman-dropped"],
     )
     return [
-        {**_logger(counters=_counters()), "filter": ended},
-        {**_logger(histograms=_histograms()), "filter": upstream},
+        *_requests(ended),
         *([_redactions(redaction, ended)] if redaction else []),
         {**ledger, "filter": ended},
     ]
 
 
+def _requests(ended: Json) -> list[Json]:
+    """The usual request, whose tags can be copied, and apart from it all others."""
+    usual, other = _usual_tags(), _tags(**_who())
+    logged = [
+        (_USUAL, _logger(counters=_counters(usual), histograms=_histograms(usual))),
+        (f"!({_USUAL})", _logger(counters=_counters(other))),
+        (f"{_ANSWERED} && !({_NAMED})", _logger(histograms=_histograms(other))),
+    ]
+    return [{**logger, "filter": _only(ended, which)} for which, logger in logged]
+
+
+def _only(ended: Json, expression: str) -> Json:
+    """Of the requests that ended, those for which the expression holds."""
+    kind = "extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+    holds = {"extension_filter": typed("cel", kind, expression=expression)}
+    return {"and_filter": {"filters": [ended, holds]}}
+
+
 def _redactions(redaction: Redaction, ended: Json) -> Json:
     """Findings by entity; a request without any makes no series."""
     request, answer = names.REDACTION_NAMESPACE, names.REDACTION_ANSWER_NAMESPACE
-    found = typed(
-        "cel",
-        "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-        expression=f"'{request}' in metadata.filter_metadata"
-        f" || '{answer}' in metadata.filter_metadata",
-    )
+    found = f"'{request}' in metadata.filter_metadata || '{answer}' in metadata.filter_metadata"
     searched = {
         ("request", request): redaction.entities(),
         ("answer", answer): redaction.entities(answers=True),
@@ -113,8 +123,7 @@ def _redactions(redaction: Redaction, ended: Json) -> Json:
         for (where, space), entities in searched.items()
         for entity in entities
     ]
-    only = {"and_filter": {"filters": [ended, {"extension_filter": found}]}}
-    return {**_logger(counters=counters), "filter": only}
+    return {**_logger(counters=counters), "filter": _only(ended, found)}
 
 
 def _findings(space: str, entity: str) -> str:
@@ -142,17 +151,27 @@ def _who() -> dict[str, str]:
     }
 
 
-def _counters() -> list[Json]:
-    requests = {"name": "requests", "tags": _tags(**_who(), status="%RESPONSE_CODE%")}
+def _usual_tags() -> list[Json]:
+    """The same tags where all are there: a copied one costs far less than a CEL expression."""
+    return _tags(
+        model="%DYNAMIC_METADATA(dragoman:model)%",
+        provider="%UPSTREAM_CLUSTER%",
+        upstream_model=UPSTREAM_MODEL,
+        caller="%DYNAMIC_METADATA(dragoman:caller)%",
+    )
+
+
+def _counters(who: list[Json]) -> list[Json]:
+    requests = {"name": "requests", "tags": who + _tags(status="%RESPONSE_CODE%")}
     counters: list[Json] = [{"stat": requests, "value_fixed": 1}]
     for direction, formula in TOKENS.items():
-        stat = {"name": "tokens", "tags": _tags(**_who(), direction=direction)}
+        stat = {"name": "tokens", "tags": who + _tags(direction=direction)}
         counters.append({"stat": stat, "value_format": formula})
     return counters
 
 
-def _histograms() -> list[Json]:
-    tags = _tags(model=_text("model"), provider=PROVIDER)
+def _histograms(who: list[Json]) -> list[Json]:
+    tags = [tag for tag in who if tag["name"] in {"model", "provider"}]
     return [
         {
             "stat": {"name": "time_to_first_token", "tags": tags},
