@@ -135,15 +135,15 @@ WRAPPERS: tuple[tuple[str, ...], ...] = (("message",), ("response",), ("delta",)
 """Events of a stream may hold the same object one level down: Anthropic's first, the last of
 OpenAI's Responses, Cohere's last."""
 
-STREAMED: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
+COUNTED: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     "openai_chat": (("openai", "total"), ()),
     "openai_responses": (("anthropic",), (("response",),)),
     "anthropic_messages": (("anthropic",), (("message",),)),
     "gemini_generate": (("gemini",), ()),
 }
-"""The families and wrappers in a dialect's own streams, for the dialects that stream most: Envoy
-looks in every event for each count, which costs more than relaying the event. Streams of any other
-dialect are looked through for all."""
+"""The families in a dialect's own answers and the wrappers in its streams, for the dialects asked
+most: Envoy looks in every answer and event for each count, which costs more than relaying it.
+Answers of any other dialect are looked through for all."""
 
 
 def all_counts() -> list[Count]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import LENGTH, grpc_service
-from dragoman.envoyconf.statistics import usage_filters
+from dragoman.envoyconf.statistics import usage_filter
 from dragoman.envoyconf.typed import message, seconds, typed
 from dragoman.ir import Json
 
@@ -49,7 +49,7 @@ def http_filters(policy: Policy) -> list[Json]:
     if policy.native.strip_usage:
         filters.append(_strip_usage())
     if policy.native.usage:
-        filters += usage_filters()
+        filters.append(usage_filter())
     router = "extensions.filters.http.router.v3.Router"
     return [*filters, typed("router", router, suppress_envoy_headers=True)]
 

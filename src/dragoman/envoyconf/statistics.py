@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dragoman import metadata as names
-from dragoman.catalog.counts import FAMILIES, HEADERS, STREAMED, WRAPPERS, Count, Kind, all_counts
+from dragoman.catalog.counts import COUNTED, FAMILIES, HEADERS, WRAPPERS, Count, Kind, all_counts
 from dragoman.config.policy import Redaction
 from dragoman.envoyconf.clusters import grpc_service
 from dragoman.envoyconf.typed import metadata_matcher, typed
@@ -12,6 +12,7 @@ from dragoman.ir import Json
 SCOPE = "dragoman"
 MAX_COUNTERS = 20_000
 MAX_HISTOGRAMS = 2_000
+_COMPOSITE = "extensions.filters.http.composite.v3"
 _USAGE = "metadata.filter_metadata['dragoman.usage']"
 _NAMES = "metadata.filter_metadata['dragoman']"
 _MODELS = "metadata.filter_metadata['dragoman.models']"
@@ -181,26 +182,57 @@ def _histograms(who: list[Json]) -> list[Json]:
     ]
 
 
-def usage_filters() -> list[Json]:
-    """Native extraction of token counts: nothing is buffered in a stream, nothing is changed."""
+def usage_filter() -> Json:
+    """Native extraction of token counts: nothing is buffered in a stream, nothing is changed.
+
+    It becomes the filters that look for what the client's dialect may hold; where nobody read the
+    body, and in any other dialect, the answer may hold all.
+    """
+    read = {"not_matcher": metadata_matcher(names.UNREAD, names.FLAG)}
+    matchers: list[Json] = [
+        {
+            "predicate": {
+                "and_matcher": {
+                    "predicate": [metadata_matcher(names.CLIENT_DIALECT, dialect), read]
+                }
+            },
+            "on_match": _chain(_usage_of(dialect)),
+        }
+        for dialect in COUNTED
+    ]
+    return typed(
+        "dragoman.usage",
+        "extensions.common.matching.v3.ExtensionWithMatcher",
+        extension_config=typed("dragoman.usage", f"{_COMPOSITE}.Composite"),
+        xds_matcher={
+            "matcher_list": {"matchers": matchers},
+            "on_no_match": _chain(_usage_of_any()),
+        },
+    )
+
+
+def _chain(filters: list[Json]) -> Json:
+    kind = f"{_COMPOSITE}.ExecuteFilterAction"
+    return {"action": typed("count", kind, filter_chain={"typed_config": filters})}
+
+
+def _usage_of(dialect: str) -> list[Json]:
+    """For answers in one client dialect, with what may stand in them alone."""
+    families, wrappers = COUNTED[dialect]
+    counts = [count for name in families for count in FAMILIES[name].counts]
+    return [_usage_sse(counts, wrappers), _usage_json(counts)]
+
+
+def _usage_of_any() -> list[Json]:
     counts = [count for count in all_counts() if count.key not in HEADERS]
-    body = [_rule(count.key, count.path) for count in counts]
     return [
-        *(_usage_sse_of(dialect) for dialect in STREAMED),
-        _unless(
-            {"or_matcher": {"predicate": [_is_client(dialect) for dialect in STREAMED]}},
-            _usage_sse("dragoman.usage_sse", counts, WRAPPERS),
-        ),
+        _usage_sse(counts, WRAPPERS),
         typed(
             "dragoman.usage_aws",
             "extensions.filters.http.aws_eventstream_parser.v3.AwsEventstreamParser",
-            response_rules={"content_parser": _parser(body)},
+            response_rules={"content_parser": _parser([_rule(c.key, c.path) for c in counts])},
         ),
-        typed(
-            "dragoman.usage_json",
-            "extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
-            response_rules={"rules": body},
-        ),
+        _usage_json(counts),
         typed(
             "dragoman.usage_headers",
             "extensions.filters.http.header_to_metadata.v3.Config",
@@ -215,15 +247,15 @@ def _header_rule(name: str) -> Json:
     return {"header": name, "on_header_present": target, "remove": False}
 
 
-def _usage_sse_of(dialect: str) -> Json:
-    """The filter for streams of one client dialect, with what may stand in them alone."""
-    families, wrappers = STREAMED[dialect]
-    counts = [count for name in families for count in FAMILIES[name].counts]
-    name = f"dragoman.usage_sse.{dialect}"
-    return _unless({"not_matcher": _is_client(dialect)}, _usage_sse(name, counts, wrappers))
+def _usage_json(counts: list[Count]) -> Json:
+    return typed(
+        "dragoman.usage_json",
+        "extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
+        response_rules={"rules": [_rule(count.key, count.path) for count in counts]},
+    )
 
 
-def _usage_sse(name: str, counts: list[Count], wrappers: tuple[tuple[str, ...], ...]) -> Json:
+def _usage_sse(counts: list[Count], wrappers: tuple[tuple[str, ...], ...]) -> Json:
     rules = [_rule(count.key, count.path) for count in counts]
     rules += [
         _rule(count.key, (*wrapper, *count.path))
@@ -232,25 +264,9 @@ def _usage_sse(name: str, counts: list[Count], wrappers: tuple[tuple[str, ...], 
         if count.path[0] == "usage"
     ]
     return typed(
-        name,
+        "dragoman.usage_sse",
         "extensions.filters.http.sse_to_metadata.v3.SseToMetadata",
         response_rules={"content_parser": _parser(rules), "max_event_size": 1 << 20},
-    )
-
-
-def _is_client(dialect: str) -> Json:
-    return metadata_matcher(names.CLIENT_DIALECT, dialect)
-
-
-def _unless(predicate: Json, wrapped: Json) -> Json:
-    """A filter that is not entered where the predicate holds."""
-    skip = typed("skip", "extensions.filters.common.matcher.action.v3.SkipFilter")
-    matcher = {"predicate": predicate, "on_match": {"action": skip}}
-    return typed(
-        wrapped["name"],
-        "extensions.common.matching.v3.ExtensionWithMatcher",
-        extension_config=wrapped,
-        xds_matcher={"matcher_list": {"matchers": [matcher]}},
     )
 
 
