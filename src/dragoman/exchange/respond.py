@@ -16,7 +16,7 @@ from dragoman.config.policy import Policy
 from dragoman.dialects import StreamDecoder, StreamOptions, read_answer
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError, ServiceUnavailable, UpstreamProtocolError
-from dragoman.exchange.decide import refuse
+from dragoman.exchange.answers import refuse
 from dragoman.exchange.usage import usage_metadata
 from dragoman.ir import Usage
 from dragoman.ir.events import UsageUpdate

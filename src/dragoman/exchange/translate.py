@@ -32,8 +32,9 @@ from dragoman.errors import (
     ServiceUnavailable,
     UpstreamProtocolError,
 )
+from dragoman.exchange.answers import refuse
+from dragoman.exchange.asked import own_edits
 from dragoman.exchange.bodies import edit_body, read_body
-from dragoman.exchange.decide import own_edits, refuse
 from dragoman.exchange.heads import AttemptHead, ResponseEditor
 from dragoman.exchange.usage import usage_metadata, usage_of_headers
 from dragoman.ir import Json, Request, Usage

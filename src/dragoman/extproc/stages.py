@@ -18,7 +18,8 @@ from dragoman.config.policy import Policy
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import client_call, client_dialect
 from dragoman.errors import DragomanError
-from dragoman.exchange.decide import Decide, refuse
+from dragoman.exchange.answers import refuse
+from dragoman.exchange.decide import Decide
 from dragoman.exchange.heads import RequestHead, ResponseEditor
 from dragoman.exchange.reserve import Pending
 from dragoman.exchange.respond import RespondStage
