@@ -28,7 +28,9 @@ def _client() -> cohere.ClientV2:
 
 def read(wire: Wire) -> Said:
     _SERVER.wire = wire
-    answer = _client().embed(model="m", input_type="search_query", texts=["x"])
+    answer = _client().embed(
+        model="m", input_type="search_query", texts=["x"], request_options={"max_retries": 0}
+    )
     meta = answer.meta
     units = meta.billed_units if meta else None
     images = (units and units.image_tokens) or 0
