@@ -39,12 +39,25 @@ def test_openai_tells_limits_and_end() -> None:
                     "object": "model",
                     "created": 1770076800,
                     "owned_by": "dragoman",
+                    "type": "base",
+                    "capabilities": {
+                        "completion_chat": True,
+                        "vision": True,
+                        "audio": False,
+                        "reasoning": True,
+                    },
                     "context_window": 200,
+                    "max_context_length": 200,
                     "max_completion_tokens": 30,
                     "shutdown_date": "2027-04-05",
                 }
             ],
         }
+
+
+def test_of_an_unknown_model_openai_tells_no_capability() -> None:
+    (card,) = listed("openai_chat", cards=[ModelCard(id="x")])["data"]
+    assert (card["capabilities"], "max_context_length" in card) == ({}, False)
 
 
 def test_anthropic_tells_title_date_and_limits() -> None:

@@ -532,7 +532,8 @@ def test_usage_is_stripped_only_where_nobody_asked() -> None:
 
 def test_models() -> None:
     (model,) = CHAT.encode_models([ModelCard(id="fast")], "")["data"]
-    assert model == {"id": "fast", "object": "model", "created": 0, "owned_by": "dragoman"}
+    common = {"id": "fast", "object": "model", "created": 0, "owned_by": "dragoman"}
+    assert model == {**common, "type": "base", "capabilities": {}}
 
 
 # --- answers ---------------------------------------------------------------------------------
@@ -961,8 +962,9 @@ def test_what_stopped_a_stream() -> None:
     assert fold(_decode(_wire(end))).choices[0].stop_sequence == "END"
 
 
-def _frames(events: list[Event], *, include_usage: bool = False) -> list[Any]:
-    encoder = CHAT.stream_encoder(StreamOptions(include_usage=include_usage))
+def _frames(events: list[Event], *, include_usage: bool = False, framing: str = "") -> list[Any]:
+    options = StreamOptions(include_usage=include_usage, framing=framing)
+    encoder = CHAT.stream_encoder(options)
     wire = b"".join(map(encoder.feed, events)) + encoder.close()
     *frames, done = wire.decode().removesuffix("\n\n").split("\n\n")
     assert done == "data: [DONE]"
@@ -1022,6 +1024,27 @@ def test_a_stream_is_written() -> None:
     }
     assert frames[-4]["choices"][0]["stop_reason"] == "S"
     assert all("usage" not in frame and frame["service_tier"] == "x" for frame in frames)
+
+
+def test_calls_are_written_whole_and_usage_with_the_last_choice() -> None:
+    """As Mistral's clients read them: no chunk without a choice, no call without its name."""
+    frames = _frames(EVENTS, include_usage=True, framing="whole_calls")
+    call = {"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    choices = [frame["choices"][0] for frame in frames]
+    assert [c["delta"] for c in choices if "tool_calls" in c["delta"]] == [{"tool_calls": [call]}]
+    ends = [(c["index"], c["finish_reason"]) for c in choices if c["finish_reason"]]
+    assert ends == [(0, "tool_calls"), (1, "stop"), (2, "length")]
+    *others, last = frames
+    assert (last["choices"][0]["index"], last["usage"]["prompt_tokens"]) == (2, 1)
+    assert not any("usage" in frame for frame in others)
+
+
+def test_what_is_written_whole_reads_as_what_is_written_in_pieces() -> None:
+    def read(framing: str) -> Response:
+        frames = _frames(EVENTS, include_usage=True, framing=framing)
+        return fold(_decode(_wire(*frames)))
+
+    assert read("whole_calls") == read("")
 
 
 def test_usage_is_the_last_chunk_of_a_client_that_asked() -> None:

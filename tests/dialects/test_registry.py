@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from dragoman.dialects.registry import _CLIENTS, _PRESENT, _TELLING, client_call
+from dragoman.dialects.registry import _BEGINNING, _CLIENTS, _PRESENT, _TELLING, client_call
 
 PATHS = (
     "/v1/chat/completions", "/v1/messages", "/v1/models", "/v1/models/x", "/v1beta/models", "/v2/chat",
@@ -38,7 +38,7 @@ def test_dialects_look_at_the_headers_alone_that_calls_are_remembered_by(path):
     headers = Watched()
     for dialect in _CLIENTS.values():
         dialect.match(path, "", headers)
-    assert headers.looked <= {*_TELLING, *_PRESENT}
+    assert headers.looked <= {*_TELLING, *_PRESENT, *dict(_BEGINNING)}
 
 
 def test_the_same_path_is_told_apart_by_its_headers_each_time():
@@ -54,6 +54,18 @@ def test_the_same_path_is_told_apart_by_its_headers_each_time():
 def test_no_key_is_remembered_with_a_call(monkeypatch):
     seen = []
     monkeypatch.setattr("dragoman.dialects.registry._known_call", lambda *given: seen.append(given))
-    client_call("/v1/models", {"x-goog-api-key": "secret", "authorization": "Bearer secret"})
+    agent = "mistral-client-python/secret"
+    keys = {"x-goog-api-key": "secret", "authorization": "Bearer secret", "user-agent": agent}
+    client_call("/v1/models", keys)
     assert seen
     assert "secret" not in repr(seen)
+
+
+@pytest.mark.parametrize(
+    ("agent", "framing"),
+    [("mistral-client-python/3.7.0", "whole_calls"), ("OpenAI/Python 2", ""), ("", "")],
+)
+def test_mistrals_sdks_are_known_by_their_user_agent(agent, framing):
+    call = client_call("/v1/chat/completions", {"user-agent": agent}).call
+    assert call is not None
+    assert (call.framing, call.wants_usage) == (framing, bool(framing))

@@ -14,7 +14,7 @@ import openai
 import pydantic
 import pytest
 from mistralai.client import Mistral
-from mistralai.client.errors import SDKError
+from mistralai.client.errors import ResponseValidationError, SDKError
 
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import KEY, Gateway
@@ -27,6 +27,7 @@ TOOL: Any = {
     "function": {"name": "weather", "description": "Weather of a city", "parameters": WEATHER},
 }
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+FAILS: Any = {"stream_error_after": 6, "message": "broke down", "chunk_pause_ms": 100}
 CALL_IT = 'Call the tool with {"city": "Ghent"}'
 
 
@@ -84,6 +85,69 @@ def test_tools(mistral: Mistral, p: str) -> None:
     asked += [first.choices[0].message, result]
     second: Any = mistral.chat.complete(model=f"{p}/echo", messages=asked, tools=[TOOL])
     assert second.choices[0].message.content == "The tools said: rain"
+
+
+@by_provider
+def test_streamed_tools(mistral: Mistral, p: str) -> None:
+    """Each call whole in one chunk; usage in the last, which has a choice as all have."""
+    asked: list[Any] = [_turn(CALL_IT)]
+    model = f"{p}/echo+whole" if p == "m" else f"{p}/echo"
+    with mistral.chat.stream(model=model, messages=asked, tools=[TOOL]) as stream:
+        chunks: list[Any] = [event.data for event in stream]
+    calls = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+    (call,) = calls
+    assert call.id
+    assert (call.function.name, json.loads(call.function.arguments)) == (
+        "weather",
+        {"city": "Ghent"},
+    )
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+    assert chunks[-1].usage.completion_tokens > 0
+    assert not any(chunk.usage for chunk in chunks[:-1])
+
+
+def test_openai_clients_get_a_calls_name_once(openai_client: openai.OpenAI) -> None:
+    """Whatever else is asked on the same path."""
+    tools: Any = [TOOL]
+    with openai_client.chat.completions.stream(
+        model="g/echo", messages=[{"role": "user", "content": CALL_IT}], tools=tools
+    ) as stream:
+        (call,) = stream.get_final_completion().choices[0].message.tool_calls or ()
+    assert call.function.name == "weather"
+
+
+@pytest.mark.parametrize("p", ["o", "g", "k"])
+def test_json_object(mistral: Mistral, p: str) -> None:
+    shape: Any = {"type": "json_object"}
+    answer: Any = mistral.chat.complete(
+        model=f"{p}/echo", messages=[_turn("json please")], response_format=shape
+    )
+    assert isinstance(json.loads(answer.choices[0].message.content), dict)
+
+
+@pytest.mark.parametrize(
+    ("p", "listener"), [("o", "openai"), ("a", "anthropic"), ("g", "gemini"), ("b", "bedrock")]
+)
+def test_an_error_within_a_stream(
+    mistral: Mistral, simulator: Simulator, p: str, listener: str
+) -> None:
+    simulator.control.script(FAILS, {"listener": listener})
+    stream = mistral.chat.stream(model=f"{p}/echo", messages=[_turn("one two three four five")])
+    with stream, pytest.raises(ResponseValidationError) as caught:
+        list(stream)
+    assert "broke down" in caught.value.body
+
+
+def test_models(mistral: Mistral) -> None:
+    cards: Any = {card.id: card for card in mistral.models.list().data or ()}
+    assert {"o/*", "known"} <= set(cards)
+    assert cards["known"].type == "base"
+    known: Any = mistral.models.retrieve(model_id="known")
+    assert known == cards["known"]
+    assert known.max_context_length == 200_000
+    assert known.capabilities.completion_chat
+    assert known.capabilities.vision
+    assert not known.capabilities.audio
 
 
 @by_provider

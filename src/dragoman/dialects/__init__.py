@@ -57,6 +57,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What of the path goes behind the provider's own."""
     framing: str = ""
     """How a stream is to be framed, where the dialect has more than one way; its own word."""
+    wants_usage: bool = False
+    """Whether a stream's usage is wanted, whatever the body says (`Dialect.wants_usage`)."""
     fields: Mapping[str, Any] = {}
     """Top-level fields of the body that the path says instead; None: the body must not say it."""
     header_fields: Mapping[str, str] = {}

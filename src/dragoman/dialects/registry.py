@@ -31,6 +31,7 @@ from dragoman.dialects.gemini_generate import Quirks as GeminiQuirks
 from dragoman.dialects.ollama_chat import OllamaChat
 from dragoman.dialects.openai_chat import OpenAIChat
 from dragoman.dialects.openai_chat import Quirks as OpenAIQuirks
+from dragoman.dialects.openai_chat.spelling import SDK_AGENT, USER_AGENT
 from dragoman.dialects.openai_completions import OpenAICompletions
 from dragoman.dialects.openai_completions import Quirks as CompletionsQuirks
 from dragoman.dialects.openai_responses import OpenAIResponses
@@ -193,6 +194,7 @@ def client_call(path_and_query: str, headers: Mapping[str, str]) -> ClientCall:
     path, _, query = path_and_query.partition("?")
     told = tuple((name, headers[name]) for name in _TELLING if name in headers)
     told += tuple((name, "") for name in _PRESENT if name in headers)
+    told += tuple(item for item in _BEGINNING if headers.get(item[0], "").startswith(item[1]))
     if query or len(path) > _KEPT_PATH:
         return _find_call(path, query, told)
     return _known_call(path, "", told)
@@ -200,8 +202,10 @@ def client_call(path_and_query: str, headers: Mapping[str, str]) -> ClientCall:
 
 _TELLING = ("x-fern-sdk-name",)
 _PRESENT = ("anthropic-version", "x-stainless-lang", "x-goog-api-key")
-"""Headers that tell whose client calls: by what they say, or by being there. A dialect sees no
-other, so that the same answer holds for the next request like it."""
+_BEGINNING = ((USER_AGENT, SDK_AGENT),)
+"""Headers that tell whose client calls: by what they say, by being there, or by how they begin. A
+dialect sees no other, and of the last no more than that, so that the same answer holds for the next
+request like it."""
 _KEPT_PATH = 256
 
 

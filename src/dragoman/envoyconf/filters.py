@@ -26,6 +26,7 @@ REQUEST_HEADERS = (
     "anthropic-beta",
     "x-stainless-lang",
     "x-fern-sdk-name",
+    "user-agent",
     "dragoman-provider",
     "dragoman-residency",
 )

@@ -182,7 +182,7 @@ class Plan:
     def _facts(self, asked: Asked, caller: Caller) -> Json:
         stream = asked.stream
         kind = asked.client.stream_type(StreamOptions())
-        wants_usage = asked.client.wants_usage(asked.body)
+        wants_usage = asked.call.wants_usage or asked.client.wants_usage(asked.body)
         strip = stream and wants_usage is False
         native = self._policy.native
         facts: Json = {

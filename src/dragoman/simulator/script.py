@@ -140,7 +140,7 @@ class Directives(msgspec.Struct, frozen=True, kw_only=True):
     """Precomputed: a text of so many bytes."""
 
 
-SWITCHES = frozenset({"echo", "refuse", "think", "tools", "length", "filter", "nousage"})
+SWITCHES = frozenset({"echo", "refuse", "think", "tools", "length", "filter", "nousage", "whole"})
 _NUMBERED = {
     "fail": "status",
     "retry-after": "retry_after",

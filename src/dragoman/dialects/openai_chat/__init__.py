@@ -19,7 +19,14 @@ from dragoman.dialects.openai_chat import request as requests
 from dragoman.dialects.openai_chat import response as responses
 from dragoman.dialects.openai_chat.models import encode_model, encode_models
 from dragoman.dialects.openai_chat.quirks import Quirks
-from dragoman.dialects.openai_chat.spelling import NAME, Encoding, is_own
+from dragoman.dialects.openai_chat.spelling import (
+    NAME,
+    SDK_AGENT,
+    USER_AGENT,
+    WHOLE_CALLS,
+    Encoding,
+    is_own,
+)
 from dragoman.dialects.openai_chat.stream_decoder import ChatStreamDecoder
 from dragoman.dialects.openai_chat.stream_encoder import ChatStreamEncoder
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
@@ -52,8 +59,10 @@ class OpenAIChat:
         self._quirks = quirks or Quirks()
 
     def match(self, path: str, query: str, headers: Mapping[str, str]) -> Call | None:
-        del query, headers
+        del query
         if path == "/v1/chat/completions":
+            if headers.get(USER_AGENT) == SDK_AGENT:
+                return Call(operation=CHAT, framing=WHOLE_CALLS, wants_usage=True)
             return Call(operation=CHAT)
         if path == _MODELS or path.startswith(_MODELS + "/"):
             return Call(operation=MODELS, method="GET", model=unquote(path[len(_MODELS) + 1 :]))
@@ -140,8 +149,7 @@ class OpenAIChat:
         return {"stream_options": left or None}
 
     def frames(self, framing: str) -> bool:
-        del framing
-        return True
+        return framing != WHOLE_CALLS or self._quirks.whole_calls
 
     def wants_usage(self, body: Json) -> bool | None:
         given = body.get("stream_options")

@@ -30,5 +30,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether it takes `top_k`."""
     bare_media: bool = False
     """Whether audio is a bare string, and a document a `document_url`."""
+    whole_calls: bool = False
+    """Whether it streams each tool call whole, and usage with the last choice (`WHOLE_CALLS`)."""
     text_array: bool = True
     """Whether it takes an array of nothing but texts; they are joined by a blank line if not."""

@@ -12,6 +12,14 @@ from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
 
 NAME = "openai_chat"
+WHOLE_CALLS = "whole_calls"
+"""The framing of Mistral's streams: each tool call whole in one chunk, usage with the last choice.
+
+Its SDKs want a name in every call of every chunk; OpenAI's clients join the names of such pieces.
+"""
+USER_AGENT = "user-agent"
+SDK_AGENT = "mistral-client"
+"""How the user agents of Mistral's SDKs begin, in every language."""
 
 
 class Encoding(msgspec.Struct, frozen=True, kw_only=True):

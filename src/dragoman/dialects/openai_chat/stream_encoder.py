@@ -10,7 +10,7 @@ from dragoman.dialects import StreamOptions
 from dragoman.dialects.openai_chat import reasoning
 from dragoman.dialects.openai_chat.errors import encode_stream_error
 from dragoman.dialects.openai_chat.finish import encode_finish
-from dragoman.dialects.openai_chat.spelling import NAME
+from dragoman.dialects.openai_chat.spelling import NAME, WHOLE_CALLS
 from dragoman.dialects.openai_chat.usage import encode_usage
 from dragoman.errors import DragomanError
 from dragoman.ir import Json, Reasoning, Residue, Usage
@@ -64,13 +64,20 @@ class _Candidate:
         self.details = 0
         self.thought: list[str] = []
         self.extra: Json = {}
+        self.call: Json = {}
+        self.arguments: list[str] = []
+        """Of the open call, where calls are written whole."""
 
 
 class ChatStreamEncoder:
-    """`feed` events, get frames. A usage chunk is written only for a client that asked for it."""
+    """`feed` events, get frames. Usage is written only for a client that asked for it: in a chunk
+    of its own or, where the framing is `WHOLE_CALLS`, with the end of the last choice."""
 
     def __init__(self, options: StreamOptions) -> None:
         self._include_usage = options.include_usage
+        self._is_whole = options.framing == WHOLE_CALLS
+        self._last: _ChoiceOut | None = None
+        """The end that usage goes with, held back until there can be no other."""
         self._usage: Usage | None = None
         self._choices: dict[int, _Candidate] = {}
         self._chunk = self._new_chunk(Start(id="", model=""))
@@ -93,7 +100,7 @@ class ChatStreamEncoder:
             case ChoiceEnd():
                 return self._end_choice(event)
             case _:
-                return self._usage_chunk()
+                return self._end_whole() if self._is_whole else self._usage_chunk()
 
     def close(self) -> bytes:
         return encode_sse(b"[DONE]")
@@ -113,7 +120,7 @@ class ChatStreamEncoder:
             model=start.model,
             system_fingerprint=own.get("system_fingerprint", msgspec.UNSET),
             service_tier=own.get("service_tier", msgspec.UNSET),
-            usage=None if self._include_usage else msgspec.UNSET,
+            usage=None if self._include_usage and not self._is_whole else msgspec.UNSET,
         )
 
     def _candidate(self, index: int) -> tuple[_Candidate, bytes]:
@@ -143,12 +150,18 @@ class ChatStreamEncoder:
         }
         candidate.calls += 1
         candidate.extra = {}
+        if self._is_whole:
+            candidate.call, candidate.arguments = call, []
+            return opening
         return opening + self._frame(_ChoiceOut(event.choice, {"tool_calls": [call]}))
 
     def _delta(self, event: Delta) -> bytes:
         candidate = self._choices[event.choice]
         kind = candidate.kind
         if kind == "tool_call":
+            if self._is_whole:
+                candidate.arguments.append(event.content)
+                return b""
             call = {"index": candidate.calls - 1, "function": {"arguments": event.content}}
             return self._frame(_ChoiceOut(event.choice, {"tool_calls": [call]}, event.logprobs))
         if kind == "opaque":
@@ -161,6 +174,8 @@ class ChatStreamEncoder:
     def _end(self, event: PartEnd) -> bytes:
         """Reasoning its author must see again goes out once more, whole, with its signature."""
         candidate = self._choices[event.choice]
+        if candidate.kind == "tool_call" and self._is_whole:
+            return self._whole_call(event.choice, candidate)
         if candidate.kind != "reasoning" or event.residue is None:
             return b""
         place = reasoning.place_of(Reasoning(content="", residue=event.residue))
@@ -169,6 +184,10 @@ class ChatStreamEncoder:
         detail = self._detail(candidate, event.residue)
         candidate.details += 1
         return self._frame(_ChoiceOut(event.choice, {reasoning.DETAILS: [detail]}))
+
+    def _whole_call(self, index: int, candidate: _Candidate) -> bytes:
+        candidate.call["function"]["arguments"] = "".join(candidate.arguments)
+        return self._frame(_ChoiceOut(index, {"tool_calls": [candidate.call]}))
 
     def _signature(self, event: PartEnd, place: str) -> bytes:
         """Gemini's, on the call that comes next or on the message."""
@@ -186,7 +205,20 @@ class ChatStreamEncoder:
         _, opening = self._candidate(event.choice)
         word = encode_finish(event.reason, event.residue)
         stop = msgspec.UNSET if event.stop_sequence is None else event.stop_sequence
-        return opening + self._frame(_ChoiceOut(event.choice, {}, None, word, stop))
+        end = _ChoiceOut(event.choice, {}, None, word, stop)
+        if not self._is_whole:
+            return opening + self._frame(end)
+        before, self._last = self._last, end
+        return opening + (self._frame(before) if before is not None else b"")
+
+    def _end_whole(self) -> bytes:
+        """The last choice's end, and usage with it: who reads the first choice of every chunk, as
+        Mistral's documentation has it, meets none without."""
+        if self._last is None:
+            return self._usage_chunk()
+        if self._include_usage and self._usage is not None:
+            self._chunk.usage = encode_usage(self._usage)
+        return self._frame(self._last)
 
     def _usage_chunk(self) -> bytes:
         if not self._include_usage or self._usage is None:

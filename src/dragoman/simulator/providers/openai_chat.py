@@ -129,7 +129,8 @@ def answer_chat(request: ReceivedRequest, body: JsonObject, context: Context) ->
     }
     headers = _headers(f"{context.number:08d}")
     if body.get("stream"):
-        pieces = tuple(_stream(head, body, answers, usage))
+        stream = _stream_whole if "whole" in context.directives.switches else _stream
+        pieces = tuple(stream(head, body, answers, usage))
         return Reply(content_type=EVENT_STREAM, headers=headers, pieces=pieces, streamed=True)
     choices = [_choice(index, answer, body) for index, answer in enumerate(answers)]
     whole = {**head, "object": "chat.completion", "choices": choices, "usage": usage}
@@ -352,8 +353,24 @@ def _stream(
     yield DONE
 
 
+def _stream_whole(
+    head: JsonObject, body: JsonObject, answers: list[Answer], usage: JsonObject
+) -> Iterator[bytes]:
+    """As Mistral streams: each call whole, usage always and with the end of the last choice."""
+    frame = {**head, "object": "chat.completion.chunk"}
+    choices = [
+        {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+        for index, answer in enumerate(answers)
+        for delta, logprobs, finish in _deltas(index, answer, body, whole=True)
+    ]
+    for choice in choices[:-1]:
+        yield _event({**frame, "choices": [choice]})
+    yield _event({**frame, "choices": choices[-1:], "usage": usage})
+    yield DONE
+
+
 def _deltas(
-    index: int, answer: Answer, body: JsonObject
+    index: int, answer: Answer, body: JsonObject, *, whole: bool = False
 ) -> Iterator[tuple[JsonObject, JsonObject | None, str | None]]:
     """Each delta with its logprobs and finish reason."""
     first: Any = None if answer.calls else ""
@@ -361,7 +378,7 @@ def _deltas(
     for delta in _reasoning_deltas(answer, body):
         yield delta, None, None
     if answer.calls:
-        for delta in _call_deltas(index, answer):
+        for delta in _whole_calls(index, answer) if whole else _call_deltas(index, answer):
             yield delta, None, None
     else:
         key = "refusal" if answer.finish == "refusal" else "content"
@@ -392,6 +409,11 @@ def _call_deltas(choice: int, answer: Answer) -> Iterator[JsonObject]:
         yield {"tool_calls": [opening]}
         for piece in split_evenly(arguments):
             yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+
+
+def _whole_calls(choice: int, answer: Answer) -> Iterator[JsonObject]:
+    for index, (call, _) in enumerate(_tool_calls(choice, answer)):
+        yield {"tool_calls": [{**call, "index": index}]}
 
 
 def make_bench(model: str, words: int, word_bytes: int) -> tuple[Reply, Reply, Reply]:
