@@ -84,6 +84,13 @@ def read_error(dialect: str, wire: Wire) -> tuple[int, str]:
     return error
 
 
+def read_break(dialect: str, wire: Wire) -> tuple[str, str]:
+    """Of a stream that breaks off with an error, as the SDK tells its user: the text that came
+    before it, and the error's words. Fails if the SDK tells of none."""
+    told: tuple[str, str] = _module(dialect).read_break(wire)
+    return told
+
+
 def comparable(said: Said, *dialects: str, like: Said) -> Said:
     """`said` without what one of `dialects` has no field for (`UNSAID` of its reader), and without
     the ids of calls where those of the original, `like`, have none."""

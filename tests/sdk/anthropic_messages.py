@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 
 import anthropic
+from botocore.exceptions import EventStreamError
 
 from tests.sdk import Call, Said, Wire
+from tests.sdk.bedrock_converse import connect
 from tests.sdk.server import Server
 
 _SERVER = Server()
+_AWS = "application/vnd.amazon.eventstream"
 _ANY_MESSAGE: Any = [{"role": "user", "content": "x"}]
 _FINISH = {
     "end_turn": "stop",
@@ -35,6 +39,36 @@ def read_error(wire: Wire) -> tuple[int, str]:
     except anthropic.APIStatusError as error:
         body: Any = error.body
         return error.status_code, body["error"]["message"]
+    raise AssertionError("no error")
+
+
+def read_break(wire: Wire) -> tuple[str, str]:
+    """In AWS's frames, as the SDK's own client for Bedrock reads them."""
+    if wire.kind == _AWS:
+        return _read_aws_break(wire)
+    _SERVER.wire = wire
+    text = ""
+    try:
+        with _client().messages.stream(model="m", max_tokens=1, messages=_ANY_MESSAGE) as events:
+            for piece in events.text_stream:
+                text += piece
+    except anthropic.APIStatusError as error:
+        body: Any = error.body
+        return text, body["error"]["message"]
+    raise AssertionError("no error")
+
+
+def _read_aws_break(wire: Wire) -> tuple[str, str]:
+    """As `boto3` reads an InvokeModel stream: the SDK of the dialect drops AWS's exceptions."""
+    answer = connect(wire).invoke_model_with_response_stream(modelId="m", body=b"{}")
+    text = ""
+    try:
+        for event in answer["body"]:
+            delta = json.loads(event["chunk"]["bytes"]).get("delta", {})
+            text += delta.get("text", "")
+    except EventStreamError as error:
+        found: Any = error.response
+        return text, found["Error"]["Message"]
     raise AssertionError("no error")
 
 

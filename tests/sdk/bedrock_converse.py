@@ -11,7 +11,7 @@ import boto3
 import msgspec
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EventStreamError
 
 from tests.sdk import Call, Said, Wire, parsed
 
@@ -71,6 +71,18 @@ def read_error(wire: Wire) -> tuple[int, str]:
     except ClientError as error:
         found: Any = error.response
         return found["ResponseMetadata"]["HTTPStatusCode"], found["Error"]["Message"]
+    raise AssertionError("no error")
+
+
+def read_break(wire: Wire) -> tuple[str, str]:
+    answer = connect(wire).converse_stream(modelId="m", messages=_MESSAGES)
+    text = ""
+    try:
+        for event in answer["stream"]:
+            text += event.get("contentBlockDelta", {}).get("delta", {}).get("text", "")
+    except EventStreamError as error:
+        found: Any = error.response
+        return text, found["Error"]["Message"]
     raise AssertionError("no error")
 
 

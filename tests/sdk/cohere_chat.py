@@ -32,6 +32,21 @@ def read_error(wire: Wire) -> tuple[int, str]:
     raise AssertionError("no error")
 
 
+def read_break(wire: Wire) -> tuple[str, str]:
+    """The SDK raises nothing: the message's end tells."""
+    _SERVER.wire = wire
+    events: list[Any] = list(_client().chat_stream(model="m", messages=_ANY_MESSAGE))
+    text = "".join(
+        event.delta.message.content.text or ""
+        for event in events
+        if event.type in ("content-start", "content-delta")
+    )
+    end = events[-1]
+    assert [event.type for event in events].index("message-end") == len(events) - 1
+    assert end.delta.finish_reason == "ERROR"
+    return text, end.delta.error
+
+
 @functools.cache
 def _client() -> cohere.ClientV2:
     http = httpx.Client(transport=_SERVER.transport)

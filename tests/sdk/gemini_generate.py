@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 
 from google import genai
@@ -21,6 +22,26 @@ def read_error(wire: Wire) -> tuple[int, str]:
     except errors.APIError as error:
         return error.code, error.message or ""
     raise AssertionError("no error")
+
+
+def read_break(wire: Wire) -> tuple[str, str]:
+    """The SDK asks for server-sent events only; an array is read as the JSON it must be."""
+    if wire.kind == "application/json":
+        return _read_array_break(json.loads(wire.body))
+    _SERVER.wire = wire
+    text = ""
+    try:
+        for chunk in _client().models.generate_content_stream(model="m", contents="x"):
+            text += chunk.text or ""
+    except errors.APIError as error:
+        return text, error.message or ""
+    raise AssertionError("no error")
+
+
+def _read_array_break(answers: list[Any]) -> tuple[str, str]:
+    *whole, last = answers
+    parts = [part for one in whole for part in one["candidates"][0]["content"]["parts"]]
+    return "".join(part["text"] for part in parts), last["error"]["message"]
 
 
 @functools.cache

@@ -24,6 +24,17 @@ def read_error(wire: Wire) -> tuple[int, str]:
     raise AssertionError("no error")
 
 
+def read_break(wire: Wire) -> tuple[str, str]:
+    _SERVER.wire = wire
+    text = ""
+    try:
+        for chunk in _client().chat(model="m", messages=_ANY_MESSAGE, stream=True):
+            text += chunk.message.content or ""
+    except ollama.ResponseError as error:
+        return text, error.error
+    raise AssertionError("no error")
+
+
 @functools.cache
 def _client() -> ollama.Client:
     return ollama.Client(host="http://gateway", transport=_SERVER.transport)

@@ -33,6 +33,19 @@ def read_error(wire: Wire) -> tuple[int, str]:
     raise AssertionError("no error")
 
 
+def read_break(wire: Wire) -> tuple[str, str]:
+    _SERVER.wire = wire
+    text = ""
+    try:
+        for chunk in _client().chat.completions.create(
+            model="m", messages=_ANY_MESSAGE, stream=True
+        ):
+            text += "".join(choice.delta.content or "" for choice in chunk.choices)
+    except openai.APIError as error:
+        return text, error.message
+    raise AssertionError("no error")
+
+
 @functools.cache
 def _client() -> openai.OpenAI:
     return openai.OpenAI(

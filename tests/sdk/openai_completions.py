@@ -26,6 +26,17 @@ def read_error(wire: Wire) -> tuple[int, str]:
     raise AssertionError("no error")
 
 
+def read_break(wire: Wire) -> tuple[str, str]:
+    _SERVER.wire = wire
+    text = ""
+    try:
+        for chunk in _client().completions.create(model="m", prompt="x", stream=True):
+            text += "".join(choice.text for choice in chunk.choices)
+    except openai.APIError as error:
+        return text, error.message
+    raise AssertionError("no error")
+
+
 @functools.cache
 def _client() -> openai.OpenAI:
     return openai.OpenAI(

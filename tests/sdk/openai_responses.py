@@ -23,6 +23,18 @@ def read_error(wire: Wire) -> tuple[int, str]:
     raise AssertionError("no error")
 
 
+def read_break(wire: Wire) -> tuple[str, str]:
+    """The SDK raises nothing: the last event tells."""
+    _SERVER.wire = wire
+    events: list[Any] = list(_client().responses.create(model="m", input="x", stream=True))
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    kinds = [event.type for event in events]
+    assert kinds.index("error") == len(kinds) - 1
+    numbers = [event.sequence_number for event in events]
+    assert numbers == sorted(set(numbers))
+    return "".join(deltas), events[-1].message
+
+
 @functools.cache
 def _client() -> openai.OpenAI:
     return openai.OpenAI(

@@ -80,6 +80,14 @@ def read_error(wire: Wire) -> tuple[int, str]:
     raise AssertionError("no error")
 
 
+def read_break(wire: Wire) -> tuple[str, str]:
+    """A client reads events until one is an error."""
+    lines = [line for line in wire.body.split(b"\n") if line.startswith(b"data:")]
+    *before, last = [line.removeprefix(b"data:") for line in lines]
+    text = "".join(msgspec.json.decode(line, type=Event).token.text for line in before)
+    return text, msgspec.json.decode(last, type=Error).error
+
+
 def read(wire: Wire) -> Said:
     if wire.status >= 400:
         raise StatusError(wire.status, msgspec.json.decode(wire.body, type=Error))

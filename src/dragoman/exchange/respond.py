@@ -7,7 +7,8 @@ usage and take out the usage frame of a stream whose client did not ask for one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dragoman import metadata as names
@@ -19,7 +20,7 @@ from dragoman.errors import DragomanError, ServiceUnavailable, UpstreamProtocolE
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.usage import usage_metadata
 from dragoman.ir import Usage
-from dragoman.ir.events import UsageUpdate
+from dragoman.ir.events import Event, UsageUpdate
 from dragoman.wire.content_encoding import ContentDecoder, content_decoder
 from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 
@@ -59,6 +60,8 @@ class RespondStage:
         self._frames = SseDecoder(self._max_bytes)
         self._body = bytearray()
         self._usage: Usage | None = None
+        self._is_whole = False
+        """The answer came to its end, so that its usage is all of it."""
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
         self._kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -101,7 +104,7 @@ class RespondStage:
             out = self._edit(self._decoded(data, closes=closes))
             out += self._close() if closes else b""
         except DragomanError as error:
-            return self._fail(error)
+            return self._fail(error, ends_stream=ends_stream or not closes)
         if not closes:
             return [Chunk(body=out)] if out else []
         held: list[Action] = []
@@ -124,7 +127,7 @@ class RespondStage:
     def _edit(self, data: bytes) -> bytes:
         if self._decoder is None:
             return self._keep(data)
-        self._observe(self._decoder, data)
+        self._observe(partial(self._decoder.feed, data))
         if self._editor is not None:
             data = self._editor.feed(data)
         if not self._strips:
@@ -151,19 +154,21 @@ class RespondStage:
         self._body.clear()
         return out
 
-    def _observe(self, decoder: StreamDecoder, data: bytes) -> None:
-        """Read usage on the way past. An answer we cannot read still reaches the client."""
+    def _observe(self, read: Callable[[], list[Event]]) -> bool:
+        """Read usage on the way past; False where it cannot: the client gets the answer still."""
         try:
-            events = decoder.feed(data)
+            events = read()
         except DragomanError:
-            return
+            return False
         for event in events:
             if isinstance(event, UsageUpdate):
                 self._usage = event.usage
+        return True
 
     def _close(self) -> bytes:
         """What is still held back at the end of the answer."""
         if self._decoder is not None:
+            self._is_whole = self._observe(self._decoder.close)
             rest = self._editor.close() if self._editor is not None else b""
             if not self._strips:
                 return rest
@@ -173,27 +178,33 @@ class RespondStage:
             self._usage = getattr(
                 self._client.decode_response(read_answer(self._client, body)), "usage", None
             )
+            self._is_whole = True
         except DragomanError:
             self._usage = None
         return body if self._treatment is None else self._treatment.answer(body, self._kind)
 
-    def _fail(self, error: DragomanError) -> list[Action]:
-        """End the answer: with a status while nothing went out, else as a stream reports it."""
+    def _fail(self, error: DragomanError, *, ends_stream: bool) -> list[Action]:
+        """End the answer: with a status while nothing went out, else as a stream reports it.
+
+        At trailers it is they that end the stream (`ends_stream`).
+        """
         self._ended = True
         metadata = self._metadata()
         if not self._holds_headers:
             told = self._client.stream_encoder(StreamOptions()).fail(error)
-            return [Chunk(body=told, end_of_stream=True, metadata=metadata)]
+            return [Chunk(body=told, end_of_stream=ends_stream, metadata=metadata)]
         answer = refuse(error, self._client)
         size = str(len(answer.body))
         headers = {**answer.headers, ":status": str(answer.status), "content-length": size}
         return [
             Mutate(set_headers=headers, remove_headers=("content-encoding",)),
-            Chunk(body=answer.body, end_of_stream=True, metadata=metadata),
+            Chunk(body=answer.body, end_of_stream=ends_stream, metadata=metadata),
         ]
 
     def _metadata(self) -> Metadata:
-        usage: Metadata = usage_metadata(self._usage, exact=True) if self._counts else {}
+        usage: Metadata = {}
+        if self._counts:
+            usage = usage_metadata(self._usage, exact=self._is_whole)
         found = self._treatment.counts if self._treatment is not None else None
         if not found:
             return usage

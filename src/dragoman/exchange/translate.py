@@ -285,12 +285,13 @@ class _StreamEditor:
     def _advance(self, data: bytes, *, closes: bool, ends_stream: bool) -> list[Action]:
         if self._ended:
             return []
+        out = b""
         try:
             out = self._translator.feed(self._decoder.feed(data))
             if closes:
                 out += self._translator.feed(self._decoder.close()) + self._translator.close()
         except DragomanError as error:
-            return self._fail(error)
+            return self._fail(error, out, ends_stream=ends_stream or not closes)
         if not out and not closes:
             return []
         self._ended = closes
@@ -307,16 +308,21 @@ class _StreamEditor:
         headers = {"content-type": self._kind, **_dropped_header(self._dropped)}
         return [Mutate(set_headers=headers, remove_headers=("content-length", "content-encoding"))]
 
-    def _fail(self, error: DragomanError) -> list[Action]:
-        """End the answer: as a status Envoy may retry while nothing went out, else in-stream."""
+    def _fail(self, error: DragomanError, out: bytes, *, ends_stream: bool) -> list[Action]:
+        """End the answer: as a status Envoy may retry while nothing went out, else in-stream,
+        behind `out`, what was still read of it.
+
+        At trailers it is they that end the stream (`ends_stream`).
+        """
         self._ended = True
         usage = usage_metadata(self._translator.usage, exact=False)
         if self._released:
-            return [Chunk(body=self._translator.fail(error), end_of_stream=True, metadata=usage)]
+            told = out + self._translator.fail(error)
+            return [Chunk(body=told, end_of_stream=ends_stream, metadata=usage)]
         answer = refuse(error, self._client)
         return [
             Mutate(set_headers=_answer_headers(answer), remove_headers=("content-encoding",)),
-            Chunk(body=answer.body, end_of_stream=True, metadata=usage),
+            Chunk(body=answer.body, end_of_stream=ends_stream, metadata=usage),
         ]
 
 
