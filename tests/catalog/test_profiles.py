@@ -101,7 +101,7 @@ def test_each_profile_holds_together(name: str, profile: Profile) -> None:
     assert profile.source.startswith("https://")
     assert profile.read == date(2026, 11, 24)
     assert profile.output
-    prices = msgspec.to_builtins(profile.prices or Prices(input=1))
+    prices = msgspec.to_builtins(profile.prices_on(profile.read) or Prices(input=1))
     assert all(price > 0 for price in prices.values() if isinstance(price, float))
     assert prices["input"] is not None
     if prices["cached"] is not None:
@@ -111,6 +111,21 @@ def test_each_profile_holds_together(name: str, profile: Profile) -> None:
     fields = {*(profile.refuses or ()), *(profile.fixed or ()), *(profile.not_both or ())}
     fields |= {*(profile.refuses_reasoning or ())}
     assert fields <= set(Request.__struct_fields__) & WEIGHTS.keys()
+
+
+def test_of_the_prices_that_hold_on_a_day_the_latest_count() -> None:
+    old = Prices(input=3, until=date(2026, 6, 30))
+    new = Prices(input=2, since=date(2026, 7, 1))
+    offer = Prices(input=1, since=date(2026, 8, 1), until=date(2026, 8, 31))
+    profile = Profile(prices=(offer, old, new))
+    days = {"06-30": 3, "07-01": 2, "07-31": 2, "08-01": 1, "08-31": 1, "09-01": 2}
+    for day, price in days.items():
+        found = profile.prices_on(date.fromisoformat(f"2026-{day}"))
+        assert found is not None
+        assert found.input == price
+    assert Profile(prices=offer).prices_on(date(2026, 9, 1)) is None
+    assert Profile(prices=new).prices_on(date(2026, 7, 1)) == new
+    assert Profile().prices_on(date(2026, 9, 1)) is None
 
 
 def test_an_operators_word_wins_and_what_it_leaves_out_is_the_catalogues() -> None:

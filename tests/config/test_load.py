@@ -155,6 +155,11 @@ def test_an_operators_profile_is_found_by_the_target() -> None:
         ("{provider: local, model: m, like: gpt-0}", "$.profiles[1].like", "no such table"),
         ("{provider: local, model: m, price: 3}", "$.profiles[", "unknown field `price`"),
         ("{provider: local, model: m, prices: {inputs: 3}}", "$.profiles[", "field `inputs`"),
+        (
+            "{provider: local, model: m, prices: [{input: 1}, {input: 2}]}",
+            "$.profiles[1].prices[1].since",
+            "same day",
+        ),
         ("{provider: local, model: m, input: [smell]}", "$.profiles[", "smell"),
         ("{provider: local, model: m, retires: soon}", "$.profiles[", "date"),
     ],

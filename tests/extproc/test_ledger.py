@@ -1,11 +1,22 @@
 """Envoy's access log messages in, ledger entries out."""
 
+from datetime import datetime
+
+import pytest
+
+from dragoman.config.load import parse
 from dragoman.extproc.ledger import LedgerStream
 from dragoman.extproc.pb.access_log_pb2 import AccessLogType, StreamAccessLogsMessage
 from tests.extproc.test_streams import POLICY
 
+PRICED = """
+callers: {demo: {keys: [f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974]}}
+providers: {right: {kind: anthropic, key: {env: K}}}
+models: {fast: {targets: [{provider: right, model: claude}]}}
+"""
 
-def logged(kind=AccessLogType.DownstreamEnd):
+
+def logged(kind=AccessLogType.DownstreamEnd, *, hung_up=True):
     message = StreamAccessLogsMessage()
     entry = message.http_logs.log_entry.add()
     common = entry.common_properties
@@ -15,7 +26,7 @@ def logged(kind=AccessLogType.DownstreamEnd):
     common.upstream_request_attempt_count = 2
     common.duration.nanos = 12_500_000
     common.time_to_first_downstream_tx_byte.nanos = 3_000_000
-    common.response_flags.downstream_connection_termination = True
+    common.response_flags.downstream_connection_termination = hung_up
     spaces = common.metadata.filter_metadata
     entry.request.request_id = "r-1"
     facts = {"caller": "demo", "model": "fast"}
@@ -39,6 +50,17 @@ def test_an_entry_says_who_asked_what_and_what_came_of_it():
     assert (entry.attempts, entry.status, entry.flags) == (2, 200, ("DC",))
     assert (entry.duration_ms, entry.time_to_first_byte_ms) == (12.5, 3.0)
     assert (entry.metering, entry.dropped) == ("estimated", "$.seed")
+
+
+@pytest.mark.parametrize(("day", "cost"), [("2026-06-30", 7000), ("2026-07-01", 5000)])
+def test_a_call_costs_what_the_model_did_on_its_day(day, cost):
+    prices = "[{input: 2, output: 1, until: 2026-06-30}, {input: 1, output: 2, since: 2026-07-01}]"
+    text = PRICED + f"profiles: [{{provider: right, model: claude, prices: {prices}}}]"
+    at = datetime.fromisoformat(f"{day}T23:59:59+00:00").timestamp()
+    entries = []
+    policy = parse(text, "p.yaml", {"K": "1"})
+    LedgerStream(policy, entries.extend, clock=lambda: at).feed(logged(hung_up=False))
+    assert [entry.cost_nanodollars for entry in entries] == [cost]
 
 
 def test_only_the_end_of_a_request_is_entered():

@@ -27,6 +27,7 @@ models:
 """
 KEYS = {"OPENAI_API_KEY": "1", "ANTHROPIC_API_KEY": "2"}
 POLICY = parse(TEXT, "p.yaml", KEYS)
+TODAY = date(2026, 11, 24)
 
 
 def card(name: str, pattern: str = "", policy: Policy = POLICY):  # noqa: ANN201
@@ -72,12 +73,12 @@ def test_the_operator_sees_targets_in_the_order_they_are_asked() -> None:
     assert [t.model for t in models["ours"].targets] == ["x", "end"]
     assert models["routed"].targets == ()
     fast, ours = models["fast"].targets[1], models["ours"].targets
-    assert describe_line(fast) == (
+    assert describe_line(fast, TODAY) == (
         "anthropic claude-haiku-4-5; 200,000 in, 64,000 out; text+image+document to text; "
         "USD a million: input 1, output 5, cached 0.1, cache_write_5m 1.25, cache_write_1h 2"
     )
-    assert describe_line(ours[0]) == "local x: nothing known"
-    assert describe_line(ours[1]) == "local end; until 2026-12-01"
+    assert describe_line(ours[0], TODAY) == "local x: nothing known"
+    assert describe_line(ours[1], TODAY) == "local end; until 2026-12-01"
 
 
 def test_the_command_line_prints_the_facts() -> None:

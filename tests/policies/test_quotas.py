@@ -157,6 +157,10 @@ PRICES = Prices(
         (Prices(input=0.05, output=0), {"input_tokens": 1, "output_tokens": 9}, 50),
         (Prices(input=2, output=1), {"input_tokens": 10, "output_tokens": 0, "cached": 10}, 20_000),
         (Prices(output=1), {"input_tokens": 10, "output_tokens": 1}, None),
+        (Prices(input=1, output=2, reasoning=5), {"input_tokens": 1, "output_tokens": 9, "reasoning": 4}, 31_000),
+        (Prices(input=1, output=2), {"input_tokens": 1, "output_tokens": 9, "reasoning": 4}, 19_000),
+        (Prices(input=1, output=2, request=0.01), {"input_tokens": 1, "output_tokens": 1}, 10_003_000),
+        (Prices(request=0.002), {"input_tokens": 9, "output_tokens": 0}, 2_000_000),
     ],
 )  # fmt: skip
 def test_costs(prices: Prices, counts: dict[str, int], cost: int | None) -> None:

@@ -101,6 +101,15 @@ def test_an_entry_says_what_the_call_cost_where_prices_are_known(model, cost):
     assert fields.get("dragoman.cost_usd") == cost
 
 
+def test_what_consumed_nothing_cost_nothing_where_a_call_has_its_price():
+    for status, cost in ((200, 0.010051), (500, 0.0)):
+        logged = record(FINAL, status=status)
+        logged.metadata["dragoman.models"] = {"p": "m"}
+        prices = Prices(input=2, output=10, cached=0.5, request=0.01)
+        entry = make_entry(logged, lambda *_: None, lambda *_: prices)  # noqa: B023 - called here
+        assert log_fields(entry)["dragoman.cost_usd"] == cost
+
+
 def test_every_field_of_an_entry_may_be_logged():
     assert (
         set(log_fields(make_entry(record(FINAL, dropped="$.a"), _dialect, _prices))) <= ALLOWED_KEYS

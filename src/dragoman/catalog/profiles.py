@@ -36,11 +36,13 @@ _VERSION = re.compile(r"(?:-v\d+)?(?::\d+)?(?::\d+k|:mm)?$")
 _SNAPSHOT = re.compile(r"(?:[@-](?:\d{8}|\d{4}-\d{2}-\d{2}|default)|-\d{3,4}|-\d{2}-\d{4})$")
 
 
-class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """USD a million tokens of each kind; None where it is not known."""
 
     input: float | None = None
     output: float | None = None
+    reasoning: float | None = None
+    """None: reasoning costs what other output does."""
     cached: float | None = None
     cache_write: float | None = None
     cache_write_5m: float | None = None
@@ -49,14 +51,29 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     output_audio: float | None = None
     input_image: float | None = None
     output_image: float | None = None
-    tiers: tuple[Tier, ...] = ()
-    """What replaces the prices above in a request of more input tokens."""
 
 
-class Tier(Prices, frozen=True, kw_only=True):
-    """The prices of a request with more than `above_tokens` tokens of input."""
+class Tier(Rates, frozen=True, kw_only=True):
+    """The rates of a request with more than `above_tokens` tokens of input."""
 
     above_tokens: int
+
+
+class Prices(Rates, frozen=True, kw_only=True):
+    """What a model costs, and when it costs that."""
+
+    since: date | None = None
+    """The first day (UTC) on which it does; None: it always did."""
+    until: date | None = None
+    """The last day; None: until other prices hold, or for good."""
+    request: float | None = None
+    """USD a call, beside its tokens."""
+    tiers: tuple[Tier, ...] = ()
+    """What replaces the rates above in a request of more input tokens."""
+
+    def hold_on(self, day: date) -> bool:
+        """Whether `day` is one of theirs."""
+        return (self.since or day) <= day <= (self.until or day)
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,10 +94,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fixed: dict[Parameter, float] | None = None
     not_both: tuple[Parameter, ...] | None = None
     token_ratio: float | None = None
-    prices: Prices | None = None
+    prices: Prices | tuple[Prices, ...] | None = None
+    """Several, where they changed: of those that hold on a day, the one that began last."""
     retires: date | None = None
     source: str | None = None
     read: date | None = None
+
+    def prices_on(self, day: date) -> Prices | None:
+        """What is charged on `day`; None where it is not known."""
+        if self.prices is None:
+            return None
+        known = self.prices if isinstance(self.prices, tuple) else (self.prices,)
+        holding = [prices for prices in known if prices.hold_on(day)]
+        return max(holding, key=lambda prices: prices.since or date.min, default=None)
 
 
 class _Served(Profile, frozen=True, kw_only=True):

@@ -160,10 +160,11 @@ def models(config: str | None, *, as_json: bool) -> None:
         document = {"models": found}
         click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
         return
+    today = datetime.now(tz=UTC).date()
     for model in found:
         click.echo(model.name)
         for target in model.targets:
-            click.echo(f"  {describe_line(target)}")
+            click.echo(f"  {describe_line(target, today)}")
 
 
 @main.command()

@@ -14,7 +14,7 @@ import yaml
 
 from dragoman.catalog import ProviderRow, provider_rows
 from dragoman.catalog.costs import NANODOLLARS
-from dragoman.catalog.profiles import Override, Profile, Profiles, find_table
+from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_table
 from dragoman.config.callers import resolve_callers
 from dragoman.config.cores import available_cores
 from dragoman.config.policy import (
@@ -160,6 +160,8 @@ class _Resolver:
                 raise self._refuse(f"{path}.model", "a `*` may stand at the end only")
             if entry.like is not None and find_table(entry.like) is None:
                 raise self._refuse(f"{path}.like", "no such table in catalog/models.toml")
+            if isinstance(entry.prices, tuple):
+                self._check_prices(entry.prices, f"{path}.prices")
             if (entry.provider, entry.model) in found:
                 raise self._refuse(path, "another entry is about the same model")
             if self._is_served(entry.provider, providers, f"{path}.provider"):
@@ -171,6 +173,11 @@ class _Resolver:
                     facts=Profile(**facts),
                 )
         return Profiles(found.values())
+
+    def _check_prices(self, prices: tuple[Prices, ...], path: str) -> None:
+        for i, first in enumerate(prices):
+            if any(first.since == other.since for other in prices[:i]):
+                raise self._refuse(f"{path}[{i}].since", "others begin on the same day")
 
     def _quotas(self, file: File) -> tuple[Quota, ...]:
         quotas: list[Quota] = []

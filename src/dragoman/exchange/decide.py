@@ -10,6 +10,7 @@ import functools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -78,11 +79,12 @@ class Decide:
         """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys.
         `redactors`: the policy's."""
         self._policy = policy
-        self._chooser = Chooser(policy, chance)
+        self._chooser = Chooser(policy, chance, clock)
         self._redaction = RequestRedaction(policy, redactors)
         self._issued = issued
         self._plan = Plan(policy)
         self._unread = Unread(policy, self._redaction)
+        self._clock = clock
         limits = policy.quotas if quotas else ()
         self._reserve = Reserve(limits, quotas or Unlimited(), clock)
 
@@ -127,9 +129,10 @@ class Decide:
         )
 
     def _prices(self, order: list[Target]) -> Iterator[Prices | None]:
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
         for target in order:
             profile = self._policy.profile(target.provider, target.model)
-            yield profile.prices if profile else None
+            yield profile.prices_on(today) if profile else None
 
     def _list_models(self, wanted: str, asker: Asker) -> Respond:
         models, dialect = self._policy.models, asker.client

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
@@ -74,13 +76,19 @@ _FLAGS = {
 class LedgerStream:
     """One stream of access log messages from one Envoy thread; it lasts as long as Envoy does."""
 
-    def __init__(self, policy: Policy, sink: Sink, keeper: QuotaKeeper | None = None) -> None:
-        """`keeper` settles what requests had reserved."""
+    def __init__(
+        self,
+        policy: Policy,
+        sink: Sink,
+        keeper: QuotaKeeper | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`keeper` settles what requests had reserved; `clock` tells Unix seconds."""
         self._policy = policy
+        self._clock = clock
         self._sink = sink
         self._keeper = keeper
         self._upstream_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
-        self._prices = lru_cache(_REMEMBERED)(self._find_prices)
         self.finished = False
 
     def feed(self, message: Message, *, more: bool = False) -> list[bytes]:
@@ -105,9 +113,11 @@ class LedgerStream:
         used = {"requests": 1, "tokens": tokens, "usd": entry.cost_nanodollars or 0}
         self._keeper.settle(decode_holds(held), used)
 
-    def _find_prices(self, provider: str, model: str) -> Prices | None:
+    def _prices(self, provider: str, model: str) -> Prices | None:
+        """Those of today."""
         profile = self._policy.profile(provider, model)
-        return profile.prices if profile else None
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        return profile.prices_on(today) if profile else None
 
     def _find_dialect(self, provider: str, client: str, model: str) -> str | None:
         found = self._policy.providers.get(provider)

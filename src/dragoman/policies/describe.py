@@ -8,7 +8,7 @@ from operator import attrgetter
 
 import msgspec
 
-from dragoman.catalog.profiles import Profile
+from dragoman.catalog.profiles import Profile, Rates
 from dragoman.config.policy import Model, Policy, Target
 from dragoman.dialects.models import ModelCard
 from dragoman.policies.route.weighted import name_targets
@@ -65,8 +65,8 @@ def describe(policy: Policy) -> list[DescribedModel]:
     ]
 
 
-def describe_line(target: DescribedTarget) -> str:
-    """A target in one line: who serves it, its limits, modalities, prices and end."""
+def describe_line(target: DescribedTarget, today: date) -> str:
+    """A target in one line: who serves it, its limits, modalities, prices of `today` and end."""
     words = [f"{target.provider} {target.model}"]
     if target.profile is None:
         return f"{words[0]}: nothing known"
@@ -75,10 +75,12 @@ def describe_line(target: DescribedTarget) -> str:
     words += [", ".join(f"{limit:,} {way}" for limit, way in limits if limit is not None)]
     if facts.input and facts.output:
         words.append(f"{'+'.join(facts.input)} to {'+'.join(facts.output)}")
-    if facts.prices is not None:
-        prices = msgspec.to_builtins(facts.prices)
-        said = [f"{kind} {price:g}" for kind, price in prices.items() if isinstance(price, float)]
+    prices = facts.prices_on(today)
+    if prices is not None:
+        rates = ((kind, getattr(prices, kind)) for kind in Rates.__struct_fields__)
+        said = [f"{kind} {price:g}" for kind, price in rates if price is not None]
         words.append(f"USD a million: {', '.join(said)}")
+        words += [f"USD a call: {prices.request:g}"] if prices.request is not None else []
     if facts.retires is not None:
         words.append(f"until {facts.retires}")
     return "; ".join(word for word in words if word)

@@ -140,7 +140,9 @@ def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect, prices: 
         duration_ms=record.duration_ms,
         time_to_first_byte_ms=record.time_to_first_byte_ms,
         tokens=tokens,
-        cost_nanodollars=_cost(tokens, prices(provider, asked)) if provider and asked else None,
+        cost_nanodollars=(
+            _cost(tokens, metering, prices(provider, asked)) if provider and asked else None
+        ),
         metering=metering,
         dropped=record.dropped or None,
         decision=_text(facts, keys.DECISION),
@@ -271,15 +273,18 @@ def _estimate(record: AccessRecord, counted: Tokens) -> Tokens:
     )
 
 
-def _cost(tokens: Tokens, prices: Prices | None) -> int | None:
+def _cost(tokens: Tokens, metering: Metering, prices: Prices | None) -> int | None:
     if prices is None:
         return None
+    if metering == "none":
+        return 0
     return cost_nanodollars(
         prices,
         input_tokens=tokens.input,
         output_tokens=tokens.output,
         cached=tokens.cache_read,
         cache_write=tokens.cache_creation,
+        reasoning=tokens.reasoning,
     )
 
 

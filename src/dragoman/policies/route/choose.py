@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -48,9 +49,11 @@ class Choice(NamedTuple):
 class Chooser:
     """Chooses under one policy; holds nothing of a request."""
 
-    def __init__(self, policy: Policy, chance: Chance) -> None:
+    def __init__(self, policy: Policy, chance: Chance, clock: Callable[[], float]) -> None:
+        """`clock` tells Unix seconds."""
         self._policy = policy
         self._chance = chance
+        self._clock = clock
         self._groups = {
             name: group_targets(model.targets)
             for name, model in policy.models.items()
@@ -121,7 +124,8 @@ class Chooser:
         return ordered
 
     def _cost(self, target: Target, content: Content) -> int | None:
-        return estimate_cost(self._policy.profile(target.provider, target.model), content)
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        return estimate_cost(self._policy.profile(target.provider, target.model), content, today)
 
 
 def describe_choice(model: Model, choice: Choice) -> str:
