@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 
 from dragoman.dialects import CHAT, Call, StreamOptions
 from dragoman.dialects.anthropic_messages import AnthropicMessages, Quirks
+from dragoman.dialects.registry import client_call
 from dragoman.errors import DragomanError, UpstreamError, UpstreamProtocolError
 from dragoman.ir import Text
 from dragoman.ir.events import Delta, Event, fold
@@ -91,14 +93,29 @@ def test_paths_of_the_clouds(
 @pytest.mark.parametrize(
     "path",
     [
-        "/model/amazon.titan-embed-text-v2%3A0/invoke",
-        "/model/cohere.embed-v4:0/invoke",
         PROJECT + "count-tokens:rawPredict",
         "/v1/projects/p/locations/eu/publishers/google/models/gemini:rawPredict",
     ],
 )
-def test_other_models_bodies_are_not_its_own(path: str) -> None:
+def test_other_models_paths_are_not_its_own(path: str) -> None:
     assert ANTHROPIC.match(path, "", {}) is None
+
+
+@pytest.mark.parametrize("end", ["invoke", "invoke-with-response-stream"])
+def test_the_body_tells_whose_an_invoked_model_is(end: str) -> None:
+    call = ANTHROPIC.match(f"/model/fast/{end}", "", {})
+    assert call
+    assert call.claims
+    assert call.claims({"anthropic_version": "bedrock-2023-05-31", "messages": []})
+    for other in ({"inputText": "x"}, {"messages": [], "inferenceConfig": {}}, {}):
+        assert not call.claims(other)
+
+
+def test_who_invokes_a_model_reads_bedrocks_errors() -> None:
+    client = client_call("/model/fast/invoke", SDK).dialect
+    answer = client.encode_error(UpstreamError("Slow down.", status=429))
+    assert answer.headers["x-amzn-errortype"] == "ThrottlingException"
+    assert json.loads(answer.body) == {"message": "Slow down."}
 
 
 BODY = {"model": "m", "stream": True, "max_tokens": 9, "messages": [{"role": "user"}]}

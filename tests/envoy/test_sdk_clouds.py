@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import anthropic
+import boto3
 import httpx
 import openai
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import KEY, Gateway, fresh_caller, wait_until
@@ -138,6 +143,63 @@ def test_an_error_of_bedrocks_reads_as_anthropics(gateway: Gateway, simulator: S
     assert answer.status_code == 429
     error = {"type": "rate_limit_error", "message": "Too many"}
     assert answer.json() == {"type": "error", "error": error}
+
+
+@pytest.fixture
+def runtime(gateway: Gateway) -> Any:
+    """boto3's, with the key put in by hand: it sends bearer tokens over TLS only."""
+    config = Config(retries={"total_max_attempts": 1}, signature_version=UNSIGNED)
+    kind = "bedrock-runtime"
+    client = boto3.client(kind, region_name="x", endpoint_url=gateway.url, config=config)
+
+    def authorize(request: Any, **_: Any) -> None:
+        request.headers["Authorization"] = f"Bearer {KEY}"
+
+    client.meta.events.register("before-send.bedrock-runtime.*", authorize)
+    return client
+
+
+def _invoked(**more: Any) -> str:
+    asked = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 50, "messages": TURNS}
+    return json.dumps(asked | more)
+
+
+@by_provider
+def test_boto3_invokes_any_model_with_anthropics_body(runtime: Any, p: str) -> None:
+    """Whose body it is tells `anthropic_version`, whatever the model is called."""
+    found = runtime.invoke_model(modelId=f"{p}/echo", body=_invoked())
+    answer = json.loads(found["body"].read())
+    assert [block["text"] for block in answer["content"]] == ["You said: one two"]
+    streamed = runtime.invoke_model_with_response_stream(modelId=f"{p}/echo", body=_invoked())
+    events = [json.loads(event["chunk"]["bytes"]) for event in streamed["body"]]
+    said = [e["delta"]["text"] for e in events if e["type"] == "content_block_delta"]
+    assert "".join(said) == "You said: one two"
+    (call,) = json.loads(
+        runtime.invoke_model(
+            modelId=f"{p}/echo",
+            body=_invoked(tools=[WEATHER], tool_choice={"type": "tool", "name": "weather"}),
+        )["body"].read()
+    )["content"]
+    assert (call["type"], call["name"]) == ("tool_use", "weather")
+
+
+def test_boto3_reads_errors_of_what_it_invokes(runtime: Any, simulator: Simulator) -> None:
+    def refused(code: str, model: str, body: str, method: str = "invoke_model") -> str:
+        with pytest.raises(ClientError) as caught:
+            getattr(runtime, method)(modelId=model, body=body)
+        found: Any = caught.value.response
+        assert found["Error"]["Code"] == code
+        return str(found["Error"]["Message"])
+
+    assert "nothing" in refused("ResourceNotFoundException", "nothing", _invoked())
+    assert "$.messages" in refused("ValidationException", "a/echo", _invoked(messages=[]))
+    unknown = '{"messages": [], "inferenceConfig": {}}'
+    assert "body" in refused("ValidationException", "a/echo", unknown)
+    stream = "invoke_model_with_response_stream"
+    assert "body" in refused("ValidationException", "a/echo", unknown, stream)
+    for model in ("a/echo", "i/echo", "o/echo"):
+        simulator.control.script({"status": 429, "message": "Too many"})
+        assert refused("ThrottlingException", model, _invoked()) == "Too many"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import msgspec
 
 from dragoman.dialects import CHAT, AnyDialect, Call
-from dragoman.dialects.anthropic_messages import AnthropicMessages
+from dragoman.dialects.anthropic_messages import INVOKE, AnthropicMessages, InvokedMessages
 from dragoman.dialects.anthropic_messages import Quirks as AnthropicQuirks
 from dragoman.dialects.bedrock_converse import BedrockConverse
 from dragoman.dialects.bedrock_converse import Quirks as BedrockQuirks
@@ -160,6 +160,8 @@ _ALL = (
     }
 )
 _CLIENTS: dict[str, AnyDialect] = {name: make({}) for name, make in _ALL.items()}
+_FRAMED: dict[tuple[str, str], AnyDialect] = {("anthropic_messages", INVOKE): InvokedMessages()}
+"""Those whose errors, too, are others where the client wants its streams framed so."""
 PREFIXES: tuple[tuple[str, str], ...] = (
     ("/v1/messages", "anthropic_messages"),
     ("/v1beta", "gemini_generate"),
@@ -184,9 +186,10 @@ def names_of(operation: str) -> tuple[str, ...]:
     return tuple(name for name, dialect in _CLIENTS.items() if dialect.operation == operation)
 
 
-def client_dialect(name: str) -> AnyDialect:
-    """The dialect of a client, by name; OpenAI's, the most widely read, where there is none."""
-    return _CLIENTS.get(name) or _CLIENTS["openai_chat"]
+def client_dialect(name: str, framing: str = "") -> AnyDialect:
+    """The dialect of a client, by name; OpenAI's, the most widely read, where there is none.
+    `framing` is `Call.framing`."""
+    return _FRAMED.get((name, framing)) or _CLIENTS.get(name) or _CLIENTS["openai_chat"]
 
 
 def client_call(path_and_query: str, headers: Mapping[str, str]) -> ClientCall:
@@ -226,7 +229,8 @@ def _find(path: str, query: str, headers: Mapping[str, str]) -> ClientCall:
     found: list[ClientCall] = []
     for dialect in _CLIENTS.values():
         if call := dialect.match(path, query, headers):
-            found.append(ClientCall(dialect=dialect, call=call))
+            spoken = client_dialect(dialect.name, call.framing)
+            found.append(ClientCall(dialect=spoken, call=call))
             if call.claims is None:
                 break
     if found:

@@ -7,7 +7,10 @@ from typing import Protocol
 
 import msgspec
 
+from dragoman import metadata as names
 from dragoman.actions import Action
+from dragoman.dialects import AnyDialect
+from dragoman.dialects.registry import client_dialect
 
 
 class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +36,11 @@ class AttemptHead(msgspec.Struct, frozen=True, kw_only=True):
     """From the cluster's own metadata: overrides the client's where no target names one."""
     metadata: Mapping[str, str] = {}
     """The `dragoman` namespace that the decide stage wrote, the strings in it."""
+
+
+def client_of(metadata: Mapping[str, str]) -> AnyDialect:
+    """The client's dialect, as the decide stage noted it in the `dragoman` namespace."""
+    return client_dialect(metadata.get(names.CLIENT_DIALECT, ""), metadata.get(names.FRAMING, ""))
 
 
 class ResponseEditor(Protocol):

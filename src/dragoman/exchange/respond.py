@@ -15,9 +15,9 @@ from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Metadata, Mutate
 from dragoman.config.policy import Policy
 from dragoman.dialects import StreamDecoder, StreamOptions, read_answer
-from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError, ServiceUnavailable, UpstreamProtocolError
 from dragoman.exchange.answers import refuse
+from dragoman.exchange.heads import client_of
 from dragoman.exchange.usage import usage_metadata
 from dragoman.ir import Usage
 from dragoman.ir.events import Event, UsageUpdate
@@ -43,7 +43,7 @@ class RespondStage:
         redactors: Redactors | None = None,
     ) -> None:
         """`cluster` is the one that answered; where it was translated, its usage is known."""
-        self._client = client_dialect(metadata.get(names.CLIENT_DIALECT, ""))
+        self._client = client_of(metadata)
         provider = policy.providers.get(cluster)
         self._counts = provider is None or self._client.name in provider.endpoints
         self._streams = metadata.get(names.STREAM) == names.FLAG

@@ -25,7 +25,6 @@ from dragoman.dialects import (
     StreamTranslator,
     read_answer,
 )
-from dragoman.dialects.registry import client_dialect
 from dragoman.errors import (
     DragomanError,
     NotOffered,
@@ -35,7 +34,7 @@ from dragoman.errors import (
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.asked import own_edits
 from dragoman.exchange.bodies import edit_body, read_body
-from dragoman.exchange.heads import AttemptHead, ResponseEditor
+from dragoman.exchange.heads import AttemptHead, ResponseEditor, client_of
 from dragoman.exchange.usage import usage_metadata, usage_of_headers
 from dragoman.ir import Json, Request, Usage
 from dragoman.ir.embeddings import EmbeddingRequest
@@ -58,7 +57,7 @@ class Translate:
     def __init__(self, policy: Policy, head: AttemptHead) -> None:
         self._policy = policy
         self._head = head
-        self._client = client_dialect(head.metadata.get(names.CLIENT_DIALECT, ""))
+        self._client = client_of(head.metadata)
         self._dropped: list[str] = []
         self._question: Question | None = None
         self._editor: ResponseEditor | None = None

@@ -20,13 +20,12 @@ from dragoman.dialects.registry import client_call, client_dialect
 from dragoman.errors import DragomanError
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.decide import Decide
-from dragoman.exchange.heads import RequestHead, ResponseEditor
+from dragoman.exchange.heads import RequestHead, ResponseEditor, client_of
 from dragoman.exchange.reserve import Pending
 from dragoman.exchange.respond import RespondStage
 from dragoman.exchange.translate import Translate
 from dragoman.extproc import messages
 from dragoman.extproc.transports import Message
-from dragoman.metadata import CLIENT_DIALECT
 from dragoman.stores.keeper import QuotaKeeper
 
 if TYPE_CHECKING:
@@ -150,8 +149,7 @@ class TranslateStream:
     def fail(self) -> list[bytes]:
         if self._answer.released:
             return []
-        name = messages.stage_metadata(self._attributes).get(CLIENT_DIALECT, "")
-        return _internal_error(client_dialect(name))
+        return _internal_error(client_of(messages.stage_metadata(self._attributes)))
 
     def _start(self, body: bytes) -> list[bytes]:
         attempt = Translate(self._policy, messages.attempt_head(self._attributes))
@@ -187,7 +185,7 @@ class RespondStream:
     def fail(self) -> list[bytes]:
         if self._answer.released:
             return []
-        return _internal_error(client_dialect(self._metadata.get(CLIENT_DIALECT, "")))
+        return _internal_error(client_of(self._metadata))
 
 
 def _dialect_of(head: RequestHead) -> AnyDialect:

@@ -27,12 +27,13 @@ from dragoman.dialects.anthropic_messages.names import (
     VERSION,
     Quirks,
 )
+from dragoman.dialects.bedrock_converse import errors as bedrock_errors
 from dragoman.dialects.models import ModelCard
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
 from dragoman.ir import Json, Request, Response
 from dragoman.ir.losses import Losses
 
-__all__ = ["AnthropicMessages", "Quirks"]
+__all__ = ["INVOKE", "AnthropicMessages", "InvokedMessages", "Quirks"]
 
 
 _MODELS = "/v1/models"
@@ -40,7 +41,8 @@ _INVOKE = re.compile(r"/model/(.+)/(invoke|invoke-with-response-stream)")
 _OF_ANTHROPIC = re.compile(r"(?:.*[./])?anthropic\..*")
 """Bedrock's names of Anthropic's models: InvokeModel's body is the model's own."""
 _SDK_HEADER = "x-stainless-lang"
-"""Anthropic's SDK sends it, AWS's do not: who calls InvokeModel with it means Messages."""
+"""Anthropic's SDK sends it, AWS's do not: who calls InvokeModel with it means Messages. Otherwise
+the body tells, by the version that Bedrock demands in Anthropic's and no other model knows."""
 _RAW_PREDICT = re.compile(
     r"/v1(?:beta1)?/projects/[^/]+/locations/[^/]+/publishers/anthropic"
     r"/models/(?!count-tokens:)(.+):(rawPredict|streamRawPredict)"
@@ -69,9 +71,10 @@ class AnthropicMessages:
             return _call(unquote(found[1]), stream=found[2] == "streamRawPredict")
         if found := _INVOKE.fullmatch(path):
             model, stream = unquote(found[1]), found[2] != "invoke"
+            call = _call(model, stream=stream, framing=INVOKE)
             if _SDK_HEADER in headers or _OF_ANTHROPIC.fullmatch(model):
-                return _call(model, stream=stream, framing=INVOKE)
-            return None
+                return call
+            return msgspec.structs.replace(call, claims=_has_version)
         if "anthropic-version" in headers and (path == _MODELS or path.startswith(_MODELS + "/")):
             return Call(operation=MODELS, method="GET", model=unquote(path[len(_MODELS) + 1 :]))
         return None
@@ -141,6 +144,17 @@ class AnthropicMessages:
     def is_usage_frame(self, data: str) -> bool:
         del data
         return False
+
+
+class InvokedMessages(AnthropicMessages):
+    """The same for clients of InvokeModel, who read errors as Bedrock writes them."""
+
+    def encode_error(self, error: DragomanError) -> Respond:
+        return bedrock_errors.encode_error(error)
+
+
+def _has_version(body: Json) -> bool:
+    return VERSION in body
 
 
 def _call(model: str, *, stream: bool, framing: str = "") -> Call:

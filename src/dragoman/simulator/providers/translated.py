@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from dragoman.dialects import ChatDialect, StreamOptions
+from dragoman.dialects.anthropic_messages import INVOKE
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import (
@@ -59,12 +60,13 @@ _FINISH: dict[str, FinishReason] = {
 
 
 class TranslatedProvider:
-    """One dialect; `key_header` is where its key must be."""
+    """One dialect; `key_header` is where its key must be, `framing` how it frames its streams."""
 
-    def __init__(self, name: str, key_header: str) -> None:
+    def __init__(self, name: str, key_header: str, framing: str = "") -> None:
         self.name = name
         self._key_header = key_header
-        self.dialect: ChatDialect = client_dialect(name)
+        self._framing = framing
+        self.dialect: ChatDialect = client_dialect(name, framing)
 
     def check_access(self, request: ReceivedRequest, *, keyless: bool) -> None:
         """Any key will do."""
@@ -79,7 +81,8 @@ class TranslatedProvider:
 
     def render_stream_error(self, error: ProviderError) -> bytes:
         """The error as the end of a stream."""
-        encoder = self.dialect.stream_encoder(StreamOptions(include_usage=True))
+        options = StreamOptions(include_usage=True, framing=self._framing)
+        encoder = self.dialect.stream_encoder(options)
         return encoder.fail(UpstreamError(error.message, status=error.status))
 
     def handle(self, request: ReceivedRequest, body: JsonObject, context: Context) -> Reply:
@@ -207,8 +210,10 @@ GEMINI = TranslatedProvider("gemini_generate", "x-goog-api-key")
 BEDROCK = TranslatedProvider("bedrock_converse", "authorization")
 COHERE = TranslatedProvider("cohere_chat", "authorization")
 OLLAMA = TranslatedProvider("ollama_chat", "authorization")
-CLOUD_ANTHROPIC = TranslatedProvider("anthropic_messages", "authorization")
-"""As Bedrock's InvokeModel and Vertex AI's rawPredict serve it."""
+VERTEX_ANTHROPIC = TranslatedProvider("anthropic_messages", "authorization")
+"""As Vertex AI's rawPredict serves it."""
+BEDROCK_ANTHROPIC = TranslatedProvider("anthropic_messages", "authorization", INVOKE)
+"""As Bedrock's InvokeModel does."""
 COMPLETIONS = TranslatedProvider("openai_completions", "authorization")
 TGI = TranslatedProvider("tgi_generate", "authorization")
 ENDPOINTS = (
@@ -222,18 +227,12 @@ ENDPOINTS = (
     Endpoint(provider=BEDROCK, method="POST", suffix="/converse", handle=BEDROCK.handle),
     Endpoint(provider=BEDROCK, method="POST", suffix="/converse-stream", handle=BEDROCK.handle),
     *(
-        Endpoint(
-            provider=CLOUD_ANTHROPIC,
-            method="POST",
-            suffix=end,
-            word=word,
-            handle=CLOUD_ANTHROPIC.handle,
-        )
-        for end, word in (
-            ("/invoke", "anthropic."),
-            ("/invoke-with-response-stream", ""),
-            (":rawPredict", ""),
-            (":streamRawPredict", ""),
+        Endpoint(provider=provider, method="POST", suffix=end, word=word, handle=provider.handle)
+        for provider, end, word in (
+            (BEDROCK_ANTHROPIC, "/invoke", "anthropic."),
+            (BEDROCK_ANTHROPIC, "/invoke-with-response-stream", ""),
+            (VERTEX_ANTHROPIC, ":rawPredict", ""),
+            (VERTEX_ANTHROPIC, ":streamRawPredict", ""),
         )
     ),
     Endpoint(provider=COHERE, method="POST", suffix="/v2/chat", handle=COHERE.handle),
