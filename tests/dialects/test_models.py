@@ -60,6 +60,17 @@ def test_of_an_unknown_model_openai_tells_no_capability() -> None:
     assert (card["capabilities"], "max_context_length" in card) == ({}, False)
 
 
+def test_ollama_shows_context_and_capabilities() -> None:
+    shown = client_dialect("ollama_chat").encode_model(CARD)
+    architecture = shown["model_info"]["general.architecture"]
+    assert shown["model_info"][f"{architecture}.context_length"] == 200
+    assert shown["capabilities"] == ["completion", "tools", "vision", "thinking"]
+    (tag,) = listed("ollama_chat")["models"]
+    assert (tag["model"], tag["modified_at"]) == ("fast", "2026-02-03T00:00:00Z")
+    vectors = ModelCard(id="v", input=("text",), output=("embedding",))
+    assert client_dialect("ollama_chat").encode_model(vectors)["capabilities"] == ["embedding"]
+
+
 def test_anthropic_tells_title_date_and_limits() -> None:
     assert listed("anthropic_messages")["data"] == [
         {

@@ -6,6 +6,9 @@ from typing import Any
 
 import anthropic
 import boto3
+import cohere
+import httpx
+import ollama
 import openai
 import pytest
 from botocore import UNSIGNED
@@ -79,3 +82,40 @@ def test_bedrock(gateway: Gateway) -> None:
     assert detail["modelLifecycle"]["status"] == "ACTIVE"
     with pytest.raises(ClientError, match="ResourceNotFound"):
         client.get_foundation_model(modelIdentifier="absent")
+
+
+def test_cohere(gateway: Gateway) -> None:
+    """On the path that is OpenAI's too: by the header that Cohere's SDKs send."""
+    with httpx.Client() as http:
+        client = cohere.ClientV2(api_key=KEY, base_url=gateway.url, httpx_client=http)
+        first = client.models.list(page_size=3)
+        rest = client.models.list(page_size=1000, page_token=first.next_page_token)
+        names = [model.name for model in [*first.models, *rest.models]]
+        assert len(first.models) == 3
+        assert len(names) == len(set(names))
+        assert {"o/*", "known", "renamed"} <= set(names)
+        known = client.models.get(model="known")
+    assert (known.name, known.context_length) == ("known", 200_000)
+
+
+def test_ollama(gateway: Gateway) -> None:
+    headers = {"authorization": f"Bearer {KEY}"}
+    with ollama.Client(host=gateway.url, headers=headers) as client:
+        assert {"o/*", "known"} <= {model.model for model in client.list().models}
+        known = client.show("known")
+        assert known.modelinfo
+        architecture = known.modelinfo["general.architecture"]
+        assert known.modelinfo[f"{architecture}.context_length"] == 200_000
+        assert known.capabilities == ["completion", "tools", "vision", "thinking"]
+        assert client.ps().models == []
+        with pytest.raises(ollama.ResponseError, match="absent") as caught:
+            client.show("absent")
+        assert caught.value.status_code == 404
+        with pytest.raises(ollama.ResponseError, match="/api/chat") as caught:
+            client.generate(model="known", prompt="hello")
+        assert caught.value.status_code == 404
+    version = httpx.get(f"{gateway.url}/api/version", headers=headers).json()["version"]
+    assert tuple(map(int, version.split("."))) >= (0, 6, 4)  # what VS Code asks for
+    assert httpx.get(f"{gateway.url}/api/version").status_code == 401
+    refused = httpx.post(f"{gateway.url}/api/show", json={}, headers=headers)
+    assert (refused.status_code, "$.model" in refused.json()["error"]) == (400, True)

@@ -47,6 +47,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     """The model the path names, unquoted; None where the body names it. For `models`: the one
     asked about, empty for all of them."""
+    answer: Json | None = None
+    """For `models`: what everybody is told, where it is not about models that the policy has."""
     stream: bool | None = None
     """Whether the path asks for a stream; None where the body says."""
     streams_unless_told: bool = False

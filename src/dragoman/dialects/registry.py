@@ -175,6 +175,15 @@ PREFIXES: tuple[tuple[str, str], ...] = (
 )
 """Whose client calls an unknown path that begins so."""
 
+SUCCESSORS = {
+    "/api/generate": "/api/chat",
+    "/api/embeddings": "/api/embed",
+    "/v1/complete": "/v1/messages",
+    "/v1/chat": "/v2/chat",
+    "/v1/embed": "/v2/embed",
+}
+"""Former paths of the dialects, which nobody here answers, and what came after them."""
+
 NAMES = tuple(_CLIENTS)
 """All dialects, by name."""
 CHAT_NAMES = tuple(name for name, dialect in _CLIENTS.items() if dialect.operation == CHAT)

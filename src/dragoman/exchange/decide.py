@@ -100,7 +100,7 @@ class Decide:
                 return self._spend(self._unread.admit_unknown(asker), asker)
             check_method(head, call)
             if call.operation == MODELS:
-                return self._list_models(call.model or "", Asker(head, client.dialect, caller))
+                return self._list_models(call, body or b"", Asker(head, client.dialect, caller))
             if call.body == "unread":
                 asker = Asker(head, client.dialect, caller)
                 authorize(caller, Wish(call.operation, client.dialect.name))
@@ -134,8 +134,14 @@ class Decide:
             profile = self._policy.profile(target.provider, target.model)
             yield profile.prices_on(today) if profile else None
 
-    def _list_models(self, wanted: str, asker: Asker) -> Respond:
+    def _list_models(self, call: Call, raw: bytes, asker: Asker) -> Respond:
         models, dialect = self._policy.models, asker.client
+        if call.answer is not None:
+            return answer(call.answer, _LISTED)
+        wanted = call.model
+        if wanted is None:
+            check_type(asker.head, call.body)
+            wanted = model_name(read_body(call.body, raw), dialect, call)
         if wanted:
             model = find_model(wanted, asker.caller, models)
             return answer(dialect.encode_model(make_card(wanted, model, self._policy)), _LISTED)

@@ -8,6 +8,7 @@ from dragoman import metadata as names
 from dragoman.actions import Mutate
 from dragoman.config.policy import Policy
 from dragoman.dialects import Call
+from dragoman.dialects.registry import SUCCESSORS
 from dragoman.errors import NotFound, PermissionDenied
 from dragoman.exchange.asked import Asker
 from dragoman.exchange.redaction import RequestRedaction
@@ -50,7 +51,8 @@ class Unread:
                 self._check_region(asker, route.provider)
                 self._redaction.check_unread(asker.caller, "")
                 return _passed(asker, route.provider, asker.head.path, UNKNOWN_PATH)
-        raise NotFound(f"No such path here: {path}.")
+        hint = f" Use {SUCCESSORS[path]}." if path in SUCCESSORS else ""
+        raise NotFound(f"No such path here: {path}.{hint}")
 
     def _check_region(self, asker: Asker, provider: str) -> None:
         demands = find_demands(asker.caller, asker.head.headers)

@@ -23,6 +23,13 @@ from dragoman.ir.losses import Losses
 __all__ = ["OllamaChat"]
 
 _NDJSON = "application/x-ndjson"
+_ABOUT = {
+    "/api/tags": Call(operation=MODELS, method="GET", model=""),
+    "/api/show": Call(operation=MODELS),
+    "/api/ps": Call(operation=MODELS, method="GET", answer=models.RUNNING),
+    "/api/version": Call(operation=MODELS, method="GET", answer=models.VERSION),
+}
+"""What clients ask of a server before they ask a model."""
 
 
 class OllamaChat:
@@ -36,9 +43,7 @@ class OllamaChat:
         del query, headers
         if path == "/api/chat":
             return Call(operation=CHAT, streams_unless_told=True)
-        if path == "/api/tags":
-            return Call(operation=MODELS, method="GET", model="")
-        return None
+        return _ABOUT.get(path)
 
     def check_request(self, body: Json) -> None:
         if not isinstance(body.get("messages"), list) or not body["messages"]:
