@@ -13,6 +13,7 @@ import msgspec
 
 from dragoman import __version__
 from dragoman.cli.keys import keys
+from dragoman.cli.usage import usage
 from dragoman.config.cores import available_cores
 from dragoman.config.load import DEFAULT_RUN_DIR, load
 from dragoman.config.policy import Policy
@@ -43,6 +44,7 @@ def main() -> None:
 
 
 main.add_command(keys)
+main.add_command(usage)
 
 
 def _load(config: str | None) -> Policy:

@@ -38,3 +38,16 @@ REDACTED = "dragoman.redacted"
 """Findings by entity, in the request."""
 REDACTED_ANSWER = "dragoman.redacted.answer"
 """Findings by entity, in the answer."""
+
+TAGS = {
+    subject: f"dragoman.{subject}"
+    for subject in ("organization", "team", "application", "user", "caller")
+}
+"""Whom a request is charged to, and the fields that say it."""
+SUBJECTS = TAGS | {
+    "model": REQUEST_MODEL,
+    "provider": PROVIDER_NAME,
+    "upstream_model": UPSTREAM_MODEL,
+    "operation": OPERATION_NAME,
+}
+"""All that use is told apart by."""
