@@ -34,6 +34,25 @@ MODELS: dict[str, Any] = {
         ]
     },
     "far": _on("openai"),
+    "claude": _on("anthropic"),
+    "auto": _on(
+        "openai",
+        rules=[
+            {"when": {"headers": {"x-tier": "gold"}}, "use": "claude"},
+            {"when": {"code": True}, "use": "claude"},
+        ],
+    ),
+    "fading": _on("openai", deprecated={"since": "2026-03-01", "ends": "2099-01-01"}),
+    "old": _on("openai", deprecated={"since": "2026-03-01", "ends": "2026-04-01"}),
+    "older": _on(
+        "openai",
+        deprecated={
+            "since": "2026-03-01",
+            "ends": "2026-04-01",
+            "use": "claude",
+            "afterwards": "substitute",
+        },
+    ),
     "routed": {"route": "envoy"},
 }
 CALLERS = {
@@ -148,3 +167,38 @@ def test_what_would_leave_its_region_reaches_nobody(
     files = {"x-api-key": CLINIC_KEY}
     assert httpx.get(f"{strategic.url}/v1/files", headers=files).status_code == 403
     assert listeners(simulator) == []
+
+
+@both_clients
+def test_a_rule_says_which_model_serves(
+    strategic: Gateway, simulator: Simulator, path: str
+) -> None:
+    plain, gold = (
+        ask(strategic, path, body("auto")),
+        ask(strategic, path, body("auto"), x_tier="gold"),
+    )
+    coded = ask(strategic, path, body("auto", "```one two three```"))
+    for answer in (plain, gold, coded):
+        assert answer.status_code == 200
+    assert listeners(simulator) == ["openai", "anthropic", "anthropic"]
+    assert "rule" not in plain.headers["x-dragoman-decision"]
+    assert gold.headers["x-dragoman-decision"].startswith("strategy=weighted; rule=0(claude); ")
+    assert coded.headers["x-dragoman-decision"].startswith("strategy=weighted; rule=1(claude); ")
+
+
+@both_clients
+def test_a_model_that_is_to_end_says_so_and_one_that_ended_is_replaced(
+    strategic: Gateway, simulator: Simulator, path: str
+) -> None:
+    fading = ask(strategic, path, body("fading"))
+    assert said(path, fading) == "You said: one two three"
+    assert fading.headers["deprecation"] == "@1772323200"
+    assert fading.headers["sunset"] == "Thu, 01 Jan 2099 00:00:00 GMT"
+    replaced = ask(strategic, path, body("older"))
+    assert said(path, replaced) == "You said: one two three"
+    assert listeners(simulator) == ["openai", "anthropic"]
+    assert "in_place_of=older" in replaced.headers["x-dragoman-decision"]
+    refused = ask(strategic, path, body("old"))
+    assert_shape(path, 404, refused.content)
+    assert refused.status_code == 404
+    assert "deprecation" not in ask(strategic, path, body("far")).headers

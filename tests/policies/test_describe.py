@@ -69,7 +69,7 @@ def test_retirements_are_near_or_past() -> None:
 
 
 def test_the_operator_sees_targets_in_the_order_they_are_asked() -> None:
-    models = {model.name: model for model in describe(POLICY)}
+    models = {model.name: model for model in describe(POLICY, date(2026, 9, 1))}
     assert [t.model for t in models["ours"].targets] == ["x", "end"]
     assert models["routed"].targets == ()
     fast, ours = models["fast"].targets[1], models["ours"].targets

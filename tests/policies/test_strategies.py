@@ -17,7 +17,7 @@ from dragoman.config.policy import Target
 from dragoman.errors import ConfigError
 from dragoman.exchange.decide import Decide
 from dragoman.exchange.heads import RequestHead
-from dragoman.policies.route.choose import name_target
+from dragoman.policies.route.naming import name_target
 from dragoman.policies.route.residency import complies
 from dragoman.policies.route.sticky import rank_sticky
 

@@ -155,16 +155,20 @@ def _retirements(policy: Policy) -> list[Finding]:
 @click.option("--json", "as_json", is_flag=True, help="all facts, as JSON")
 def models(config: str | None, *, as_json: bool) -> None:
     """List the public models, their targets, and what is known of each."""
-    from dragoman.policies.describe import describe, describe_line  # noqa: PLC0415 - only this
+    from dragoman.policies.describe import (  # noqa: PLC0415 - only this command
+        describe,
+        describe_line,
+        describe_model_line,
+    )
 
-    found = describe(_load(config))
+    found = describe(_load(config), datetime.now(tz=UTC).date())
     if as_json:
         document = {"models": found}
         click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
         return
     today = datetime.now(tz=UTC).date()
     for model in found:
-        click.echo(model.name)
+        click.echo(describe_model_line(model))
         for target in model.targets:
             click.echo(f"  {describe_line(target, today)}")
 

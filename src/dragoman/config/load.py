@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -17,22 +18,20 @@ from dragoman.catalog.costs import NANODOLLARS
 from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_table
 from dragoman.config.callers import resolve_callers
 from dragoman.config.cores import available_cores
+from dragoman.config.models import resolve_models
 from dragoman.config.policy import (
     Calendar,
     Endpoint,
-    Model,
     PassThroughRoute,
     Policy,
     Provider,
     Quota,
     Signing,
-    Target,
 )
 from dragoman.config.redaction import check_name, read_redaction
 from dragoman.config.schema import (
     File,
     KeySource,
-    ModelEntry,
     ProviderEntry,
     QuotaEntry,
     ServedEntry,
@@ -113,8 +112,9 @@ class _Resolver:
         if file.issued_keys and not (file.store.url or file.store.directory):
             raise self._refuse("$.issued_keys", "needs store.url or store.directory")
         callers = resolve_callers(file, providers, self._refuse)
-        models = {name: self._model(name, entry, providers) for name, entry in file.models.items()}
-        served = {n: m for n, m in models.items() if m.targets or file.models[n].route == "envoy"}
+        models = resolve_models(
+            file.models, providers, functools.partial(self._is_served, providers), self._refuse
+        )
         return Policy(
             source=self._source,
             callers=callers,
@@ -122,7 +122,8 @@ class _Resolver:
             pass_through=self._pass_through(file, providers),
             quotas=self._quotas(file),
             providers=providers,
-            models=served,
+            models=models.by_name,
+            aliases=models.aliases,
             profiles=self._profiles(file, providers),
             listener=file.listener,
             admin=file.admin,
@@ -149,7 +150,7 @@ class _Resolver:
         return tuple(
             PassThroughRoute(prefix=entry.prefix, provider=entry.provider)
             for i, entry in enumerate(file.pass_through)
-            if self._is_served(entry.provider, providers, f"$.pass_through[{i}].provider")
+            if self._is_served(providers, entry.provider, f"$.pass_through[{i}].provider")
         )
 
     def _profiles(self, file: File, providers: Mapping[str, Provider]) -> Profiles:
@@ -164,7 +165,7 @@ class _Resolver:
                 self._check_prices(entry.prices, f"{path}.prices")
             if (entry.provider, entry.model) in found:
                 raise self._refuse(path, "another entry is about the same model")
-            if self._is_served(entry.provider, providers, f"{path}.provider"):
+            if self._is_served(providers, entry.provider, f"{path}.provider"):
                 facts = {name: getattr(entry, name) for name in Profile.__struct_fields__}
                 found[entry.provider, entry.model] = Override(
                     provider=entry.provider,
@@ -313,52 +314,7 @@ class _Resolver:
         tls = parts.scheme == "https"
         return parts.hostname, port or (443 if tls else 80), tls
 
-    def _model(self, name: str, entry: ModelEntry, providers: Mapping[str, Provider]) -> Model:
-        path = f"$.models.{name}"
-        if (entry.route == "envoy") == bool(entry.targets):
-            raise self._refuse(path, "give targets, or route: envoy without any")
-        targets = tuple(
-            Target(
-                provider=target.provider,
-                model=target.model,
-                weight=target.weight,
-                priority=i if target.priority is None else target.priority,
-                region=target.region or providers[target.provider].region,
-            )
-            for i, target in enumerate(entry.targets)
-            if self._is_served(target.provider, providers, f"{path}.targets[{i}].provider")
-        )
-        self._check_targets(name, entry, targets, path)
-        return Model(
-            name=name,
-            targets=targets,
-            clamp=entry.clamp,
-            strategy=entry.strategy,
-            sticky=entry.sticky,
-            fit_context=entry.fit_context,
-            has_strategy=bool(entry.strategy != "weighted" or entry.sticky or entry.fit_context),
-            redaction=entry.redaction,
-        )
-
-    def _check_targets(
-        self, name: str, entry: ModelEntry, targets: tuple[Target, ...], path: str
-    ) -> None:
-        if not name.endswith("*") and any("*" in t.model for t in targets):
-            raise self._refuse(path, "a target's `*` needs a model name that ends in `*`")
-        priorities = [i if t.priority is None else t.priority for i, t in enumerate(entry.targets)]
-        for i, target in enumerate(entry.targets):
-            if target.weight != 1 and priorities.count(priorities[i]) == 1:
-                problem = "has no effect: no other target has this priority"
-                raise self._refuse(f"{path}.targets[{i}].weight", problem)
-        ranks = {"strategy": entry.strategy != "weighted", "sticky": entry.sticky is not None}
-        for name_of, is_given in ranks.items():
-            if is_given and len(set(priorities)) == len(priorities):
-                problem = "has no effect: no two targets have the same priority"
-                raise self._refuse(f"{path}.{name_of}", problem)
-        if entry.fit_context and not entry.targets[1:]:
-            raise self._refuse(f"{path}.fit_context", "has no effect: there is no other target")
-
-    def _is_served(self, provider: str, providers: Mapping[str, Provider], path: str) -> bool:
+    def _is_served(self, providers: Mapping[str, Provider], provider: str, path: str) -> bool:
         if provider not in providers and provider not in self._left_out:
             raise self._refuse(path, f"no provider {provider} in this file")
         return provider in providers

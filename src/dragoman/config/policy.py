@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, NamedTuple
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from dragoman.catalog.profiles import Profile, Profiles
 from dragoman.config.schema import (
     Action,
     Address,
+    Condition,
     KeySource,
     Ledger,
     Limits,
@@ -166,8 +168,41 @@ class Redaction(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(sorted({entity for profile in profiles for entity in profile.actions}))
 
 
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """Where `when` holds, `use` serves; neither leads back."""
+
+    when: Condition
+    use: Model
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One side of an experiment."""
+
+    name: str
+    weight: int
+    use: Model
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """Models compared, and by what requests are told apart (`config.schema.StickyBy`)."""
+
+    name: str
+    by: str
+    variants: tuple[Variant, ...]
+
+
+class Deprecation(msgspec.Struct, frozen=True, kw_only=True):
+    """When a model ends, and what then serves in its place; None: it is refused."""
+
+    since: date
+    ends: date | None
+    use: str | None
+    substitute: Model | None
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A public model. No targets: the operator's Envoy routes choose the cluster."""
+    """A public model. None of targets, rules and experiment: the operator's Envoy routes choose the
+    cluster."""
 
     name: str
     """As in the file; ends in `*` where it is a pattern."""
@@ -179,8 +214,19 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     fit_context: bool = False
     has_strategy: bool = False
     """Choosing takes more than priorities and weights: one of the three above is given."""
+    rules: tuple[Rule, ...] = ()
+    experiment: Experiment | None = None
+    deprecated: Deprecation | None = None
     redaction: str | None = None
     """A profile's name, or `off`."""
+
+    @property
+    def all_targets(self) -> tuple[Target, ...]:
+        """Its own, and those of every model that may serve in its place while it lasts."""
+        variants = self.experiment.variants if self.experiment else ()
+        others = (*(rule.use for rule in self.rules), *(variant.use for variant in variants))
+        further = [target for model in others for target in model.all_targets]
+        return tuple(dict.fromkeys((*self.targets, *further)))
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +292,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """The store holds keys too."""
     providers: Mapping[str, Provider]
     models: Mapping[str, Model]
+    aliases: Mapping[str, str]
+    """Further names of models, and whose they are."""
     profiles: Profiles
     pass_through: tuple[PassThroughRoute, ...]
     quotas: tuple[Quota, ...]

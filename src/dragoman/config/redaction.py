@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
+from dragoman.config.patterns import Refuse, any_of, check_pattern
 from dragoman.config.policy import Redaction, RedactionProfile
 from dragoman.config.schema import (
     Action,
@@ -23,9 +22,6 @@ OFF = "off"
 SECRETS = ("api_key", "connection_string", "jwt", "password", "private_key")
 """The entities of the group `secret`; all others are `personal`."""
 _MIN_KEY_BYTES = 16
-
-Refuse = Callable[[str, str], Exception]
-"""Makes the error about a path in the file."""
 
 
 def read_redaction(
@@ -62,12 +58,12 @@ def _profile(name: str, entry: RedactionEntry, path: str, refuse: Refuse) -> Red
     for i, own in enumerate(entry.patterns):
         where = f"{path}.patterns[{i}]"
         _add(own.name, own.action, actions, f"{where}.name", refuse)
-        patterns.append((own.name, _checked(own.pattern, f"{where}.pattern", refuse)))
+        patterns.append((own.name, check_pattern(own.pattern, f"{where}.pattern", refuse)))
     for i, listed in enumerate(entry.words):
         where = f"{path}.words[{i}]"
         _add(listed.name, listed.action, actions, f"{where}.name", refuse)
-        pattern = _any_of(_words(listed, where, refuse))
-        patterns.append((listed.name, _checked(pattern, where, refuse)))
+        pattern = any_of(_words(listed, where, refuse))
+        patterns.append((listed.name, check_pattern(pattern, where, refuse)))
     if not actions:
         raise refuse(path, "names nothing to look for: give entities, patterns or words")
     return RedactionProfile(
@@ -99,24 +95,6 @@ def _add(name: str, action: Action, actions: dict[str, Action], path: str, refus
         raise refuse(path, f"{name} has another action above")
 
 
-def _checked(pattern: str, path: str, refuse: Refuse) -> str:
-    engine: Any = importlib.import_module("re2")
-    options = engine.Options()
-    options.log_errors = False
-    try:
-        compiled = engine.compile(pattern, options)
-    except engine.error as error:
-        raise refuse(path, f"is no RE2 pattern: {_words_of(error)}") from error
-    if compiled.search("") is not None:
-        raise refuse(path, "matches the empty text")
-    return pattern
-
-
-def _words_of(error: Exception) -> str:
-    said = error.args[0] if error.args else ""
-    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
-
-
 def _words(entry: WordsEntry, path: str, refuse: Refuse) -> list[str]:
     words = list(entry.words)
     if entry.file is not None:
@@ -128,19 +106,6 @@ def _words(entry: WordsEntry, path: str, refuse: Refuse) -> list[str]:
     if not words:
         raise refuse(path, "lists no words")
     return words
-
-
-def _any_of(words: list[str]) -> str:
-    """The words, whole and in any case; RE2 knows where a word ends in ASCII only."""
-    longest_first = sorted(set(words), key=lambda word: (-len(word), word))
-    return "(?i)(?:" + "|".join(map(_whole, longest_first)) + ")"
-
-
-def _whole(word: str) -> str:
-    start = r"\b" if re.match(r"[A-Za-z0-9_]", word) else ""
-    end = r"\b" if re.search(r"[A-Za-z0-9_]\Z", word) else ""
-    quoted = "".join(c if c.isalnum() else rf"\x{{{ord(c):x}}}" for c in word)
-    return start + quoted + end
 
 
 def _key(source: KeySource | None, environment: Mapping[str, str], refuse: Refuse) -> bytes | None:

@@ -5,6 +5,7 @@ The resolved form that the rest of the program uses is `config.policy`.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -197,13 +198,111 @@ class RedactionSection(_Section, frozen=True, kw_only=True):
     """Of what one request's placeholders stand for; a request with more is refused."""
 
 
+Feature = Literal["streaming", "tools", "media", "schema", "reasoning"]
+"""What a request may ask for beside text: an answer in pieces, tools, images and other media, an
+answer by a schema, thinking."""
+
+
 StickyBy = Annotated[
-    str, msgspec.Meta(pattern=r"^(conversation|user|header:[a-z0-9][a-z0-9-]{0,63})$")
+    str, msgspec.Meta(pattern=r"^(conversation|user|caller|header:[a-z0-9][a-z0-9-]{0,63})$")
 ]
+Language = Literal[
+    "ar", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv",
+    "th", "tr", "uk", "zh",
+]  # fmt: skip
+"""What a text may be told to be written in, by ISO 639-1."""
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+
+
+class Hours(_Section, frozen=True, kw_only=True):
+    """A time of day and week, on the clocks of `zone`."""
+
+    between: Annotated[
+        str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")
+    ]
+    """Such as `22:00-06:00`: from the one, up to the other, perhaps past midnight. It is of the day
+    it began on. `00:00-00:00` is all day."""
+    days: tuple[Day, ...] = ()
+    """None: each."""
+    zone: str = "UTC"
+    """Such as `Europe/Berlin`."""
+
+
+class Condition(_Section, frozen=True, kw_only=True):
+    """What a request has to be, in everything that is said here. Of a list, one is enough, but of
+    `features` all are. `*` at an end matches any rest.
+    """
+
+    callers: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    organizations: tuple[str, ...] = ()
+    applications: tuple[str, ...] = ()
+    headers: dict[HeaderName, str] = {}
+    metadata: dict[str, str] = {}
+    """Of the body's own `metadata`."""
+    hours: Hours | None = None
+    dialects: tuple[str, ...] = ()
+    """Of the client."""
+    operations: tuple[str, ...] = ()
+    features: tuple[Feature, ...] = ()
+    """All asked for."""
+    input_tokens_from: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    input_tokens_below: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """By an estimate of the whole request."""
+    languages: tuple[Language, ...] = ()
+    """Of the user's last turn, by script and common words; a text too short to tell is in none."""
+    code: bool | None = None
+    """Whether the user's last turn holds program code, by its look."""
+    words: tuple[Annotated[str, msgspec.Meta(min_length=2, max_length=256)], ...] = ()
+    """One stands in the user's last turn, whole and in any case."""
+    patterns: tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=4096)], ...] = ()
+    """One matches in the user's last turn; RE2 syntax."""
+
+
+class RuleEntry(_Section, frozen=True, kw_only=True):
+    """Where `when` holds, the request is served as if for the model `use`."""
+
+    use: str
+    when: Condition = Condition()
+    """Nothing said: always."""
+
+
+class VariantEntry(_Section, frozen=True, kw_only=True):
+    """One side of an experiment."""
+
+    use: str
+    """A model of this file."""
+    weight: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+
+
+class ExperimentEntry(_Section, frozen=True, kw_only=True):
+    """Who is served by which model is drawn once, by weight, and then stays so."""
+
+    name: Name
+    by: StickyBy = "conversation"
+    """What is drawn for; a request that lacks it is drawn for by itself."""
+    variants: Annotated[dict[Name, VariantEntry], msgspec.Meta(min_length=2)]
+
+
+class DeprecationEntry(_Section, frozen=True, kw_only=True):
+    """A model that is to end. Answers say so in the headers `deprecation` and `sunset`."""
+
+    since: date
+    ends: date | None = None
+    """The first day, in UTC, on which it is not served any more."""
+    use: str | None = None
+    """The model to ask for instead."""
+    afterwards: Literal["refuse", "substitute"] = "refuse"
+    """From `ends` on: 404 that names `use`, or `use` serves in its place."""
 
 
 class ModelEntry(_Section, frozen=True, kw_only=True):
-    """A public model: its targets, or `route: envoy` where the operator's own routes choose."""
+    """A public model: its targets, or `route: envoy` where the operator's own routes choose.
+
+    A model that `rules`, an experiment or a deprecation names has targets of its own or, for rules,
+    an experiment: none leads back.
+    """
 
     targets: list[TargetEntry] = []
     route: Literal["policy", "envoy"] = "policy"
@@ -212,18 +311,20 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
     what has no known price last."""
     sticky: StickyBy | None = None
     """What keeps its target instead of drawing one each time: a conversation (its system prompt and
-    first user turn), a `user`, or the value of a header. Weights hold over many."""
+    first user turn), a `user`, a `caller`, or the value of a header. Weights hold over many."""
     fit_context: bool = False
     """Targets whose limits a request is above, by an estimate, are left out unless all are."""
     redaction: Name | None = None
     """A profile, or `off`."""
     clamp: bool = False
     """Values out of an upstream's range are moved to the nearest bound and reported."""
-
-
-Feature = Literal["streaming", "tools", "media", "schema", "reasoning"]
-"""What a request may ask for beside text: an answer in pieces, tools, images and other media, an
-answer by a schema, thinking."""
+    rules: tuple[RuleEntry, ...] = ()
+    """The first that holds says which model serves; where none does, this one's own targets."""
+    experiment: ExperimentEntry | None = None
+    """In place of targets."""
+    aliases: tuple[str, ...] = ()
+    """Further names it may be asked for by. It is listed, counted and granted under its own."""
+    deprecated: DeprecationEntry | None = None
 
 
 class Grant(_Section, frozen=True, kw_only=True):

@@ -85,7 +85,7 @@ def _decide(policy: Policy) -> Json:
     attributes = ["request.path", "request.method"]
     if any(caller.addresses for caller in policy.callers.by_name.values()):
         attributes.append("source.address")
-    wanted = dict.fromkeys((*REQUEST_HEADERS, *_sticky_headers(policy)))
+    wanted = dict.fromkeys((*REQUEST_HEADERS, *_model_headers(policy)))
     attributes += [f"request.headers['{name}']" for name in wanted]
     namespaces = [names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE]
     namespaces += [names.PATHS_NAMESPACE, names.RATE_LIMIT_NAMESPACE]
@@ -109,10 +109,13 @@ def _decide(policy: Policy) -> Json:
     )
 
 
-def _sticky_headers(policy: Policy) -> list[str]:
-    """Those by whose values conversations are told apart."""
-    named = [model.sticky or "" for model in policy.models.values()]
-    return [by.removeprefix("header:") for by in named if by.startswith("header:")]
+def _model_headers(policy: Policy) -> list[str]:
+    """Those that models are chosen by: stickiness, experiments and rules."""
+    models = policy.models.values()
+    keys = [model.sticky or "" for model in models]
+    keys += [model.experiment.by for model in models if model.experiment]
+    named = [key.removeprefix("header:") for key in keys if key.startswith("header:")]
+    return named + [name for m in models for rule in m.rules for name in rule.when.headers]
 
 
 def _respond(policy: Policy) -> Json:

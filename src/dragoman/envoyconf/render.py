@@ -135,12 +135,16 @@ def _connection_manager(policy: Policy) -> Json:
 
 
 def _told_headers(policy: Policy) -> Json:
-    """What the decide stage told: of the caller's quotas, as the usual headers; of its choice."""
+    """What the decide stage told: of the caller's quotas and of the model's end, as the usual
+    headers; of its choice."""
     units = dict.fromkeys(quota.unit for quota in policy.quotas)
     told = [f"{word}-{unit}" for unit in units for word in ("limit", "remaining", "reset")]
     headers = [_from_metadata(f"x-ratelimit-{n}", names.RATE_LIMIT_NAMESPACE, n) for n in told]
     if policy.decision_header:
         headers.append(_from_metadata("x-dragoman-decision", names.NAMESPACE, names.DECISION))
+    if any(model.deprecated for model in policy.models.values()):
+        ends = (names.DEPRECATION, names.SUNSET)
+        headers += [_from_metadata(name, names.NAMESPACE, name) for name in ends]
     return {"response_headers_to_add": headers} if headers else {}
 
 

@@ -38,7 +38,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     said: Json
     """Fields that path and headers say beside it."""
     model: Model
+    """That serves: of one that ended, the substitute."""
     name: str
+    told: tuple[tuple[str, str], ...] = ()
+    """What response headers say of the model asked for, by metadata key."""
 
     @property
     def body(self) -> Json:

@@ -47,10 +47,12 @@ from dragoman.policies.capabilities import (
 from dragoman.policies.describe import make_card
 from dragoman.policies.estimate import estimate_tokens
 from dragoman.policies.identify import Issued, identify
+from dragoman.policies.lifecycle import find_serving
 from dragoman.policies.quotas import UNREAD_AMOUNTS, amounts_of
 from dragoman.policies.route.choose import Choice, Chooser
 from dragoman.policies.route.content import Content
 from dragoman.policies.route.residency import find_demands
+from dragoman.policies.route.rules import Asking
 from dragoman.policies.route.weighted import Chance
 
 if TYPE_CHECKING:
@@ -143,6 +145,7 @@ class Decide:
             check_type(asker.head, call.body)
             wanted = model_name(read_body(call.body, raw), dialect, call)
         if wanted:
+            wanted = self._own_name(wanted)
             model = find_model(wanted, asker.caller, models)
             return answer(dialect.encode_model(make_card(wanted, model, self._policy)), _LISTED)
         names = list_models(asker.caller, models)
@@ -153,9 +156,11 @@ class Decide:
         self, head: RequestHead, raw: bytes, body: Json, found: ClientCall, caller: Caller
     ) -> Mutate | Respond | Pending:
         client, call = found.dialect, cast("Call", found.call)
-        name = model_name(body, client, call)
+        name = self._own_name(model_name(body, client, call))
         client.check_request(body)
-        model = find_model(name, caller, self._policy.models)
+        asked_for = find_model(name, caller, self._policy.models)
+        model, told, note = find_serving(asked_for, self._clock())
+        name = name if model is asked_for else model.name
         treated = self._redaction.apply(call.body, raw, caller, model)
         if treated.body is not raw:
             body = read_body(call.body, treated.body)
@@ -168,10 +173,11 @@ class Decide:
             said=said_outside(head, call),
             model=model,
             name=name,
+            told=told,
         )
         if caller.roles:
             authorize(caller, wish_of(asked, caller))
-        choice = self._choose(asked, caller, head, len(raw))
+        choice = self._choose(asked, caller, head, len(raw)).noting(*note)
         if choice.order and self._must_estimate(asked, choice.order[0]):
             return self._estimate(asked, choice.order[0])
         choice = self._plan.speakable(asked, choice)
@@ -203,10 +209,16 @@ class Decide:
         body = asked.client.encode_response(TokenCount(input_tokens=tokens), losses)
         return answer(body, "dragoman_estimate", {ESTIMATED_HEADER: "true"})
 
+    def _own_name(self, name: str) -> str:
+        """The model's own name, where it was asked for by an alias."""
+        return self._policy.aliases.get(name, name)
+
     def _choose(self, asked: Asked, caller: Caller, head: RequestHead, size: int) -> Choice:
-        def look() -> Content:
+        def look() -> Asking:
             decode = asked.client.decode_request if asked.client.operation == CHAT else None
-            return Content(head.headers, asked.body, size, decode)
+            content = Content(head.headers, asked.body, size, decode, caller.name)
+            client, operation = asked.client.name, asked.call.operation
+            return Asking(caller, client, operation, asked.stream, self._clock(), content)
 
         demands = find_demands(caller, head.headers)
         return self._chooser.choose(asked.model, asked.name, demands, look)

@@ -69,7 +69,8 @@ class Plan:
         """As `spaces`, made anew."""
         spaces, order = Shared(), choice.order
         plan = self._plan(order, edits, base, asked)
-        plan[names.DECISION] = describe_choice(asked.model, choice)
+        plan |= dict(asked.told)
+        plan[names.DECISION] = describe_choice(choice)
         spaces[names.NAMESPACE] = self._facts(asked, caller) | plan
         spaces[names.PATHS_NAMESPACE] = self._paths(asked, order)
         if order:

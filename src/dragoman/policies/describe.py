@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from operator import attrgetter
 
@@ -11,6 +11,7 @@ import msgspec
 from dragoman.catalog.profiles import Profile, Rates
 from dragoman.config.policy import Model, Policy, Target
 from dragoman.dialects.models import ModelCard
+from dragoman.policies.lifecycle import State, state_of
 from dragoman.policies.route.weighted import name_targets
 
 NEAR = timedelta(days=90)
@@ -29,9 +30,19 @@ class DescribedTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DescribedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """One public model; without targets where Envoy's own routes choose."""
+    """One public model; without targets, rules and experiment Envoy's own routes choose."""
 
     name: str
+    state: State
+    ends: date | None
+    instead: str | None
+    """The model to ask for in its place."""
+    aliases: tuple[str, ...]
+    rules: tuple[str, ...]
+    """The models that serve where its rules hold, in their order."""
+    experiment: str | None
+    variants: Mapping[str, str]
+    """The model of each, by its name."""
     targets: tuple[DescribedTarget, ...]
 
 
@@ -45,24 +56,50 @@ class Retirement(msgspec.Struct, frozen=True, kw_only=True):
     past: bool
 
 
-def describe(policy: Policy) -> list[DescribedModel]:
+def describe(policy: Policy, today: date) -> list[DescribedModel]:
     """Every public model, in the policy's order, with its targets in the order they are asked."""
-    return [
-        DescribedModel(
-            name=name,
-            targets=tuple(
-                DescribedTarget(
-                    provider=target.provider,
-                    model=target.model,
-                    weight=target.weight,
-                    priority=target.priority,
-                    profile=policy.profile(target.provider, target.model),
-                )
-                for target in sorted(model.targets, key=attrgetter("priority"))
-            ),
-        )
-        for name, model in policy.models.items()
-    ]
+    return [_describe(policy, model, today) for model in policy.models.values()]
+
+
+def _describe(policy: Policy, model: Model, today: date) -> DescribedModel:
+    experiment, planned = model.experiment, model.deprecated
+    return DescribedModel(
+        name=model.name,
+        state=state_of(model, today),
+        ends=planned.ends if planned else None,
+        instead=planned.use if planned else None,
+        aliases=tuple(alias for alias, name in policy.aliases.items() if name == model.name),
+        rules=tuple(rule.use.name for rule in model.rules),
+        experiment=experiment.name if experiment else None,
+        variants={v.name: v.use.name for v in experiment.variants} if experiment else {},
+        targets=tuple(
+            DescribedTarget(
+                provider=target.provider,
+                model=target.model,
+                weight=target.weight,
+                priority=target.priority,
+                profile=policy.profile(target.provider, target.model),
+            )
+            for target in sorted(model.targets, key=attrgetter("priority"))
+        ),
+    )
+
+
+def describe_model_line(model: DescribedModel) -> str:
+    """A model in one line: its name, and what is to be known of it beside its targets."""
+    words = [model.name]
+    if model.state != "current":
+        words.append(model.state + (f", ends {model.ends}" if model.ends else ""))
+    if model.instead:
+        words.append(f"use {model.instead}")
+    if model.aliases:
+        words.append(f"also {', '.join(model.aliases)}")
+    if model.rules:
+        words.append(f"rules to {', '.join(model.rules)}")
+    if model.experiment:
+        sides = ", ".join(f"{name} {use}" for name, use in model.variants.items())
+        words.append(f"experiment {model.experiment}: {sides}")
+    return "; ".join(words)
 
 
 def describe_line(target: DescribedTarget, today: date) -> str:
@@ -93,7 +130,8 @@ def make_card(name: str, model: Model, policy: Policy) -> ModelCard:
     told, which all of them can serve; of their modalities all, for a part that a target cannot take
     goes to the next.
     """
-    targets = sorted(name_targets(model, name), key=attrgetter("priority"))
+    further = [target for target in model.all_targets if target not in model.targets]
+    targets = [*sorted(name_targets(model, name), key=attrgetter("priority")), *further]
     known = [policy.profile(target.provider, target.model) for target in targets]
     profiles = [profile for profile in known if profile is not None]
     first = known[0] if known and known[0] is not None else Profile()
@@ -107,7 +145,7 @@ def make_card(name: str, model: Model, policy: Policy) -> ModelCard:
         input=_all(profile.input for profile in profiles),
         output=_all(profile.output for profile in profiles),
         reasons=None if first.title is None else first.reasoning is not None,
-        retires=max(ends) if len(ends) == len(known) and ends else None,
+        retires=_end(model) or (max(ends) if len(ends) == len(known) and ends else None),
     )
 
 
@@ -126,6 +164,10 @@ def find_retirements(policy: Policy, today: date) -> list[Retirement]:
         and profile.retires is not None
         and profile.retires <= today + NEAR
     ]
+
+
+def _end(model: Model) -> date | None:
+    return model.deprecated.ends if model.deprecated else None
 
 
 def _least(limits: Iterable[int | None]) -> int | None:

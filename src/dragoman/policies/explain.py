@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from dragoman.config.policy import Caller, Model, Policy
+from dragoman.config.schema import Condition
 from dragoman.errors import NotFound
 from dragoman.policies.authorize import Wish, find_model, judge
 from dragoman.policies.quotas import QuotaPolicy
@@ -20,6 +23,7 @@ class Explanation(NamedTuple):
 
 def explain(policy: Policy, caller: Caller, wish: Wish) -> Explanation:
     """What becomes of `wish` of `caller`, as far as it does not hang on a request's body."""
+    wish = wish._replace(model=policy.aliases.get(wish.model, wish.model))
     try:
         model = find_model(wish.model, caller, policy.models)
     except NotFound:
@@ -33,7 +37,8 @@ def explain(policy: Policy, caller: Caller, wish: Wish) -> Explanation:
     word = "allowed" if verdict.allowed else "refused"
     lines = [f"{word}: {verdict.because}"]
     if verdict.allowed:
-        lines += [*_quota_lines(policy, caller, model), *_target_lines(model, wish.model)]
+        lines += [*_quota_lines(policy, caller, model), *_end_lines(model)]
+        lines += [*_rule_lines(model), *_target_lines(model, wish.model)]
     return Explanation(allowed=verdict.allowed, lines=lines)
 
 
@@ -44,8 +49,34 @@ def _quota_lines(policy: Policy, caller: Caller, model: Model) -> list[str]:
     ]
 
 
+def _end_lines(model: Model) -> list[str]:
+    planned = model.deprecated
+    if planned is None:
+        return []
+    after = f", then {planned.substitute.name} serves" if planned.substitute else ""
+    return [f"deprecated: since {planned.since}, until {planned.ends or 'further notice'}{after}"]
+
+
+def _rule_lines(model: Model) -> list[str]:
+    """Which models serve in its place, and where."""
+    lines: list[str] = []
+    for i, rule in enumerate(model.rules):
+        said = msgspec.to_builtins(rule.when)
+        unsaid = msgspec.to_builtins(Condition())
+        facts = {name: value for name, value in said.items() if value != unsaid[name]}
+        words = msgspec.json.encode(facts).decode() if facts else "nothing else holds"
+        lines.append(f"rule {i}: {rule.use.name} serves where {words}")
+    if experiment := model.experiment:
+        lines += [
+            f"experiment {experiment.name}: {variant.use.name} serves as {variant.name}, "
+            f"weight {variant.weight}, by {experiment.by}"
+            for variant in experiment.variants
+        ]
+    return lines
+
+
 def _target_lines(model: Model, name: str) -> list[str]:
-    if not model.targets:
+    if not (model.targets or model.rules or model.experiment):
         return ["upstream: Envoy's own routes choose it"]
     targets = sorted(name_targets(model, name), key=lambda target: target.priority)
     return [

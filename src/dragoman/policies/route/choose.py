@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
-from urllib.parse import quote
 
 from dragoman.config.policy import Model, Policy, Target
 from dragoman.policies.route.cheapest import estimate_cost, rank_cost
 from dragoman.policies.route.content import Content
 from dragoman.policies.route.context import find_excess
+from dragoman.policies.route.experiment import assign
+from dragoman.policies.route.naming import name_target, quote_name
 from dragoman.policies.route.residency import Demands, keep_residents
+from dragoman.policies.route.rules import Asking, Rules
 from dragoman.policies.route.sticky import find_key, rank_sticky
 from dragoman.policies.route.weighted import (
     Chance,
@@ -20,9 +22,6 @@ from dragoman.policies.route.weighted import (
     group_targets,
     name_targets,
 )
-
-_MAX_NAME = 80
-"""Letters of an upstream's name in an explanation: some are what the client made them."""
 
 
 class LeftOut(NamedTuple):
@@ -38,12 +37,17 @@ class Choice(NamedTuple):
     order: list[Target]
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    strategy: str = "weighted"
 
     def without(self, reasons: Mapping[Target, str]) -> Choice:
         """The same, with these targets left out for these reasons."""
         order = [target for target in self.order if target not in reasons]
         gone = (LeftOut(target, reason) for target, reason in reasons.items())
-        return Choice(order, (*self.left_out, *gone), self.notes)
+        return self._replace(order=order, left_out=(*self.left_out, *gone))
+
+    def noting(self, *notes: str) -> Choice:
+        """The same, with `notes` before its own."""
+        return self._replace(notes=(*notes, *self.notes)) if notes else self
 
 
 class Chooser:
@@ -60,14 +64,40 @@ class Chooser:
             if not name.endswith("*")
         }
         """Of models whose targets are the same for each request."""
+        self._rules = {name: Rules(m.rules) for name, m in policy.models.items() if m.rules}
 
     def choose(
-        self, model: Model, name: str, demands: Demands, look: Callable[[], Content]
+        self, model: Model, name: str, demands: Demands, look: Callable[[], Asking]
     ) -> Choice:
-        """The targets for a request for `name`. `look` is called if some strategy has to.
+        """The targets for a request for `name`. `look` is called if something has to see it.
 
         Raises `ResidencyRefused` where no target is where the request has to stay.
         """
+        if not (model.rules or model.experiment):
+            return self._choose(model, name, demands, look)
+        asking = look()
+        notes: list[str] = []
+        serving = self._find_serving(model, asking, notes)
+        name = name if serving is model else serving.name
+        return self._choose(serving, name, demands, lambda: asking).noting(*notes)
+
+    def _find_serving(self, model: Model, asking: Asking, notes: list[str]) -> Model:
+        """The model whose targets serve: by the first rule that holds, and by experiment."""
+        found = self._rules[model.name].find(asking) if model.rules else None
+        if found is not None:
+            index, model = found
+            notes.append(f"rule={index}({quote_name(model.name)})")
+        experiment = model.experiment
+        if experiment is not None:
+            variant = assign(experiment, asking.content, self._chance)
+            notes.append(f"experiment={experiment.name}({variant.name})")
+            model = variant.use
+        return model
+
+    def _choose(
+        self, model: Model, name: str, demands: Demands, look: Callable[[], Asking]
+    ) -> Choice:
+        """Among the model's own targets."""
         if not (demands or model.has_strategy):
             groups = self._groups.get(model.name)
             if groups is None:
@@ -81,7 +111,7 @@ class Chooser:
             targets = kept
         if not model.has_strategy:
             return Choice(self._arrange(model, targets, None, None), tuple(left_out))
-        content = look()
+        content = look().content
         notes: list[str] = []
         if model.fit_context:
             targets = self._fit(targets, content, left_out, notes)
@@ -92,7 +122,7 @@ class Chooser:
         order = self._arrange(model, targets, key, content)
         if model.strategy == "cheapest":
             notes += [f"unpriced={name_target(t)}" for t in order if self._cost(t, content) is None]
-        return Choice(order, tuple(left_out), tuple(notes))
+        return Choice(order, tuple(left_out), tuple(notes), model.strategy)
 
     def _fit(
         self, targets: list[Target], content: Content, left_out: list[LeftOut], notes: list[str]
@@ -128,23 +158,17 @@ class Chooser:
         return estimate_cost(self._policy.profile(target.provider, target.model), content, today)
 
 
-def describe_choice(model: Model, choice: Choice) -> str:
+def describe_choice(choice: Choice) -> str:
     """The choice in one line for a header: strategy, order, what was left out and why.
 
     Names alone: nothing of the request but the model it asks for, and no character that a header
     may not hold.
     """
     if not choice.order:
-        return "strategy=envoy"
-    words = [f"strategy={model.strategy}", *choice.notes]
+        return "; ".join(["strategy=envoy", *choice.notes])
+    words = [f"strategy={choice.strategy}", *choice.notes]
     words.append(f"order={','.join(map(name_target, choice.order))}")
     if choice.left_out:
         named = [f"{name_target(target)}({reason})" for target, reason in choice.left_out]
         words.append(f"left_out={','.join(named)}")
     return "; ".join(words)
-
-
-def name_target(target: Target) -> str:
-    """`PROVIDER/MODEL`, as it may stand in a header."""
-    model = quote(target.model[:_MAX_NAME], safe="/:@._-~", errors="replace")
-    return f"{target.provider}/{model}"

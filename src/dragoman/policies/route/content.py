@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from dragoman.catalog.profiles import Profile
 from dragoman.errors import DragomanError
-from dragoman.ir import Json, Request
+from dragoman.ir import Json, Request, Text
 from dragoman.policies.estimate import BYTES_PER_TOKEN, estimate_tokens
 from dragoman.policies.quotas import UNSAID_OUTPUT_TOKENS, output_limit
 
@@ -21,9 +22,11 @@ class Content:
         body: Json,
         size_bytes: int,
         decode: Callable[[Json], Request] | None,
+        caller: str = "",
     ) -> None:
         """`decode` reads a chat request; None where it is none."""
         self.headers = headers
+        self.caller = caller
         self.body = body
         self.size_bytes = size_bytes
         self._decode = decode
@@ -36,6 +39,19 @@ class Content:
             return self._decode(self.body) if self._decode else None
         except DragomanError:
             return None
+
+    @property
+    def metadata(self) -> Json:
+        """The body's own, empty where it has none."""
+        found = self.body.get("metadata")
+        return cast("Json", found) if isinstance(found, dict) else {}
+
+    @functools.cached_property
+    def last_words(self) -> str:
+        """The texts of the user's last turn; empty where nothing can be read."""
+        turns = reversed(self.request.messages if self.request else ())
+        parts = next((turn.parts for turn in turns if turn.role == "user"), ())
+        return "\n".join(part.content for part in parts if isinstance(part, Text))
 
     def input_tokens(self, profile: Profile | None) -> int:
         """An estimate, by the model's own token ratio."""

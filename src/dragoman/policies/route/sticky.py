@@ -25,11 +25,13 @@ def find_key(by: str, content: Content) -> bytes | None:
     """What the same conversation has in common, as a digest; None where the request lacks it.
 
     `by` is `conversation` (its texts and media up to the user's first turn), `user` (the field, or
-    Anthropic's `metadata.user_id`) or `header:NAME`.
+    Anthropic's `metadata.user_id`), `caller` or `header:NAME`.
     """
     if by.startswith(HEADER):
         said = content.headers.get(by.removeprefix(HEADER))
         return _digest(said) if said else None
+    if by == "caller":
+        return _digest(content.caller)
     request = content.request
     if request is None:
         return None
@@ -40,15 +42,19 @@ def find_key(by: str, content: Content) -> bytes | None:
 
 def rank_sticky(targets: list[Target], key: bytes) -> list[Target]:
     """All of `targets`, the one that `key` belongs to first; each next is the former's heir."""
-    return sorted(targets, key=lambda target: _score(target, key), reverse=True)
+    return sorted(
+        targets,
+        key=lambda target: score(f"{target.provider}\0{target.model}", target.weight, key),
+        reverse=True,
+    )
 
 
-def _score(target: Target, key: bytes) -> float:
-    digest = hashlib.blake2b(
-        f"{target.provider}\0{target.model}".encode("utf-8", "replace"), digest_size=8, key=key
-    ).digest()
+def score(name: str, weight: int, key: bytes) -> float:
+    """How much `key` belongs to `name`: of many keys, as many have the highest there as its weight
+    says, and one more name takes its share from each of the others."""
+    digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8, key=key).digest()
     point = ((int.from_bytes(digest) >> (64 - _BITS)) + 0.5) / (1 << _BITS)
-    return -target.weight / math.log(point)
+    return -weight / math.log(point)
 
 
 def _digest(*words: str) -> bytes:

@@ -34,7 +34,7 @@ def draw_all(targets: list[Target], chance: Chance) -> list[Target]:
     """All of `targets`, each place drawn by weight among those that are left."""
     left, ordered = list(targets), list[Target]()
     while left[1:]:
-        ordered.append(left.pop(_draw([t.weight for t in left], chance)))
+        ordered.append(left.pop(draw([t.weight for t in left], chance)))
     return ordered + left
 
 
@@ -46,7 +46,7 @@ def name_targets(model: Model, name: str) -> list[Target]:
     return [msgspec.structs.replace(t, model=t.model.replace("*", rest)) for t in model.targets]
 
 
-def _draw(weights: list[int], chance: Chance) -> int:
+def draw(weights: list[int], chance: Chance) -> int:
     """An index, as likely as its weight."""
     point = chance() * sum(weights)
     for i, weight in enumerate(weights):
