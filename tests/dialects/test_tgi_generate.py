@@ -247,9 +247,9 @@ def test_a_stream_that_is_not_whole_raises(wire: bytes) -> None:
         (422, b'{"error":"bad","error_type":"validation"}', "bad", "validation"),
         (503, b'{"error":"Model is loading","estimated_time":20.0}', "Model is loading", None),
         (401, b'{"error":{"message":"no"}}', "no", None),
-        (502, b"<html>", "<html>", None),
-        (500, b"", "The provider answered 500.", None),
-        (500, b"[]", "[]", None),
+        (502, b"<html>", "The provider answered with status 502 and no message.", None),
+        (500, b"", "The provider answered with status 500 and no message.", None),
+        (500, b"out of memory", "out of memory", None),
     ],
 )
 def test_errors_are_read(status: int, body: bytes, message: str, kind: str | None) -> None:

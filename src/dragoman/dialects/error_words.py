@@ -1,12 +1,15 @@
-"""The words of an error, whoever wrote it: a provider, its framework, or a proxy before it."""
+"""Errors as answers: the words of those that came, the headers of those that go."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
 
+from dragoman.actions import Respond
+from dragoman.errors import DragomanError, MethodNotAllowed
 from dragoman.ir import Json
 
 _MAX_TEXT = 500
@@ -25,8 +28,19 @@ def read_json(body: bytes) -> Any:
         return None
 
 
+def error_answer(error: DragomanError, body: Json, headers: Mapping[str, str] = {}) -> Respond:
+    """The answer that tells a client of `error`, in the words of its dialect."""
+    allow = {"allow": error.allow} if isinstance(error, MethodNotAllowed) else {}
+    return Respond(
+        status=error.status,
+        headers={"content-type": "application/json", **headers, **allow},
+        body=msgspec.json.encode(body),
+    )
+
+
 def words_of(status: int, body: bytes) -> str:
-    """What `body` says went wrong: the words of its JSON, the title of a page, else its text."""
+    """What `body`, of a provider or a proxy before it, says went wrong: the words of its JSON,
+    the title of a page, else its text."""
     value = read_json(body)
     text = words_in(value) if value is not None else _plain(body)
     return text or f"The provider answered with status {status} and no message."

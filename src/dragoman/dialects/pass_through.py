@@ -14,7 +14,8 @@ from urllib.parse import unquote
 import msgspec
 
 from dragoman.dialects import BodyKind, Call
-from dragoman.dialects.unary import ErrorShape, Unary
+from dragoman.dialects.base import ErrorShape
+from dragoman.dialects.unary import Unary
 from dragoman.errors import Unrepresentable
 from dragoman.ir import Json
 from dragoman.ir.losses import Losses

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from dragoman.actions import Respond
-from dragoman.dialects.error_words import words_of
+from dragoman.dialects.error_words import error_answer, words_of
 from dragoman.errors import DragomanError, UpstreamError
 
 
@@ -20,8 +18,4 @@ class PlainErrors:
         return UpstreamError(words_of(status, body), status=status)
 
     def encode_error(self, error: DragomanError) -> Respond:
-        headers = {"content-type": "application/json"}
-        if allow := getattr(error, "allow", None):
-            headers["allow"] = allow
-        body = msgspec.json.encode({self._field: error.message})
-        return Respond(status=error.status, headers=headers, body=body)
+        return error_answer(error, {self._field: error.message})

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
 
-from dragoman.actions import Respond
 from dragoman.dialects import StreamDecoder, StreamEncoder, StreamOptions
+from dragoman.dialects.base import EVENT_STREAM, Base, ErrorShape
 from dragoman.dialects.models import ModelCard
-from dragoman.errors import (
-    DragomanError,
-    InvalidRequest,
-    Unrepresentable,
-    UpstreamError,
-    UpstreamProtocolError,
-)
+from dragoman.errors import InvalidRequest, Unrepresentable, UpstreamProtocolError
 from dragoman.ir import Json
-
-
-class ErrorShape(Protocol):
-    """How a dialect's clients read errors, and its providers write them; a module may be one."""
-
-    def decode_error(self, status: int, body: bytes) -> UpstreamError: ...
-    def encode_error(self, error: DragomanError) -> Respond: ...
 
 
 @contextmanager
@@ -35,7 +21,7 @@ def reading_answer() -> Generator[None]:
         raise UpstreamProtocolError(f"the upstream's answer: {error.message}") from error
 
 
-class Unary:
+class Unary(Base):
     """A dialect without streams: there is nothing to frame, to strip or to list."""
 
     stream_types: tuple[str, ...] = ()
@@ -48,10 +34,6 @@ class Unary:
         """Nothing is worth a look before the whole is decoded."""
         del body
 
-    def model_of(self, body: Json) -> Any:
-        """The model that a body names, where the path does not."""
-        return body.get("model")
-
     def stream_decoder(self) -> StreamDecoder:
         raise self._absent()
 
@@ -61,13 +43,7 @@ class Unary:
 
     def stream_type(self, options: StreamOptions) -> str:
         del options
-        return "text/event-stream"
-
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
-        return self._errors.decode_error(status, body)
-
-    def encode_error(self, error: DragomanError) -> Respond:
-        return self._errors.encode_error(error)
+        return EVENT_STREAM
 
     def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
         del cards, query
@@ -76,22 +52,6 @@ class Unary:
     def encode_model(self, card: ModelCard) -> Json:
         del card
         raise self._absent()
-
-    def frames(self, framing: str) -> bool:
-        del framing
-        return True
-
-    def edits(self, body: Json) -> dict[str, Any]:
-        del body
-        return {}
-
-    def wants_usage(self, body: Json) -> bool | None:
-        del body
-        return None
-
-    def is_usage_frame(self, data: str) -> bool:
-        del data
-        return False
 
     def _absent(self) -> Unrepresentable:
         return Unrepresentable("$", self.name, "it answers in one piece")

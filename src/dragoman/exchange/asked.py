@@ -9,7 +9,6 @@ import msgspec
 
 from dragoman.config.policy import Caller, Endpoint, Model
 from dragoman.dialects import CHAT, AnyDialect, Call
-from dragoman.dialects.unary import Unary
 from dragoman.errors import InvalidRequest
 from dragoman.exchange.heads import RequestHead
 from dragoman.ir import Json, Modality
@@ -54,8 +53,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 def model_name(body: Json, client: AnyDialect, call: Call) -> str:
     """The model asked for, by the path or by the body."""
-    named = client.model_of(body) if isinstance(client, Unary) else body.get("model")
-    model = call.model or named or call.default_model
+    model = call.model or client.model_of(body) or call.default_model
     if not isinstance(model, str) or not model:
         raise InvalidRequest("$.model", "a model name")
     return model

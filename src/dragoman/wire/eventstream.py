@@ -54,10 +54,11 @@ class EventStreamDecoder:
         del self._buffer[:at]
         return messages
 
-    def close(self) -> None:
-        """End of input. Raises `UpstreamProtocolError` if a message was cut."""
+    def close(self) -> list[EventStreamMessage]:
+        """End of input: no message is left. Raises `UpstreamProtocolError` if one was cut."""
         if self._buffer:
             raise UpstreamProtocolError("the upstream's event stream ended inside a message")
+        return []
 
     def _read_prelude(self, at: int) -> int:
         total, headers, checksum = _PRELUDE.unpack_from(self._buffer, at)

@@ -11,14 +11,13 @@ https://docs.anthropic.com/en/api/claude-on-vertex-ai, read November 2026.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
-from dragoman.actions import Respond
-from dragoman.dialects import CHAT, MODELS, Call, StreamOptions
+from dragoman.dialects import CHAT, Call, StreamOptions
 from dragoman.dialects.anthropic_messages import errors, models, reading, stream, writing
 from dragoman.dialects.anthropic_messages.names import (
     BETAS,
@@ -27,9 +26,8 @@ from dragoman.dialects.anthropic_messages.names import (
     VERSION,
     Quirks,
 )
+from dragoman.dialects.base import EVENT_STREAM, Chat, models_call
 from dragoman.dialects.bedrock_converse import errors as bedrock_errors
-from dragoman.dialects.models import ModelCard
-from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
 from dragoman.ir import Json, Request, Response
 from dragoman.ir.losses import Losses
 
@@ -48,17 +46,16 @@ _RAW_PREDICT = re.compile(
     r"/models/(?!count-tokens:)(.+):(rawPredict|streamRawPredict)"
 )
 _HEADER_FIELDS = {BETAS: "anthropic-beta"}
-_EVENT_STREAM = "text/event-stream"
 _AWS_EVENT_STREAM = "application/vnd.amazon.eventstream"
 _REFERENCE = Quirks()
 
 
-class AnthropicMessages:
+class AnthropicMessages(Chat):
     """The dialect; `quirks` say how a provider differs from Anthropic itself."""
 
     name = NAME
-    operation = CHAT
-    stream_types = (_EVENT_STREAM, _AWS_EVENT_STREAM)
+    stream_types = (EVENT_STREAM, _AWS_EVENT_STREAM)
+    _requests, _errors, _models = reading, errors, models
 
     def __init__(self, quirks: Quirks = _REFERENCE) -> None:
         self._quirks = quirks
@@ -75,18 +72,7 @@ class AnthropicMessages:
             if _SDK_HEADER in headers or _OF_ANTHROPIC.fullmatch(model):
                 return call
             return msgspec.structs.replace(call, claims=_has_version)
-        if "anthropic-version" in headers and (path == _MODELS or path.startswith(_MODELS + "/")):
-            return Call(operation=MODELS, method="GET", model=unquote(path[len(_MODELS) + 1 :]))
-        return None
-
-    def check_request(self, body: Json) -> None:
-        if not isinstance(body.get("messages"), list) or not body["messages"]:
-            raise InvalidRequest("$.messages", "an array of at least one message")
-        if not isinstance(body.get("stream"), bool | None):
-            raise InvalidRequest("$.stream", "a boolean")
-
-    def decode_request(self, body: Json) -> Request:
-        return reading.decode_request(body)
+        return models_call(path, _MODELS) if "anthropic-version" in headers else None
 
     def encode_request(self, request: Request, losses: Losses) -> Json:
         return writing.encode_request(request, losses, self._quirks)
@@ -104,23 +90,7 @@ class AnthropicMessages:
         return stream.MessagesEncoder(options.framing)
 
     def stream_type(self, options: StreamOptions) -> str:
-        return _AWS_EVENT_STREAM if options.framing == INVOKE else _EVENT_STREAM
-
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
-        return errors.decode_error(status, body)
-
-    def encode_error(self, error: DragomanError) -> Respond:
-        headers = {"content-type": "application/json"}
-        if allow := getattr(error, "allow", None):
-            headers["allow"] = allow
-        body = msgspec.json.encode(errors.error_body(error))
-        return Respond(status=error.status, headers=headers, body=body)
-
-    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
-        return models.encode_models(cards, query)
-
-    def encode_model(self, card: ModelCard) -> Json:
-        return models.encode_model(card)
+        return _AWS_EVENT_STREAM if options.framing == INVOKE else EVENT_STREAM
 
     def edits(self, body: Json) -> dict[str, Any]:
         """See `Dialect.edits`."""
@@ -137,20 +107,11 @@ class AnthropicMessages:
     def frames(self, framing: str) -> bool:
         return (framing == INVOKE) is self._quirks.invoke_model
 
-    def wants_usage(self, body: Json) -> bool | None:
-        del body
-        return None
-
-    def is_usage_frame(self, data: str) -> bool:
-        del data
-        return False
-
 
 class InvokedMessages(AnthropicMessages):
     """The same for clients of InvokeModel, who read errors as Bedrock writes them."""
 
-    def encode_error(self, error: DragomanError) -> Respond:
-        return bedrock_errors.encode_error(error)
+    _errors = bedrock_errors
 
 
 def _has_version(body: Json) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dragoman.dialects.error_words import read_json, words_in, words_of
+from dragoman.actions import Respond
+from dragoman.dialects.error_words import error_answer, read_json, words_in, words_of
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Json
 
@@ -38,6 +39,11 @@ def stream_error(detail: Json) -> UpstreamError:
     kind = str(detail.get("type") or "api_error")
     message = words_in(detail) or "The provider broke off."
     return UpstreamError(message, status=_STATUSES.get(kind, 500), kind=kind)
+
+
+def encode_error(error: DragomanError) -> Respond:
+    """The answer to a request that failed before its first byte."""
+    return error_answer(error, error_body(error))
 
 
 def error_body(error: DragomanError) -> Json:

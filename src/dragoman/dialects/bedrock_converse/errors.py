@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dragoman.actions import Respond
-from dragoman.dialects.error_words import words_of
+from dragoman.dialects.error_words import error_answer, words_of
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.wire.eventstream import encode_eventstream
 
@@ -46,11 +46,7 @@ def name_of(error: DragomanError) -> str:
 
 def encode_error(error: DragomanError) -> Respond:
     """The answer to a request that failed before its first byte."""
-    headers = {"content-type": "application/json", "x-amzn-errortype": name_of(error)}
-    if allow := getattr(error, "allow", None):
-        headers["allow"] = allow
-    body = msgspec.json.encode({"message": error.message})
-    return Respond(status=error.status, headers=headers, body=body)
+    return error_answer(error, {"message": error.message}, {"x-amzn-errortype": name_of(error)})
 
 
 def error_frame(error: DragomanError) -> bytes:

@@ -17,6 +17,7 @@ from dragoman.dialects.bedrock_converse.names import (
     json_object,
 )
 from dragoman.dialects.bedrock_converse.parts import arguments_of, signed, thought_for_client
+from dragoman.dialects.decoding import FrameDecoder
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamProtocolError
 from dragoman.ir import Json, Reasoning, Residue, ToolCall, Usage
 from dragoman.ir.events import (
@@ -34,29 +35,17 @@ from dragoman.wire.eventstream import EventStreamDecoder, EventStreamMessage, en
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class ConverseDecoder:
+class ConverseDecoder(FrameDecoder[EventStreamMessage]):
     """A provider's frames in, events out."""
 
     def __init__(self) -> None:
-        self._frames = EventStreamDecoder()
+        super().__init__(EventStreamDecoder())
         self._open = ""
         self._residue: Residue | None = None
         self._reason: str | None = None
         self._metadata: Json | None = None
         self._tail: Json = {}
-        self._started = self._ended = False
-
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        for frame in self._frames.feed(data):
-            self._take(frame, events)
-        return events
-
-    def close(self) -> list[Event]:
-        self._frames.close()
-        if not self._ended:
-            raise UpstreamProtocolError("the upstream's stream ended before its answer did")
-        return []
+        self._started = False
 
     def _take(self, frame: EventStreamMessage, events: list[Event]) -> None:
         if frame.headers.get(":message-type", "event") != "event":

@@ -17,6 +17,7 @@ from dragoman.dialects.cohere_chat.names import (
     finish_of,
 )
 from dragoman.dialects.cohere_chat.parts import PLAN, SIGNATURE
+from dragoman.dialects.decoding import FrameDecoder
 from dragoman.dialects.residues import json_object
 from dragoman.errors import DragomanError, UpstreamError, UpstreamProtocolError
 from dragoman.ir import Json, Residue, Usage
@@ -39,30 +40,16 @@ _BAD_GATEWAY = 502
 _PLANNED = Residue(dialect=NAME, fields={}, form=(PLAN,))
 
 
-class CohereDecoder:
+class CohereDecoder(FrameDecoder[SseEvent]):
     """A provider's events in, ours out."""
 
     def __init__(self) -> None:
-        self._frames = SseDecoder()
+        super().__init__(SseDecoder())
         self._open = ""
         """What is open: `text`, `thinking`, `tool_plan` or `tool_call`."""
         self._citations: list[Any] = []
         self._has_calls = False
-        self._started = self._ended = False
-
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        for frame in self._frames.feed(data):
-            self._take(frame, events)
-        return events
-
-    def close(self) -> list[Event]:
-        events: list[Event] = []
-        for frame in self._frames.close():
-            self._take(frame, events)
-        if not self._ended:
-            raise UpstreamProtocolError("the upstream's stream ended before its answer did")
-        return events
+        self._started = False
 
     def _take(self, frame: SseEvent, events: list[Event]) -> None:
         if frame.data.strip() == _DONE or self._ended:

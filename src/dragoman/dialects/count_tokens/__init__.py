@@ -14,18 +14,17 @@ https://huggingface.github.io/text-generation-inference/, November 2026.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
-from dragoman.actions import Respond
-from dragoman.dialects import COUNT, Call, ChatDialect, StreamDecoder, StreamEncoder, StreamOptions
+from dragoman.dialects import COUNT, Call, ChatDialect
 from dragoman.dialects.count_tokens.envelopes import Envelope
-from dragoman.dialects.models import ModelCard
-from dragoman.errors import DragomanError, Unrepresentable, UpstreamError, UpstreamProtocolError
+from dragoman.dialects.unary import Unary
+from dragoman.errors import DragomanError, UpstreamProtocolError
 from dragoman.ir import Json, Request, Residue, TokenCount
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import as_list
@@ -69,18 +68,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What else stands in an answer of ours."""
 
 
-class CountTokens:
+class CountTokens(Unary):
     """One row, of requests that `chat` reads and writes."""
 
     operation = COUNT
-    stream_types: tuple[str, ...] = ()
 
     def __init__(self, row: Row, chat: ChatDialect, envelope: Envelope) -> None:
+        super().__init__(row.name, chat)
         self._row = row
         self._path = re.compile(row.path) if row.path else None
         self._chat = chat
         self._envelope = envelope
-        self.name = row.name
 
     def match(self, path: str, query: str, headers: Mapping[str, str]) -> Call | None:
         del query, headers
@@ -149,50 +147,12 @@ class CountTokens:
         rest = losses.residue(response.residue, "$")
         return {**self._row.constant, self._row.count: response.input_tokens, **rest}
 
-    def stream_decoder(self) -> StreamDecoder:
-        raise self._unstreamed()
-
-    def stream_encoder(self, options: StreamOptions) -> StreamEncoder:
-        del options
-        raise self._unstreamed()
-
-    def stream_type(self, options: StreamOptions) -> str:
-        del options
-        return "text/event-stream"
-
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
-        return self._chat.decode_error(status, body)
-
-    def encode_error(self, error: DragomanError) -> Respond:
-        return self._chat.encode_error(error)
-
-    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
-        return self._chat.encode_models(cards, query)
-
-    def encode_model(self, card: ModelCard) -> Json:
-        return self._chat.encode_model(card)
-
     def edits(self, body: Json) -> dict[str, Any]:
         """See `Dialect.edits`. The model stands in the body also where chat has it in the path."""
         named = body.get("model")
         edits = self._envelope.edits(body, named if isinstance(named, str) else None)
         chat = self._chat.edits(body)
         return {name: value for name, value in chat.items() if name != "model"} | edits
-
-    def frames(self, framing: str) -> bool:
-        del framing
-        return True
-
-    def wants_usage(self, body: Json) -> bool | None:
-        del body
-        return None
-
-    def is_usage_frame(self, data: str) -> bool:
-        del data
-        return False
-
-    def _unstreamed(self) -> Unrepresentable:
-        return Unrepresentable("$.stream", self.name, "a count is one number")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, cast
 import msgspec
 
 from dragoman.dialects import EMBEDDINGS, Call
+from dragoman.dialects.base import ErrorShape
 from dragoman.dialects.cohere_chat import errors
 from dragoman.dialects.embeddings.inputs import (
     omit_all,
@@ -21,7 +22,7 @@ from dragoman.dialects.embeddings.inputs import (
 )
 from dragoman.dialects.embeddings.vectors import as_vector, write_vector
 from dragoman.dialects.residues import held, hold, is_own, rest, said, says
-from dragoman.dialects.unary import ErrorShape, Unary, reading_answer
+from dragoman.dialects.unary import Unary, reading_answer
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Blob, Json, Opaque, Residue, Text, Uri, Usage
 from dragoman.ir.embeddings import (

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from dragoman.actions import Respond
-from dragoman.dialects.error_words import read_json, words_in, words_of
+from dragoman.dialects.error_words import error_answer, read_json, words_in, words_of
 from dragoman.dialects.gemini_generate.names import json_object
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Json
@@ -79,9 +77,4 @@ def _details(error: DragomanError) -> Json | None:
 
 def encode_error(error: DragomanError) -> Respond:
     """The answer to a request that failed before its first byte."""
-    headers = {"content-type": "application/json"}
-    if allow := getattr(error, "allow", None):
-        headers["allow"] = allow
-    return Respond(
-        status=error.status, headers=headers, body=msgspec.json.encode(error_body(error))
-    )
+    return error_answer(error, error_body(error))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from dragoman.dialects.call_ids import CallIds
+from dragoman.dialects.decoding import TRUNCATED
 from dragoman.dialects.gemini_generate.errors import error_body, read_error
 from dragoman.dialects.gemini_generate.names import (
     FINISH_OUT,
@@ -103,7 +104,7 @@ class GeminiDecoder:
         has_gap = self._candidates.keys() != set(range(len(self._candidates)))
         ended = not has_gap and all(one.finish is not None for one in self._candidates.values())
         if not self._started or not ended or not (self._candidates or self._blocked):
-            raise UpstreamProtocolError("the upstream's stream ended before its answer did")
+            raise UpstreamProtocolError(TRUNCATED)
         return events + self._end()
 
     def _frames(self, data: bytes) -> list[Any]:

@@ -5,19 +5,16 @@ Source: https://docs.ollama.com/api/chat, November 2026.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from dragoman.actions import Respond
 from dragoman.dialects import CHAT, MODELS, Call, StreamOptions
-from dragoman.dialects.models import ModelCard
+from dragoman.dialects.base import Chat
 from dragoman.dialects.ollama_chat import errors, models
 from dragoman.dialects.ollama_chat import request as requests
 from dragoman.dialects.ollama_chat import response as responses
 from dragoman.dialects.ollama_chat.names import NAME
 from dragoman.dialects.ollama_chat.stream import OllamaDecoder, OllamaEncoder
-from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
-from dragoman.ir import Json, Request, Response
+from dragoman.ir import Json, Request
 from dragoman.ir.losses import Losses
 
 __all__ = ["OllamaChat"]
@@ -32,12 +29,12 @@ _ABOUT = {
 """What clients ask of a server before they ask a model."""
 
 
-class OllamaChat:
+class OllamaChat(Chat):
     """The dialect."""
 
     name = NAME
-    operation = CHAT
     stream_types = (_NDJSON,)
+    _requests, _responses, _errors, _models = requests, responses, errors, models
 
     def match(self, path: str, query: str, headers: Mapping[str, str]) -> Call | None:
         del query, headers
@@ -45,23 +42,8 @@ class OllamaChat:
             return Call(operation=CHAT, streams_unless_told=True)
         return _ABOUT.get(path)
 
-    def check_request(self, body: Json) -> None:
-        if not isinstance(body.get("messages"), list) or not body["messages"]:
-            raise InvalidRequest("$.messages", "an array of at least one message")
-        if not isinstance(body.get("stream"), bool | None):
-            raise InvalidRequest("$.stream", "a boolean")
-
-    def decode_request(self, body: Json) -> Request:
-        return requests.decode_request(body)
-
     def encode_request(self, request: Request, losses: Losses) -> Json:
         return requests.encode_request(request, losses)
-
-    def decode_response(self, body: Json) -> Response:
-        return responses.decode_response(body)
-
-    def encode_response(self, response: Response, losses: Losses) -> Json:
-        return responses.encode_response(response, losses)
 
     def stream_decoder(self) -> OllamaDecoder:
         return OllamaDecoder()
@@ -69,36 +51,3 @@ class OllamaChat:
     def stream_encoder(self, options: StreamOptions) -> OllamaEncoder:
         del options  # usage stands in every stream of this dialect
         return OllamaEncoder()
-
-    def stream_type(self, options: StreamOptions) -> str:
-        del options
-        return _NDJSON
-
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
-        return errors.decode_error(status, body)
-
-    def encode_error(self, error: DragomanError) -> Respond:
-        return errors.encode_error(error)
-
-    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
-        del query
-        return models.encode_models(cards)
-
-    def encode_model(self, card: ModelCard) -> Json:
-        return models.encode_model(card)
-
-    def edits(self, body: Json) -> dict[str, Any]:
-        del body
-        return {}
-
-    def frames(self, framing: str) -> bool:
-        del framing
-        return True
-
-    def wants_usage(self, body: Json) -> bool | None:
-        del body
-        return None
-
-    def is_usage_frame(self, data: str) -> bool:
-        del data
-        return False

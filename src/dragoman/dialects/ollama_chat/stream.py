@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects.call_ids import CallIds
+from dragoman.dialects.decoding import FrameDecoder
 from dragoman.dialects.ollama_chat.errors import error_line, stream_error
 from dragoman.dialects.ollama_chat.messages import arguments_of, decode_turn
 from dragoman.dialects.ollama_chat.names import (
@@ -40,35 +41,21 @@ from dragoman.wire.ndjson import NdjsonDecoder, encode_ndjson
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class OllamaDecoder:
+class OllamaDecoder(FrameDecoder[bytes]):
     """A provider's lines in, events out."""
 
     def __init__(self) -> None:
-        self._lines = NdjsonDecoder()
+        super().__init__(NdjsonDecoder())
         self._ids: CallIds | None = None
         """None until the first line came."""
         self._open: Kind | None = None
-        self._has_calls = self._ended = False
+        self._has_calls = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        for line in self._lines.feed(data):
-            self._take(line, events)
-        return events
-
-    def close(self) -> list[Event]:
-        events: list[Event] = []
-        for line in self._lines.close():
-            self._take(line, events)
-        if not self._ended:
-            raise UpstreamProtocolError("the upstream's stream ended before its answer did")
-        return events
-
-    def _take(self, line: bytes, events: list[Event]) -> None:
+    def _take(self, frame: bytes, events: list[Event]) -> None:
         if self._ended:
             return
         try:
-            body = _decode(line)
+            body = _decode(frame)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamProtocolError(
                 "the upstream sent a line that is no JSON object"

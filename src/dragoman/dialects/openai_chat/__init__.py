@@ -5,19 +5,16 @@ Source: https://platform.openai.com/docs/api-reference/chat, November 2026.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
-from urllib.parse import unquote
 
 import msgspec
 
-from dragoman.actions import Respond
-from dragoman.dialects import CHAT, MODELS, Call, StreamOptions
-from dragoman.dialects.models import ModelCard
-from dragoman.dialects.openai_chat import errors
+from dragoman.dialects import CHAT, Call, StreamOptions
+from dragoman.dialects.base import Chat, models_call
+from dragoman.dialects.openai_chat import errors, models
 from dragoman.dialects.openai_chat import request as requests
 from dragoman.dialects.openai_chat import response as responses
-from dragoman.dialects.openai_chat.models import encode_model, encode_models
 from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import (
     NAME,
@@ -29,8 +26,7 @@ from dragoman.dialects.openai_chat.spelling import (
 )
 from dragoman.dialects.openai_chat.stream_decoder import ChatStreamDecoder
 from dragoman.dialects.openai_chat.stream_encoder import ChatStreamEncoder
-from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
-from dragoman.ir import Json, Request, Response
+from dragoman.ir import Json, Request
 from dragoman.ir.losses import Losses
 
 __all__ = ["OpenAIChat", "Quirks"]
@@ -48,12 +44,11 @@ class _UsageFrame(msgspec.Struct):
 _decode_usage_frame = msgspec.json.Decoder(_UsageFrame).decode
 
 
-class OpenAIChat:
+class OpenAIChat(Chat):
     """The dialect, as a provider with `quirks` speaks it."""
 
     name = NAME
-    operation = CHAT
-    stream_types = ("text/event-stream",)
+    _requests, _responses, _errors, _models = requests, responses, errors, models
 
     def __init__(self, quirks: Quirks | None = None) -> None:
         self._quirks = quirks or Quirks()
@@ -64,18 +59,7 @@ class OpenAIChat:
             if headers.get(USER_AGENT) == SDK_AGENT:
                 return Call(operation=CHAT, framing=WHOLE_CALLS, wants_usage=True)
             return Call(operation=CHAT)
-        if path == _MODELS or path.startswith(_MODELS + "/"):
-            return Call(operation=MODELS, method="GET", model=unquote(path[len(_MODELS) + 1 :]))
-        return None
-
-    def check_request(self, body: Json) -> None:
-        if not isinstance(body.get("messages"), list) or not body["messages"]:
-            raise InvalidRequest("$.messages", "an array of at least one message")
-        if not isinstance(body.get("stream"), bool | None):
-            raise InvalidRequest("$.stream", "a boolean")
-
-    def decode_request(self, body: Json) -> Request:
-        return requests.decode_request(body)
+        return models_call(path, _MODELS)
 
     def encode_request(self, request: Request, losses: Losses) -> Json:
         own = is_own(request.residue)
@@ -83,34 +67,11 @@ class OpenAIChat:
             request, Encoding(losses=losses, quirks=self._quirks, own=own)
         )
 
-    def decode_response(self, body: Json) -> Response:
-        return responses.decode_response(body)
-
-    def encode_response(self, response: Response, losses: Losses) -> Json:
-        return responses.encode_response(response, losses)
-
     def stream_decoder(self) -> ChatStreamDecoder:
         return ChatStreamDecoder()
 
     def stream_encoder(self, options: StreamOptions) -> ChatStreamEncoder:
         return ChatStreamEncoder(options)
-
-    def stream_type(self, options: StreamOptions) -> str:
-        del options
-        return "text/event-stream"
-
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
-        return errors.decode_error(status, body)
-
-    def encode_error(self, error: DragomanError) -> Respond:
-        return errors.encode_error(error)
-
-    def encode_models(self, cards: Sequence[ModelCard], query: str) -> Json:
-        del query  # OpenAI gives one page
-        return encode_models(cards)
-
-    def encode_model(self, card: ModelCard) -> Json:
-        return encode_model(card)
 
     def edits(self, body: Json) -> dict[str, Any]:
         """See `Dialect.edits`."""

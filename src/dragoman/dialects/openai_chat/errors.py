@@ -8,8 +8,8 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.actions import Respond
-from dragoman.dialects.error_words import read_json, words_in, words_of
-from dragoman.errors import DragomanError, MethodNotAllowed, UpstreamError
+from dragoman.dialects.error_words import error_answer, read_json, words_in, words_of
+from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Json
 from dragoman.wire.sse import encode_sse
 
@@ -35,11 +35,7 @@ _STATUSES = {
 
 def encode_error(error: DragomanError) -> Respond:
     """The answer to a request that failed before its first byte."""
-    headers = {"content-type": "application/json"}
-    if isinstance(error, MethodNotAllowed):
-        headers["allow"] = error.allow
-    body = msgspec.json.encode({"error": _fields(error)})
-    return Respond(status=error.status, headers=headers, body=body)
+    return error_answer(error, {"error": _fields(error)})
 
 
 def encode_stream_error(error: DragomanError) -> bytes:

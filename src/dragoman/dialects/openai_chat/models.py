@@ -17,8 +17,9 @@ from dragoman.ir import Json
 _OWNER = "dragoman"
 
 
-def encode_models(cards: Sequence[ModelCard]) -> Json:
+def encode_models(cards: Sequence[ModelCard], query: str) -> Json:
     """All of them: the API has no pages."""
+    del query
     return {"object": "list", "data": [encode_model(card) for card in cards]}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from dragoman.dialects.decoding import TRUNCATED, FrameDecoder
 from dragoman.dialects.openai_chat import reasoning
 from dragoman.dialects.openai_chat.errors import stream_error
 from dragoman.dialects.openai_chat.finish import decode_finish
@@ -33,7 +34,6 @@ from dragoman.ir.events import (
 from dragoman.wire.sse import SseDecoder, SseEvent
 
 _DONE = "[DONE]"
-_TRUNCATED = "The upstream's stream ended before its answer did."
 
 
 class _Function(msgspec.Struct):
@@ -90,38 +90,25 @@ class _Chunk(msgspec.Struct):
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-class ChatStreamDecoder:
-    """`feed` a provider's bytes; `close` tells whether its stream was whole."""
+class ChatStreamDecoder(FrameDecoder[SseEvent]):
+    """A provider's chunks in, events out."""
 
     def __init__(self) -> None:
-        self._frames = SseDecoder()
+        super().__init__(SseDecoder())
         self._started = False
-        self._done = False
         self._has_usage = False
         self._id = ""
         self._choices: dict[int, _Candidate] = {}
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Events that are now complete; see `StreamDecoder.feed`."""
-        events: list[Event] = []
-        for frame in self._frames.feed(data):
-            self._frame(frame, events)
-        return events
+    def _break_off(self, events: list[Event]) -> None:
+        """Usage is as good an end as `[DONE]`, which some providers forget."""
+        if not self._has_usage:
+            super()._break_off(events)
+        self._finish(events, is_told=False)
 
-    def close(self) -> list[Event]:
-        """The last events. Usage is as good an end as `[DONE]`, which some providers forget."""
-        events: list[Event] = []
-        for frame in self._frames.close():
-            self._frame(frame, events)
-        if not self._done:
-            if not self._has_usage:
-                raise UpstreamProtocolError(_TRUNCATED)
-            self._finish(events, is_told=False)
-        return events
-
-    def _frame(self, frame: SseEvent, events: list[Event]) -> None:
+    def _take(self, frame: SseEvent, events: list[Event]) -> None:
         data = frame.data.strip()
-        if self._done or not data:
+        if self._ended or not data:
             return
         if data == _DONE:
             self._finish(events)
@@ -184,11 +171,11 @@ class ChatStreamDecoder:
         has_gap = max(self._choices, default=0) + 1 != len(self._choices)
         is_open = not is_told and any(not c.reason for c in self._choices.values())
         if has_gap or is_open:
-            raise UpstreamProtocolError(_TRUNCATED)
+            raise UpstreamProtocolError(TRUNCATED)
         for index in sorted(self._choices):
             self._choices[index].finish(events)
         events.append(Finish())
-        self._done = True
+        self._ended = True
 
 
 def _error_in(chunk: _Chunk, event: str) -> Any:

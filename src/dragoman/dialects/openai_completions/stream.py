@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects import StreamOptions
+from dragoman.dialects.decoding import TRUNCATED, FrameDecoder
 from dragoman.dialects.openai_chat.errors import encode_stream_error, stream_error
 from dragoman.dialects.openai_completions.names import (
     NAME,
@@ -30,10 +31,9 @@ from dragoman.ir.events import (
     Start,
     UsageUpdate,
 )
-from dragoman.wire.sse import SseDecoder, encode_sse
+from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 
 _DONE = "[DONE]"
-_TRUNCATED = "The upstream's stream ended before its answer did."
 _SAID = ("text", "refusal")
 
 
@@ -67,33 +67,23 @@ class _Candidate:
         self.stop: str | None = None
 
 
-class CompletionDecoder:
+class CompletionDecoder(FrameDecoder[SseEvent]):
     """A provider's chunks in, events out. The ends of the choices are held back to the last."""
 
     def __init__(self) -> None:
-        self._frames = SseDecoder()
+        super().__init__(SseDecoder())
         self._choices: dict[int, _Candidate] = {}
-        self._started = self._done = self._has_usage = False
+        self._started = self._has_usage = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        for frame in self._frames.feed(data):
-            self._frame(frame.data, events)
-        return events
+    def _break_off(self, events: list[Event]) -> None:
+        """Usage is as good an end as `[DONE]`, which some providers forget."""
+        if not self._has_usage:
+            super()._break_off(events)
+        self._finish(events)
 
-    def close(self) -> list[Event]:
-        """The last events. Usage is as good an end as `[DONE]`, which some providers forget."""
-        events: list[Event] = []
-        for frame in self._frames.close():
-            self._frame(frame.data, events)
-        if not self._done:
-            if not self._has_usage:
-                raise UpstreamProtocolError(_TRUNCATED)
-            self._finish(events)
-        return events
-
-    def _frame(self, data: str, events: list[Event]) -> None:
-        if self._done or not data:
+    def _take(self, frame: SseEvent, events: list[Event]) -> None:
+        data = frame.data
+        if self._ended or not data:
             return
         if data == _DONE:
             self._finish(events)
@@ -134,7 +124,7 @@ class CompletionDecoder:
         count = len(self._choices)
         whole = count and max(self._choices) + 1 == count and min(self._choices) == 0
         if not whole or any(one.reason is None for one in self._choices.values()):
-            raise UpstreamProtocolError(_TRUNCATED)
+            raise UpstreamProtocolError(TRUNCATED)
         for index, candidate in sorted(self._choices.items()):
             if candidate.is_open:
                 events.append(PartEnd(choice=index))
@@ -145,7 +135,7 @@ class CompletionDecoder:
             )
             events.append(end)
         events.append(Finish())
-        self._done = True
+        self._ended = True
 
 
 class CompletionEncoder:

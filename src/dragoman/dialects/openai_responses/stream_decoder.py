@@ -7,6 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.dialects.carrying import decode_signature
+from dragoman.dialects.decoding import FrameDecoder
 from dragoman.dialects.openai_responses.errors import stream_error
 from dragoman.dialects.openai_responses.names import (
     NAME,
@@ -31,7 +32,7 @@ from dragoman.ir.events import (
     UsageUpdate,
 )
 from dragoman.wire.fields import as_list
-from dragoman.wire.sse import SseDecoder
+from dragoman.wire.sse import SseDecoder, SseEvent
 
 _ENDS = ("response.completed", "response.incomplete")
 _TEXTS = {"output_text": "text", "text": "text", "refusal": "refusal"}
@@ -53,12 +54,12 @@ _WHOLES = {
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class ResponsesDecoder:
+class ResponsesDecoder(FrameDecoder[SseEvent]):
     """Bytes in, events out. An item's words are taken from its deltas, or from its end."""
 
     def __init__(self) -> None:
-        self._frames = SseDecoder()
-        self._started = self._finished = False
+        super().__init__(SseDecoder())
+        self._started = False
         self._open = ""
         """The kind of the part that is open."""
         self._said = False
@@ -71,25 +72,11 @@ class ResponsesDecoder:
         self._waiting: list[Json] = []
         """Items that came whole while another was open."""
 
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        for frame in self._frames.feed(data):
-            self._take(frame.data, events)
-        return events
-
-    def close(self) -> list[Event]:
-        events: list[Event] = []
-        for frame in self._frames.close():
-            self._take(frame.data, events)
-        if not self._finished:
-            raise UpstreamProtocolError("the upstream's stream ended before its answer did")
-        return events
-
-    def _take(self, data: str, events: list[Event]) -> None:
-        if data == "[DONE]" or self._finished:
+    def _take(self, frame: SseEvent, events: list[Event]) -> None:
+        if frame.data == "[DONE]" or self._ended:
             return
         try:
-            event = _decode(data)
+            event = _decode(frame.data)
         except msgspec.DecodeError as error:
             raise UpstreamProtocolError("the upstream sent an event that is not JSON") from error
         kind = event.get("type")
@@ -266,7 +253,7 @@ class ResponsesDecoder:
         if not self._said_any:
             for item in as_list(body.get("output")):
                 self._whole_item(json_object(item), events)
-        self._finished = True
+        self._ended = True
         if (usage := decode_usage(body.get("usage"))) is not None:
             events.append(UsageUpdate(usage=usage))
         events.append(ChoiceEnd(reason=finish_of(body, calls=self._calls)))

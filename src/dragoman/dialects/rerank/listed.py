@@ -7,8 +7,9 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.dialects import RERANK
+from dragoman.dialects.base import ErrorShape
 from dragoman.dialects.residues import held, hold, is_own, rest, said, says
-from dragoman.dialects.unary import ErrorShape, Unary, reading_answer
+from dragoman.dialects.unary import Unary, reading_answer
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
 from dragoman.ir import Json, Residue, Usage
 from dragoman.ir.losses import Losses

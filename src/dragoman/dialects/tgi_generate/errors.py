@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from dragoman.actions import Respond
+from dragoman.dialects.error_words import error_answer, read_json, words_of
 from dragoman.dialects.tgi_generate.names import json_object
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Json
@@ -19,26 +18,13 @@ _STATUSES = {
 }
 _KINDS = {status: kind for kind, status in _STATUSES.items()}
 _SERVER = 500
-_MAX_QUOTED = 300
 
 
 def decode_error(status: int, body: bytes) -> UpstreamError:
     """What a provider, or what stands before it, said; never fails, whatever the body is."""
-    try:
-        found: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = None
-    fields = json_object(found)
-    error = fields.get("error")
-    message = json_object(error).get("message") or error or fields.get("message")
-    kind = fields.get("error_type")
-    if not isinstance(message, str) or not message:
-        message = body[:_MAX_QUOTED].decode("utf-8", "replace").strip()
-    return UpstreamError(
-        message or f"The provider answered {status}.",
-        status=status,
-        kind=kind if isinstance(kind, str) else None,
-    )
+    kind = json_object(read_json(body)).get("error_type")
+    kind = kind if isinstance(kind, str) else None
+    return UpstreamError(words_of(status, body), status=status, kind=kind)
 
 
 def stream_error(event: Json) -> UpstreamError:
@@ -59,8 +45,4 @@ def error_body(error: DragomanError) -> Json:
 
 def encode_error(error: DragomanError) -> Respond:
     """The answer to a request that failed before its first byte."""
-    headers = {"content-type": "application/json"}
-    if allow := getattr(error, "allow", None):
-        headers["allow"] = allow
-    body = msgspec.json.encode(error_body(error))
-    return Respond(status=error.status, headers=headers, body=body)
+    return error_answer(error, error_body(error))

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from dragoman.dialects.decoding import FrameDecoder
 from dragoman.dialects.tgi_generate.errors import error_body, stream_error
 from dragoman.dialects.tgi_generate.names import (
     decode_finish,
@@ -28,7 +29,7 @@ from dragoman.ir.events import (
     Start,
     UsageUpdate,
 )
-from dragoman.wire.sse import SseDecoder, encode_sse
+from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 
 _SAID = ("text", "refusal")
 
@@ -50,37 +51,23 @@ class _Frame(msgspec.Struct):
 _decode_frame = msgspec.json.Decoder(_Frame).decode
 
 
-class GenerateDecoder:
+class GenerateDecoder(FrameDecoder[SseEvent]):
     """A provider's events in, events out."""
 
     def __init__(self) -> None:
-        self._frames = SseDecoder()
-        self._is_open = self._started = self._ended = False
+        super().__init__(SseDecoder())
+        self._is_open = self._started = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        for frame in self._frames.feed(data):
-            self._frame(frame.data, events)
-        return events
-
-    def close(self) -> list[Event]:
-        events: list[Event] = []
-        for frame in self._frames.close():
-            self._frame(frame.data, events)
-        if not self._ended:
-            raise UpstreamProtocolError("the upstream's stream ended before its answer did")
-        return events
-
-    def _frame(self, data: str, events: list[Event]) -> None:
-        if self._ended or not data:
+    def _take(self, frame: SseEvent, events: list[Event]) -> None:
+        if self._ended or not frame.data:
             return
         try:
-            frame = _decode_frame(data)
-            token = msgspec.convert(frame.token or {}, _Token)
+            event = _decode_frame(frame.data)
+            token = msgspec.convert(event.token or {}, _Token)
         except (msgspec.DecodeError, RecursionError) as error:
             raise UpstreamProtocolError("the upstream sent an event it should not") from error
-        if frame.error is not None:
-            raise stream_error({"error": frame.error, "error_type": frame.error_type})
+        if event.error is not None:
+            raise stream_error({"error": event.error, "error_type": event.error_type})
         if not self._started:
             self._started = True
             events.append(Start(id="", model=""))
@@ -88,10 +75,10 @@ class GenerateDecoder:
             if not self._is_open:
                 self._is_open = True
                 events.append(PartStart(kind="text"))
-            likely = decode_logprobs([frame.token], [frame.top_tokens])
+            likely = decode_logprobs([event.token], [event.top_tokens])
             events.append(Delta(content=token.text, logprobs=likely))
-        if frame.generated_text is not None:
-            self._end(frame.details or {}, events)
+        if event.generated_text is not None:
+            self._end(event.details or {}, events)
 
     def _end(self, details: Json, events: list[Event]) -> None:
         self._ended = True

@@ -1,0 +1,52 @@
+"""What decoders of streams have in common around their frames."""
+
+from __future__ import annotations
+
+from typing import Generic, Protocol, TypeVar
+
+from dragoman.errors import UpstreamProtocolError
+from dragoman.ir.events import Event
+
+TRUNCATED = "The upstream's stream ended before its answer did."
+
+F = TypeVar("F")
+
+
+class Frames(Protocol[F]):
+    """Bytes in, the frames that are now complete out."""
+
+    def feed(self, data: bytes) -> list[F]: ...
+    def close(self) -> list[F]: ...
+
+
+class FrameDecoder(Generic[F]):
+    """Takes one frame after the other; `_ended` tells that the answer said it does."""
+
+    def __init__(self, frames: Frames[F]) -> None:
+        self._frames = frames
+        self._ended = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """See `StreamDecoder.feed`."""
+        events: list[Event] = []
+        for frame in self._frames.feed(data):
+            self._take(frame, events)
+        return events
+
+    def close(self) -> list[Event]:
+        """See `StreamDecoder.close`."""
+        events: list[Event] = []
+        for frame in self._frames.close():
+            self._take(frame, events)
+        if not self._ended:
+            self._break_off(events)
+        return events
+
+    def _take(self, frame: F, events: list[Event]) -> None:
+        """Add what `frame` says."""
+        raise NotImplementedError
+
+    def _break_off(self, events: list[Event]) -> None:
+        """The bytes are at their end, and the answer did not say that it is."""
+        del events
+        raise UpstreamProtocolError(TRUNCATED)
