@@ -108,6 +108,12 @@ class Unauthenticated(DragomanError):
     code = "invalid_api_key"
 
 
+class InvalidToken(Unauthenticated):
+    """A token (JWT) that is not valid here: expired, forged, or for somebody else."""
+
+    code = "invalid_token"
+
+
 class PermissionDenied(DragomanError):
     """A known caller asked for what its policy does not grant."""
 

@@ -25,6 +25,14 @@ REDACTION_NAMESPACE = "dragoman.redaction"
 REDACTION_ANSWER_NAMESPACE = "dragoman.redaction.answer"
 """The same of the answer."""
 
+SUBJECT_NAMESPACE = "dragoman.subject"
+"""Organization, team, user and application, as far as the request's token says them."""
+JWT_NAMESPACE = "envoy.filters.http.jwt_authn"
+"""Written by Envoy's filter of this name alone: a token's verified payload, by the issuer's name in
+the policy."""
+UNVERIFIED = "_failed"
+"""There: why a token was refused. No issuer has such a name."""
+
 ADMITTED = "admitted"
 CLIENT_DIALECT = "client_dialect"
 OPERATION = "operation"

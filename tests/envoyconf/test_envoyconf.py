@@ -178,6 +178,67 @@ def test_each_fault_is_found_with_its_path(spoil: Callable[[Any], None], words: 
     assert all(finding.startswith("e.yaml: $.") for finding in findings)
 
 
+IDENTITY = load(str(ENVOY / "identity.yaml"), KEYS)
+
+
+def _no_jwt(d: Any) -> None:
+    del _manager(d)["http_filters"][0]
+
+
+def _jwt_behind(d: Any) -> None:
+    filters = _manager(d)["http_filters"]
+    filters.insert(2, filters.pop(0))
+
+
+def _lax_jwt(d: Any) -> None:
+    jwt, decide = (item["typed_config"] for item in _manager(d)["http_filters"][:2])
+    provider = jwt["providers"]["corporate"]
+    del provider["audiences"], provider["require_expiration"]
+    provider["payload_in_metadata"] = "other"
+    jwt["rules"][0]["requires"] = {"provider_name": "corporate"}
+    del decide["metadata_options"]["forwarding_namespaces"]
+    decide["metadata_options"]["receiving_namespaces"]["untyped"].remove("dragoman.subject")
+
+
+def _no_issuer(d: Any) -> None:
+    del _manager(d)["http_filters"][0]["typed_config"]["providers"]["corporate"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_no_jwt, ["verifies no tokens"]),
+        (_jwt_behind, ["verifies no tokens"]),
+        (
+            _lax_jwt,
+            ["corporate.audiences", "require_expiration", "payload_in_metadata", "refuses keys"]
+            + ["lacks envoy.filters.http.jwt_authn", "lacks dragoman.subject"],
+        ),
+        (_no_issuer, ["has no corporate"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_each_fault_about_identity_is_found(spoil: Callable[[Any], None], words: list[str]) -> None:
+    document = render(IDENTITY)
+    assert check_document(IDENTITY, document, "e.yaml") == []
+    document = copy.deepcopy(document)
+    spoil(document)
+    findings = [str(finding) for finding in check_document(IDENTITY, document, "e.yaml")]
+    for word in words:
+        assert any(word in finding for finding in findings), (word, findings)
+
+
+def test_envoy_accepts_what_is_rendered_for_the_identity_example(tmp_path: Path) -> None:
+    result = _validate(to_yaml(render(IDENTITY)), tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_no_filter_about_identity_is_there_unasked() -> None:
+    names = [item["name"] for item in _manager(RENDERED)["http_filters"]]
+    assert names[0] == "dragoman.decide"
+    assert "jwt_authn" not in to_yaml(RENDERED)
+
+
 def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "e.yaml"
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -97,11 +97,13 @@ def test_what_the_ledger_writes_is_read() -> None:
         upstream_reached=True,
         status=200,
     )
-    entry = make_entry(record, lambda *_: None, lambda *_: None)
+    belongs = {"team": "web", "user": "alice"}
+    entry = make_entry(record, lambda *_: None, lambda *_: None, lambda _: belongs)
     found = summed([encode_lines([entry], datetime.now(UTC))])
     (row,) = found.rows()
     told = ("ConsumedQuantity", "ServiceProviderName", "ResourceId", "ServiceName", "x_Requests")
     assert [row[name] for name in told] == [9, "p", "m", "chat", 1]
+    assert row["Tags"] == {**belongs, "caller": "c"}
     assert row["x_UnpricedRequests"] == 1 - (entry.cost_nanodollars is not None)
 
 

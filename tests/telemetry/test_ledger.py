@@ -27,6 +27,10 @@ def _prices(provider, model):
     return Prices(input=2, output=10, cached=0.5) if model == "priced" else None
 
 
+def _belongs(caller):
+    return {"team": "web", "user": "batch"} if caller == "shop" else {}
+
+
 def record(usage=None, **fields):
     facts = {"stream": fields.pop("stream", "0"), **fields.pop("facts", {})}
     return AccessRecord(
@@ -89,15 +93,25 @@ def test_metering(given, tokens, metering):
 
 
 def test_a_local_answer_names_no_provider():
-    entry = make_entry(record(upstream_reached=False, status=401), _dialect, _prices)
+    entry = make_entry(record(upstream_reached=False, status=401), _dialect, _prices, _belongs)
     assert (entry.provider, entry.upstream_dialect, entry.upstream_model) == (None, None, None)
+
+
+def test_an_entry_names_whom_the_caller_belongs_to_by_token_before_policy():
+    logged = record(FINAL, facts={"caller": "shop"})
+    assert make_entry(logged, _dialect, _prices, _belongs).belongs == _belongs("shop")
+    logged.metadata["dragoman.subject"] = {"user": "alice", "organization": "acme"}
+    fields = log_fields(make_entry(logged, lambda *_: None, _prices, _belongs))
+    found = {name: fields.get(f"dragoman.{name}") for name in ("organization", "team", "user")}
+    assert found == {"organization": "acme", "team": "web", "user": "alice"}
+    assert "dragoman.application" not in fields
 
 
 @pytest.mark.parametrize(("model", "cost"), [("priced", 0.000051), ("other", None)])
 def test_an_entry_says_what_the_call_cost_where_prices_are_known(model, cost):
     logged = record(FINAL)
     logged.metadata["dragoman.models"] = {"p": model}
-    fields = log_fields(make_entry(logged, lambda *_: None, _prices))
+    fields = log_fields(make_entry(logged, lambda *_: None, _prices, _belongs))
     assert fields.get("dragoman.cost_usd") == cost
 
 
@@ -106,13 +120,14 @@ def test_what_consumed_nothing_cost_nothing_where_a_call_has_its_price():
         logged = record(FINAL, status=status)
         logged.metadata["dragoman.models"] = {"p": "m"}
         prices = Prices(input=2, output=10, cached=0.5, request=0.01)
-        entry = make_entry(logged, lambda *_: None, lambda *_: prices)  # noqa: B023 - called here
+        entry = make_entry(logged, lambda *_: None, lambda *_: prices, _belongs)  # noqa: B023 - called here
         assert log_fields(entry)["dragoman.cost_usd"] == cost
 
 
 def test_every_field_of_an_entry_may_be_logged():
     assert (
-        set(log_fields(make_entry(record(FINAL, dropped="$.a"), _dialect, _prices))) <= ALLOWED_KEYS
+        set(log_fields(make_entry(record(FINAL, dropped="$.a"), _dialect, _prices, _belongs)))
+        <= ALLOWED_KEYS
     )
 
 

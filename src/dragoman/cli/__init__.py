@@ -6,7 +6,7 @@ import hashlib
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 import msgspec
@@ -187,14 +187,16 @@ def envoy(config: str | None) -> None:
 
 @main.command()
 @_CONFIG
-@click.option("--as", "caller", required=True, help="a caller of the policy file")
+@click.option("--as", "caller", help="a caller of the policy file")
+@click.option("--claims", type=click.File("rb"), help="or a token's payload as JSON, `-`: stdin")
 @click.option("--model", required=True, help="a public model")
 @click.option("--dialect", default="openai_chat", show_default=True)
 @click.option("--operation", default="chat", show_default=True)
 @click.option("--feature", "features", multiple=True, help="streaming, tools, media, ...")
 def explain(  # noqa: PLR0917 - one an option
     config: str | None,
-    caller: str,
+    caller: str | None,
+    claims: BinaryIO | None,
     model: str,
     dialect: str,
     operation: str,
@@ -202,15 +204,21 @@ def explain(  # noqa: PLR0917 - one an option
 ) -> None:
     """Say whether a caller may ask this, why, and which upstreams would be asked."""
     from dragoman.policies.authorize import Wish  # noqa: PLC0415 - only this command
+    from dragoman.policies.explain import claimant  # noqa: PLC0415
     from dragoman.policies.explain import explain as explained  # noqa: PLC0415
 
+    if (caller is None) == (claims is None):
+        raise click.UsageError("give --as or --claims")
     policy = _load(config)
-    if caller not in policy.callers.by_name:
+    try:
+        who = claimant(policy, claims.read()) if claims else policy.callers.by_name[caller or ""]
+    except KeyError:
         click.echo(f"dragoman: no caller {caller} in {policy.source}", err=True)
         sys.exit(_USAGE_EXIT)
-    found = explained(
-        policy, policy.callers.by_name[caller], Wish(operation, dialect, model, features)
-    )
+    except DragomanError as error:
+        click.echo(f"refused: {error.message}")
+        sys.exit(1)
+    found = explained(policy, who, Wish(operation, dialect, model, features))
     click.echo("\n".join(found.lines))
     if not found.allowed:
         sys.exit(1)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_network
 
-from dragoman.config.policy import Caller, Callers, Network, is_within
+from dragoman.config.issuers import Refuse, resolve_issuers
+from dragoman.config.policy import SUBJECTS, Caller, Callers, Network, is_within
 from dragoman.config.schema import CallerEntry, File
-from dragoman.errors import ConfigError
-
-Refuse = Callable[[str, str], ConfigError]
-"""The error about a path of the file, and what is wrong there."""
-_SUBJECTS = ("organization", "team", "user", "application")
 
 
 def resolve_callers(file: File, providers: Mapping[str, object], refuse: Refuse) -> Callers:
@@ -28,12 +24,12 @@ def resolve_callers(file: File, providers: Mapping[str, object], refuse: Refuse)
                 problem = f"this key already belongs to {by_digest[digest].name}"
                 raise refuse(f"{path}.keys[{i}]", problem)
             by_digest[digest] = caller
-    return Callers(by_digest, by_name)
+    return Callers(by_digest, by_name, resolve_issuers(file, by_name, refuse))
 
 
 def _check_names(entry: CallerEntry, file: File, path: str, refuse: Refuse) -> None:
-    if not entry.keys and not file.issued_keys:
-        raise refuse(f"{path}.keys", "give one, or issued_keys: true")
+    if not entry.keys and not file.issued_keys and not file.identity.jwt:
+        raise refuse(f"{path}.keys", "give one, or issued_keys: true, or identity.jwt")
     for i, provider in enumerate(entry.providers):
         if provider not in file.providers:
             raise refuse(f"{path}.providers[{i}]", f"no provider {provider} in this file")
@@ -59,7 +55,7 @@ def _caller(
     providers: Mapping[str, object],
     networks: tuple[Network, ...],
 ) -> Caller:
-    said = {subject: getattr(entry, subject) for subject in _SUBJECTS}
+    said = {subject: getattr(entry, subject) for subject in SUBJECTS}
     return Caller(
         name=name,
         models=entry.models,

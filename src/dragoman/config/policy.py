@@ -16,6 +16,7 @@ from dragoman.config.schema import (
     Action,
     Address,
     Condition,
+    Jwks,
     KeySource,
     Ledger,
     Limits,
@@ -30,6 +31,8 @@ from dragoman.config.schema import (
 from dragoman.dialects import AnyDialect
 
 Network = IPv4Network | IPv6Network
+SUBJECTS = ("organization", "team", "user", "application")
+"""What a caller may belong to."""
 Calendar = Literal["second", "minute", "hour", "day", "week", "month"]
 
 
@@ -242,10 +245,32 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """A profile's name, or `off`."""
     belongs: Mapping[str, str] = {}
     """Its organization, team, user and application, as far as it has them."""
+    stated: Mapping[str, str] = {}
+    """Those that its token says, and not the policy file."""
     roles: Mapping[str, RoleEntry] = {}
     """By name. None: nothing is restricted by roles."""
     addresses: tuple[Network, ...] = ()
     """Networks it may come from; none: any."""
+
+
+class Issuer(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose tokens are taken, and what their claims mean."""
+
+    name: str
+    issuer: str
+    audiences: tuple[str, ...]
+    jwks: Jwks
+    address: tuple[str, int, bool] | None
+    """Host and port the keys are fetched from, and whether with TLS; None: they are local."""
+    caller_claim: str | None
+    callers: Mapping[str, Caller]
+    """By value of that claim, in the policy's order."""
+    default_caller: Caller | None
+    subjects: Mapping[str, str]
+    """Claims by what they say: organization, team, user, application."""
+    roles_claim: str | None
+    roles: Mapping[str, tuple[str, RoleEntry]]
+    """Name and role, by value of that claim."""
 
 
 class Callers(NamedTuple):
@@ -255,6 +280,8 @@ class Callers(NamedTuple):
     """By SHA-256 digest of a key, hexadecimal."""
     by_name: Mapping[str, Caller]
     """Keys that the store holds are theirs too."""
+    issuers: Mapping[str, Issuer] = {}
+    """Of tokens, by their names in the policy."""
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):

@@ -378,6 +378,62 @@ class CallerEntry(_Section, frozen=True, kw_only=True):
     """Providers it may use for what names no model (files, batches, `pass_through` paths)."""
 
 
+Claim = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+"""Where in a token's payload: `sub`, `realm_access.roles`, `groups.0`. A claim whose own name has
+dots in it is taken first."""
+
+
+class Jwks(_Section, frozen=True, kw_only=True):
+    """An issuer's public keys (a JSON Web Key Set). Exactly one of these is given."""
+
+    uri: str | None = None
+    """Envoy fetches it, and again every few minutes."""
+    file: str | None = None
+    """Envoy reads it, and again when it changes."""
+    inline: str | None = None
+
+
+class Claims(_Section, frozen=True, kw_only=True):
+    """Which claims say who calls."""
+
+    caller: Claim | None = None
+    """One value or a list of them; `JwtEntry.callers` says whose they are."""
+    organization: Claim | None = None
+    team: Claim | None = None
+    user: Claim | None = None
+    application: Claim | None = None
+    """Each wins over the caller's own. A token without the claim is refused where the caller has
+    none either, or it would escape the quotas that count by it."""
+    roles: Claim | None = None
+    """One value or a list of them, added to the caller's own. A token that ends up without any role
+    is refused, since no roles would mean no restriction."""
+
+
+class JwtEntry(_Section, frozen=True, kw_only=True):
+    """An issuer whose tokens (JWT, RFC 7519) are taken in `authorization: Bearer`."""
+
+    issuer: Annotated[str, msgspec.Meta(min_length=1)]
+    """The claim `iss`, letter by letter."""
+    audiences: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    """One of them must be in the claim `aud`: tokens for others are refused."""
+    jwks: Jwks
+    claims: Claims = Claims()
+    callers: dict[str, Name] = {}
+    """Callers of this file by values of `claims.caller`; of several the first one here is meant.
+    None: the values are the callers' names."""
+    default_caller: Name | None = None
+    """Whose a token is that names no caller here. None: it is refused."""
+    roles: dict[str, Name] = {}
+    """Roles of this file by values of `claims.roles`; other values say nothing. None: the values
+    are the roles' names."""
+
+
+class Identity(_Section, frozen=True, kw_only=True):
+    """Who calls, beside keys."""
+
+    jwt: dict[Name, JwtEntry] = {}
+
+
 class QuotaEntry(_Section, frozen=True, kw_only=True):
     """So much of one thing in so much time, for each caller, model, or both together, or for all.
 
@@ -440,6 +496,7 @@ class File(_Section, frozen=True, kw_only=True):
     issued_keys: bool = False
     """Callers may also have keys that `dragoman keys` put into the store, which must then be one
     that lasts: `store.url` or `store.directory`."""
+    identity: Identity = Identity()
     roles: dict[Name, RoleEntry] = {}
     providers: dict[Name, ProviderEntry]
     models: dict[str, ModelEntry]

@@ -13,6 +13,7 @@ from dragoman import metadata as names
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import needs_secret
 from dragoman.envoyconf.filters import DECIDE
+from dragoman.envoyconf.identity import JWT, provider_rules
 from dragoman.envoyconf.render import UNTRUSTED_PREFIXES
 from dragoman.errors import ConfigError
 from dragoman.ir import Json
@@ -24,6 +25,7 @@ Node = tuple[str, Json]
 _EXT_PROC = "ext_proc.v3.ExternalProcessor"
 _HCM = "http_connection_manager.v3.HttpConnectionManager"
 FLOW_CONTROL = "envoy.reloadable_features.grpc_side_stream_flow_control"
+_JWT_AUTHN = "jwt_authn.v3.JwtAuthentication"
 _BUFFER = "buffer.v3.Buffer"
 _TRANSLATE = "translate"
 
@@ -179,10 +181,54 @@ def _decide_modes(at: _Inspection, path: str, config: Json) -> None:
         wanted_spaces.append(names.RATE_LIMIT_NAMESPACE)
     if at.policy.redaction is not None:
         wanted_spaces.append(names.REDACTION_NAMESPACE)
+    if at.policy.callers.issuers:
+        wanted_spaces.append(names.SUBJECT_NAMESPACE)
     for name in wanted_spaces:
         if name not in spaces:
             where = f"{path}.typed_config.metadata_options.receiving_namespaces.untyped"
             at.report(where, f"lacks {name}", "Add it, or the stages learn nothing of each other")
+
+
+def _tokens(at: _Inspection) -> None:
+    """What the decide stage believes of a token, a filter in front of it verified as the policy
+    says."""
+    if not at.policy.callers.issuers:
+        return
+    for manager in at.managers:
+        before: list[Node] = []
+        for path, item in _filters(manager):
+            if item.get("name") == DECIDE:
+                _token_forwarding(at, f"{path}.typed_config", _config(item))
+                break
+            if _is(_config(item), _JWT_AUTHN):
+                before.append((f"{path}.typed_config", _config(item)))
+        if not before:
+            where = f"{manager[0]}.http_filters"
+            at.report(where, "verifies no tokens", f"Put {JWT} in front of {DECIDE}")
+        for path, config in before:
+            _token_rules(at, path, config)
+
+
+def _token_forwarding(at: _Inspection, path: str, config: Json) -> None:
+    spaces = config.get("metadata_options", {}).get("forwarding_namespaces", {})
+    if names.JWT_NAMESPACE not in spaces.get("untyped", []):
+        where = f"{path}.metadata_options.forwarding_namespaces.untyped"
+        at.report(where, f"lacks {names.JWT_NAMESPACE}", "Add it, or no token is known")
+
+
+def _token_rules(at: _Inspection, path: str, config: Json) -> None:
+    providers: Json = config.get("providers", {})
+    for name, issuer in at.policy.callers.issuers.items():
+        here, provider = f"{path}.providers.{name}", providers.get(name)
+        if provider is None:
+            at.report(f"{path}.providers", f"has no {name}", "Add it; `dragoman envoy` prints it")
+            continue
+        for key, wanted in provider_rules(issuer).items():
+            if provider.get(key) != wanted:
+                at.report(f"{here}.{key}", "is not as the policy has it", f"Set {wanted}")
+    if "allow_missing_or_failed" not in msgspec.json.encode(config.get("rules", [])).decode():
+        problem = "refuses keys, and tokens in words of no client's dialect"
+        at.report(f"{path}.rules", problem, "Require allow_missing_or_failed", "warning")
 
 
 def _message_timeouts(at: _Inspection) -> None:
@@ -325,6 +371,7 @@ def _plain_keys(at: _Inspection) -> None:
 
 _RULES: tuple[Callable[[_Inspection], None], ...] = (
     _decide_filter,
+    _tokens,
     _message_timeouts,
     _provider_clusters,
     _stage_clusters,

@@ -132,13 +132,13 @@ def provider_cluster(provider: Provider, policy: Policy) -> Json:
         "metadata": {"filter_metadata": {"dragoman": {"provider": provider.name}}},
         "per_connection_buffer_limit_bytes": policy.limits.response_body_bytes,
         "circuit_breakers": _breakers(),
-        **_endpoints(provider.name, _endpoint(provider), provider.host),
+        **endpoints(provider.name, _endpoint(provider), provider.host),
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: _http_options(provider, upstream_filters(provider, policy))
         },
     }
     if provider.tls:
-        cluster["transport_socket"] = _tls(provider, policy.ca_file)
+        cluster["transport_socket"] = tls_context(provider.host, policy.ca_file)
     return cluster
 
 
@@ -333,7 +333,8 @@ def _endpoint(provider: Provider) -> Json:
     return {"hostname": provider.authority, "address": {"socket_address": address}}
 
 
-def _endpoints(name: str, endpoint: Json, host: str) -> Json:
+def endpoints(name: str, endpoint: Json, host: str) -> Json:
+    """How the cluster finds its one host: by its address, or by DNS."""
     try:
         ipaddress.ip_address(host)
         kind = "STATIC"
@@ -346,18 +347,17 @@ def _endpoints(name: str, endpoint: Json, host: str) -> Json:
     return {"type": kind, "load_assignment": assignment}
 
 
-def _tls(provider: Provider, ca_file: str) -> Json:
+def tls_context(host: str, ca_file: str, protocols: tuple[str, ...] = ("h2", "http/1.1")) -> Json:
+    """TLS towards `host`, whose certificate must be its own."""
     return typed(
         "envoy.transport_sockets.tls",
         "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-        sni=provider.host,
+        sni=host,
         common_tls_context={
-            "alpn_protocols": ["h2", "http/1.1"],
+            "alpn_protocols": list(protocols),
             "validation_context": {
                 "trusted_ca": {"filename": ca_file},
-                "match_typed_subject_alt_names": [
-                    {"san_type": "DNS", "matcher": {"exact": provider.host}}
-                ],
+                "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": host}}],
             },
         },
     )

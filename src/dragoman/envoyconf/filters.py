@@ -7,6 +7,7 @@ from pathlib import Path
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import LENGTH, grpc_service
+from dragoman.envoyconf.identity import identity_filters
 from dragoman.envoyconf.statistics import usage_filter
 from dragoman.envoyconf.typed import message, seconds, typed
 from dragoman.ir import Json
@@ -38,6 +39,7 @@ _PER_ROUTE = "extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 def http_filters(policy: Policy) -> list[Json]:
     """The chain. On the way back the last one listed sees the answer first."""
     filters = [
+        *identity_filters(policy),
         _decide(policy),
         typed(
             HOLD,
@@ -87,10 +89,16 @@ def _decide(policy: Policy) -> Json:
         attributes.append("source.address")
     wanted = dict.fromkeys((*REQUEST_HEADERS, *_model_headers(policy)))
     attributes += [f"request.headers['{name}']" for name in wanted]
+    metadata_options: Json = {}
+    if policy.callers.issuers:
+        metadata_options["forwarding_namespaces"] = {"untyped": [names.JWT_NAMESPACE]}
     namespaces = [names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE]
     namespaces += [names.PATHS_NAMESPACE, names.RATE_LIMIT_NAMESPACE]
     if policy.redaction is not None:
         namespaces.append(names.REDACTION_NAMESPACE)
+    if policy.callers.issuers:
+        namespaces.append(names.SUBJECT_NAMESPACE)
+    metadata_options["receiving_namespaces"] = {"untyped": namespaces}
     return typed(
         DECIDE,
         _EXT_PROC,
@@ -105,7 +113,7 @@ def _decide(policy: Policy) -> Json:
         },
         request_attributes=attributes,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
-        metadata_options={"receiving_namespaces": {"untyped": namespaces}},
+        metadata_options=metadata_options,
     )
 
 

@@ -25,6 +25,7 @@ from dragoman.envoyconf.filters import (
     unheld,
     without_answer_filters,
 )
+from dragoman.envoyconf.identity import jwks_clusters
 from dragoman.envoyconf.local_replies import error_body, local_replies
 from dragoman.envoyconf.statistics import access_logs
 from dragoman.envoyconf.typed import seconds, typed
@@ -54,6 +55,7 @@ def render(policy: Policy) -> Json:
             "clusters": [
                 *(stage_cluster(stage, policy) for stage in STAGES),
                 *(provider_cluster(provider, policy) for provider in providers),
+                *jwks_clusters(policy),
             ],
         },
     }

@@ -10,7 +10,14 @@ import msgspec
 
 from dragoman.actions import Respond
 from dragoman.dialects import AnyDialect, BodyKind, Call
-from dragoman.errors import DragomanError, MethodNotAllowed, QuotaExceeded, UnsupportedMediaType
+from dragoman.errors import (
+    DragomanError,
+    InvalidToken,
+    MethodNotAllowed,
+    QuotaExceeded,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
 from dragoman.exchange.bodies import CONTENT_TYPES
 from dragoman.exchange.heads import RequestHead
 from dragoman.ir import Json
@@ -22,6 +29,9 @@ def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
     headers = answer.headers
     if isinstance(error, QuotaExceeded):
         headers = {**headers, "retry-after": str(ceil(error.retry_after_seconds))}
+    elif isinstance(error, Unauthenticated):  # RFC 6750
+        problem = ' error="invalid_token"' if isinstance(error, InvalidToken) else ""
+        headers = {**headers, "www-authenticate": f"Bearer{problem}"}
     return msgspec.structs.replace(answer, headers=headers, details=f"dragoman_{error.code}")
 
 

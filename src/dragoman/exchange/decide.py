@@ -125,6 +125,9 @@ class Decide:
         amounts: Mapping[str, int] = UNREAD_AMOUNTS,
     ) -> Mutate | Respond | Pending:
         """`admitted`, once the caller's quotas allow it."""
+        if asker.caller.stated:
+            spaces = {**admitted.metadata, names.SUBJECT_NAMESPACE: asker.caller.stated}
+            admitted = msgspec.structs.replace(admitted, metadata=spaces)
         who = asker.caller, model
         return self._reserve.admit(
             admitted, who, amounts, lambda error: refuse(error, asker.client)
@@ -191,10 +194,10 @@ class Decide:
             metadata=spaces,
             clear_route_cache=True,
         )
-        if not self._reserve.counts:
-            return admitted
-        prices = self._prices(order) if self._reserve.counts_dollars else None
-        amounts = amounts_of(body, len(raw) // _BYTES_PER_TOKEN, prices)
+        amounts = UNREAD_AMOUNTS
+        if self._reserve.counts:
+            prices = self._prices(order) if self._reserve.counts_dollars else None
+            amounts = amounts_of(body, len(raw) // _BYTES_PER_TOKEN, prices)
         return self._spend(admitted, Asker(head, client, caller), model.name, amounts)
 
     def _must_estimate(self, asked: Asked, target: Target) -> bool:

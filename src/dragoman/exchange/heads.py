@@ -11,6 +11,7 @@ from dragoman import metadata as names
 from dragoman.actions import Action
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import client_dialect
+from dragoman.ir import Json
 
 
 class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +23,8 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     address: str = ""
     """Of the client, `IP:PORT`; given where the policy asks for it."""
+    token: Json = {}
+    """What Envoy's `jwt_authn` found: a verified payload by its issuer's name, or a failure."""
 
 
 class AttemptHead(msgspec.Struct, frozen=True, kw_only=True):

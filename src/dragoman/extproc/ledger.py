@@ -28,6 +28,7 @@ from dragoman.metadata import (
     QUOTA,
     REDACTION_ANSWER_NAMESPACE,
     REDACTION_NAMESPACE,
+    SUBJECT_NAMESPACE,
     USAGE_NAMESPACE,
 )
 from dragoman.policies.quotas import decode_holds
@@ -45,6 +46,7 @@ _READ = (
     USAGE_NAMESPACE,
     REDACTION_NAMESPACE,
     REDACTION_ANSWER_NAMESPACE,
+    SUBJECT_NAMESPACE,
 )
 _REMEMBERED = 1024
 
@@ -98,7 +100,7 @@ class LedgerStream:
         for logged in logs.http_logs.log_entry:
             if logged.common_properties.access_log_type == AccessLogType.DownstreamEnd:
                 record = read_record(logged)
-                entry = make_entry(record, self._upstream_dialect, self._prices)
+                entry = make_entry(record, self._upstream_dialect, self._prices, self._belongs)
                 self._settle(record, entry)
                 entries.append(entry)
         if entries:
@@ -112,6 +114,10 @@ class LedgerStream:
         tokens = entry.tokens.input + entry.tokens.output
         used = {"requests": 1, "tokens": tokens, "usd": entry.cost_nanodollars or 0}
         self._keeper.settle(decode_holds(held), used)
+
+    def _belongs(self, caller: str) -> Mapping[str, str]:
+        known = self._policy.callers.by_name.get(caller)
+        return known.belongs if known else {}
 
     def _prices(self, provider: str, model: str) -> Prices | None:
         """Those of today."""

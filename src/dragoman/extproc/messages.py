@@ -33,10 +33,13 @@ from dragoman.extproc.protobuf import (
     encode_texts,
     field,
     read_fields,
+    read_json,
     read_struct,
     wrap,
 )
 from dragoman.extproc.transports import Message
+from dragoman.ir import Json
+from dragoman.metadata import JWT_NAMESPACE
 
 Kind = Literal[
     "request_headers",
@@ -51,6 +54,7 @@ Attributes = Mapping[str, str]
 
 _OURS = b"envoy.filters.http.ext_proc"
 """Under which name Envoy sends attributes, whatever the filter's own."""
+_TOKENS = JWT_NAMESPACE.encode()
 _METADATA = "metadata.filter_metadata['dragoman']['"
 _CLUSTER_METADATA = "xds.cluster_metadata.filter_metadata['dragoman']['"
 _HEADERS = "request.headers['"
@@ -63,7 +67,7 @@ without any header mutation."""
 _BODIES: dict[int, Kind] = {4: "request_body", 5: "response_body"}
 _HEADERS_OF: dict[int, Kind] = {2: "request_headers", 3: "response_headers"}
 _TRAILERS: dict[int, Kind] = {6: "request_trailers", 7: "response_trailers"}
-_ATTRIBUTES = 9
+_METADATA_CONTEXT, _ATTRIBUTES = 8, 9
 """Fields of `ProcessingRequest`."""
 _REQUEST_BODY, _RESPONSE_BODY, _DYNAMIC_METADATA = 3, 4, 8
 """Of `ProcessingResponse`."""
@@ -84,6 +88,8 @@ class Incoming(NamedTuple):
     headers: HttpHeaders | None
     attributes: Attributes
     """Envoy sends them on the first message of a direction only."""
+    token: Json
+    """What Envoy's `jwt_authn` found, where the filter forwards it."""
 
 
 def read_message(raw: Message) -> Incoming:
@@ -91,6 +97,7 @@ def read_message(raw: Message) -> Incoming:
     kind: Kind | None = None
     body, headers, ended = b"", None, False
     attributes: Attributes = {}
+    token: Json = {}
     try:
         for number, begin, end in read_fields(raw, 0, len(raw)):
             if number in _BODIES:
@@ -104,9 +111,11 @@ def read_message(raw: Message) -> Incoming:
                 kind = _TRAILERS[number]
             elif number == _ATTRIBUTES:
                 attributes = _read_attributes(raw, begin, end) or attributes
+            elif number == _METADATA_CONTEXT:
+                token = _read_token(raw, begin, end)
     except (IndexError, UnicodeDecodeError, DecodeError) as error:
         raise Malformed from error
-    return Incoming(kind, body, ended, headers, attributes)
+    return Incoming(kind, body, ended, headers, attributes, token)
 
 
 def _read_body(raw: Message, at: int, end: int) -> tuple[bytes, bool]:
@@ -129,6 +138,16 @@ def _read_attributes(raw: Message, at: int, end: int) -> Attributes:
     return attributes if name == _OURS else {}
 
 
+def _read_token(raw: Message, at: int, end: int) -> Json:
+    """What stands in the metadata of the filter that verifies tokens; nothing else is looked at."""
+    for number, begin, stop in read_fields(raw, at, end):
+        fields = {part: (first, last) for part, first, last in read_fields(raw, begin, stop)}
+        name = bytes(raw[slice(*fields.get(1, (0, 0)))])
+        if number == 1 and name == _TOKENS and 2 in fields:  # noqa: PLR2004 - the map's value
+            return read_json(raw, *fields[2])
+    return {}
+
+
 def read_headers(message: Incoming) -> dict[str, str]:
     """Headers by lower-case name, values of a repeated one joined as HTTP says."""
     found: dict[str, str] = {}
@@ -138,13 +157,14 @@ def read_headers(message: Incoming) -> dict[str, str]:
     return found
 
 
-def request_head(attributes: Attributes) -> RequestHead:
-    """The client's request as named in the attributes of the decide filter."""
+def request_head(attributes: Attributes, token: Json) -> RequestHead:
+    """The client's request as named in the attributes of the decide filter, and its token."""
     return RequestHead(
         method=attributes.get("request.method", ""),
         path=attributes.get("request.path", ""),
         headers=_keyed(attributes, _HEADERS),
         address=attributes.get("source.address", ""),
+        token=token,
     )
 
 

@@ -10,9 +10,13 @@ from functools import lru_cache
 from struct import Struct
 from typing import cast
 
+from dragoman.ir import Json
+
 _VARINT, _FIXED_64, _DELIMITED, _FIXED_32 = 0, 1, 2, 5
 _SIZES = {_FIXED_64: 8, _FIXED_32: 4}
 _MAX_SHIFT = 63
+_MAX_DEPTH = 64
+"""Of objects and lists in each other."""
 _KEPT_TEXT = 256
 """Longer texts, and the entries they stand in, are not worth keeping."""
 _DOUBLE = Struct("<d")
@@ -117,6 +121,38 @@ def _read_entry(raw: bytes | bytearray, at: int, end: int, found: dict[str, str]
         elif number == _NUMBER:
             found[name] = f"{_DOUBLE.unpack_from(raw, first)[0]:.0f}"
     return stop
+
+
+def read_json(raw: bytes | bytearray, at: int, end: int, depth: int = 0) -> Json:
+    """A `google.protobuf.Struct`, whole; numbers are floats, as there. Raises `Malformed`."""
+    found: Json = {}
+    for _, begin, stop in read_fields(raw, at, end):
+        name, value = "", (0, 0)
+        for number, first, last in read_fields(raw, begin, stop):
+            if number == 1:
+                name = raw[first:last].decode()
+            else:
+                value = first, last
+        found[name] = _read_value(raw, *value, depth)
+    return found
+
+
+def _read_value(raw: bytes | bytearray, at: int, end: int, depth: int) -> object:
+    if depth > _MAX_DEPTH:
+        raise Malformed
+    for number, first, last in read_fields(raw, at, end):
+        if number == _NUMBER and last - first == _SIZES[_FIXED_64]:
+            return _DOUBLE.unpack_from(raw, first)[0]
+        if number == _STRING:
+            return raw[first:last].decode()
+        if number == _BOOL:
+            return bool(first)
+        if number == _OBJECT:
+            return read_json(raw, first, last, depth + 1)
+        if number == _LIST:
+            items = read_fields(raw, first, last)
+            return [_read_value(raw, begin, stop, depth + 1) for _, begin, stop in items]
+    return None
 
 
 def varint(value: int) -> bytes:

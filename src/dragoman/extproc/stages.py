@@ -52,7 +52,7 @@ class DecideStream:
         del more
         request = messages.read_message(message)
         kind = request.kind
-        head = messages.request_head(request.attributes)
+        head = messages.request_head(request.attributes, request.token)
         self._dialect = _dialect_of(head)
         if kind == "request_body":
             action = self._decide.on_request(head, request.body)

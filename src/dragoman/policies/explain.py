@@ -8,10 +8,12 @@ import msgspec
 
 from dragoman.config.policy import Caller, Model, Policy
 from dragoman.config.schema import Condition
-from dragoman.errors import NotFound
+from dragoman.errors import InvalidToken, NotFound
 from dragoman.policies.authorize import Wish, find_model, judge
 from dragoman.policies.quotas import QuotaPolicy
 from dragoman.policies.route.weighted import name_targets
+from dragoman.policies.tokens import find_caller
+from dragoman.wire.json import decode
 
 
 class Explanation(NamedTuple):
@@ -19,6 +21,16 @@ class Explanation(NamedTuple):
 
     allowed: bool
     lines: list[str]
+
+
+def claimant(policy: Policy, payload: bytes) -> Caller:
+    """Whose a token with this payload (JSON) is, were it valid. Raises a `DragomanError`."""
+    claims = decode(payload)
+    issuers = policy.callers.issuers.values()
+    issuer = next((issuer for issuer in issuers if issuer.issuer == claims.get("iss")), None)
+    if issuer is None:
+        raise InvalidToken("The token's issuer is not known here.")
+    return find_caller(claims, issuer)
 
 
 def explain(policy: Policy, caller: Caller, wish: Wish) -> Explanation:
@@ -35,7 +47,8 @@ def explain(policy: Policy, caller: Caller, wish: Wish) -> Explanation:
         )
     verdict = judge(caller, wish)
     word = "allowed" if verdict.allowed else "refused"
-    lines = [f"{word}: {verdict.because}"]
+    who = ", ".join(f"{subject} {name}" for subject, name in caller.belongs.items())
+    lines = [f"{word}: {verdict.because}", f"caller {caller.name}{f' of {who}' if who else ''}"]
     if verdict.allowed:
         lines += [*_quota_lines(policy, caller, model), *_end_lines(model)]
         lines += [*_rule_lines(model), *_target_lines(model, wish.model)]

@@ -9,9 +9,13 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from dragoman.config.policy import Caller, Callers
-from dragoman.errors import PermissionDenied, Unauthenticated
+from dragoman.errors import InvalidToken, PermissionDenied, Unauthenticated
+from dragoman.ir import Json
+from dragoman.policies.tokens import check_failure, read_token
 
 _BEARER = "bearer "
+_DOTS = 2
+"""In a token, between header, payload and signature."""
 _HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
 
 
@@ -24,6 +28,8 @@ class Head(Protocol):
     def headers(self) -> Mapping[str, str]: ...
     @property
     def address(self) -> str: ...
+    @property
+    def token(self) -> Json: ...
 
 
 class Issued(Protocol):
@@ -38,13 +44,24 @@ class Issued(Protocol):
 
 
 def identify(head: Head, callers: Callers, issued: Issued | None) -> Caller:
-    """The caller whose key stands in `authorization` (Bearer), in another dialect's header for it
-    (`x-api-key`, `api-key`, `x-goog-api-key`) or in the query's `key`.
+    """The caller whose token Envoy verified in `authorization` (Bearer), else whose key stands
+    there, in another dialect's header for it (`x-api-key`, `api-key`, `x-goog-api-key`) or in the
+    query's `key`.
 
     Keys are known by their SHA-256 digests, so that neither policy nor store nor the memory of a
     worker holds one. Raises `Unauthenticated`, whose words never repeat what was sent, and
-    `PermissionDenied` where the caller may not come from where it comes from.
+    `PermissionDenied` where the caller may not come from where it comes from, or the policy has no
+    place for its token.
     """
+    caller = read_token(head.token, callers.issuers) if head.token else None
+    if caller is None:
+        caller = _key_owner(head, callers, issued)
+    if caller.addresses and not _comes_from(head.address, caller):
+        raise PermissionDenied("You may not call from your address.")
+    return caller
+
+
+def _key_owner(head: Head, callers: Callers, issued: Issued | None) -> Caller:
     key = _key(head)
     if not key:
         message = "No API key given: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'."
@@ -54,9 +71,10 @@ def identify(head: Head, callers: Callers, issued: Issued | None) -> Caller:
     if caller is None and issued is not None:
         caller = callers.by_name.get(issued.owner(digest) or "")
     if caller is None:
+        check_failure(head.token)
+        if callers.issuers and key.count(".") == _DOTS:
+            raise InvalidToken("The token given is none, or its issuer is not known here.")
         raise Unauthenticated("The API key given is not known here.")
-    if caller.addresses and not _comes_from(head.address, caller):
-        raise PermissionDenied("This key may not be used from your address.")
     return caller
 
 

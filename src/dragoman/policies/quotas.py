@@ -17,6 +17,7 @@ from dragoman.policies.authorize import matches
 from dragoman.stores.leases import HOLD_SECONDS, Counter, Demand, Hold
 
 _PREFIX = "dragoman:quota:"
+_ESCAPES = {ord(letter): f"%{ord(letter):02X}" for letter in "%|{}"}
 _BUCKETS = 60
 """A rolling window moves on by this part of its length."""
 _HOLD = int(HOLD_SECONDS)
@@ -36,12 +37,12 @@ _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_
 
 
 class QuotaPolicy:
-    """The quotas of one policy; remembers only which of them cover whom."""
+    """The quotas of one policy; remembers only which of them cover which caller and model."""
 
     def __init__(self, quotas: Iterable[Quota]) -> None:
         self._quotas = tuple(quotas)
         self.units = frozenset(quota.unit for quota in self._quotas)
-        self._covering: dict[tuple[str, str], tuple[tuple[Quota, str], ...]] = {}
+        self._covering: dict[tuple[str, tuple[str, ...], str], tuple[Quota, ...]] = {}
 
     def demands(
         self, caller: Caller, model: str, amounts: Mapping[str, int], now: float
@@ -57,22 +58,29 @@ class QuotaPolicy:
             for quota, subject in covering
         )
 
-    def covering(self, caller: Caller, model: str) -> tuple[tuple[Quota, str], ...]:
+    def covering(self, caller: Caller, model: str) -> list[tuple[Quota, str]]:
         """The quotas that cover such requests, each with whom it counts for."""
-        known = self._covering.get((caller.name, model))
-        if known is None:
-            known = self._covering[caller.name, model] = tuple(self._find(caller, model))
-        return known
-
-    def _find(self, caller: Caller, model: str) -> Iterable[tuple[Quota, str]]:
+        alike = caller.name, tuple(caller.belongs), model
+        quotas = self._covering.get(alike)
+        if quotas is None:
+            quotas = self._covering[alike] = tuple(self._find(caller, model))
         names = {**caller.belongs, "caller": caller.name, "model": model}
+        return [(quota, "|".join([_key(names[who]) for who in quota.per])) for quota in quotas]
+
+    def _find(self, caller: Caller, model: str) -> Iterable[Quota]:
+        subjects = {*caller.belongs, "caller", "model"}
         for quota in self._quotas:
-            is_known = all(subject in names for subject in quota.per)
+            is_known = subjects.issuperset(quota.per)
             if is_known and _covers(quota.callers, caller.name) and _covers(quota.models, model):
-                yield quota, "|".join(names[subject] for subject in quota.per)
+                yield quota
 
     def __bool__(self) -> bool:
         return bool(self._quotas)
+
+
+def _key(name: str) -> str:
+    """`name` as a part of a counter's key: what a token says may hold what parts are parted by."""
+    return name.translate(_ESCAPES)
 
 
 def encode_holds(holds: Iterable[Hold]) -> str:

@@ -102,6 +102,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     redacted: Mapping[str, int] | None = None
     """Findings in the request, by entity."""
     redacted_answer: Mapping[str, int] | None = None
+    belongs: Mapping[str, str] = {}
+    """The caller's organization, team, user and application, as far as they are known."""
 
 
 UpstreamDialect = Callable[[str, str, str], str | None]
@@ -113,7 +115,13 @@ PriceList = Callable[[str, str], Prices | None]
 """The prices of a provider's model, if they are known."""
 
 
-def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect, prices: PriceList) -> Entry:
+Belongs = Callable[[str], Mapping[str, str]]
+"""Whom a caller belongs to, by the policy file."""
+
+
+def make_entry(
+    record: AccessRecord, upstream_dialect: UpstreamDialect, prices: PriceList, belongs: Belongs
+) -> Entry:
     """The entry for `record`."""
     facts = record.metadata.get(keys.NAMESPACE, {})
     provider = record.cluster if record.upstream_reached else None
@@ -121,9 +129,10 @@ def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect, prices: 
     models = record.metadata.get(keys.MODELS_NAMESPACE, {})
     client = _text(facts, keys.CLIENT_DIALECT)
     asked = _text(models, provider) if provider else None
+    caller = _text(facts, keys.CALLER)
     return Entry(
         request_id=record.request_id,
-        caller=_text(facts, keys.CALLER),
+        caller=caller,
         operation=_text(facts, keys.OPERATION),
         model=_text(facts, keys.MODEL),
         provider=provider,
@@ -148,6 +157,7 @@ def make_entry(record: AccessRecord, upstream_dialect: UpstreamDialect, prices: 
         decision=_text(facts, keys.DECISION),
         redacted=_counts(record, keys.REDACTION_NAMESPACE),
         redacted_answer=_counts(record, keys.REDACTION_ANSWER_NAMESPACE),
+        belongs={**belongs(caller), **_texts(record, keys.SUBJECT_NAMESPACE)} if caller else {},
     )
 
 
@@ -213,6 +223,10 @@ def log_fields(entry: Entry) -> dict[str, object]:
     fields: dict[str, object] = {
         names.REQUEST_ID: entry.request_id or None,
         names.CALLER: entry.caller,
+        names.ORGANIZATION: entry.belongs.get("organization"),
+        names.TEAM: entry.belongs.get("team"),
+        names.USER: entry.belongs.get("user"),
+        names.APPLICATION: entry.belongs.get("application"),
         names.OPERATION_NAME: entry.operation,
         names.REQUEST_MODEL: entry.model,
         names.PROVIDER_NAME: entry.provider,
@@ -296,6 +310,11 @@ def _asked(record: AccessRecord) -> int:
 def _text(values: Mapping[str, object], key: str) -> str | None:
     value = values.get(key)
     return value if isinstance(value, str) and value else None
+
+
+def _texts(record: AccessRecord, namespace: str) -> dict[str, str]:
+    values = record.metadata.get(namespace, {})
+    return {name: value for name in values if (value := _text(values, name)) is not None}
 
 
 def _counts(record: AccessRecord, namespace: str) -> dict[str, int] | None:
