@@ -188,7 +188,7 @@ def test_a_stream_in_aws_frames_says_the_same_however_it_is_cut() -> None:
 
 def test_a_client_of_bedrock_reads_aws_frames() -> None:
     written = _written(decode_stream(ANTHROPIC, [STREAM]), INVOKE)
-    frames = EventStreamDecoder().feed(written)
+    frames = list(EventStreamDecoder().feed(written))
 
     assert {frame.headers[":event-type"] for frame in frames} == {"chunk"}
     inner = [base64.b64decode(msgspec.json.decode(frame.payload)["bytes"]) for frame in frames]
@@ -215,9 +215,10 @@ def _written(events: list[Event], options: StreamOptions) -> bytes:
 )
 def test_an_exception_of_aws_is_an_error_with_a_status(name: str, status: int) -> None:
     decoder = ANTHROPIC.stream_decoder()
-    assert Delta(content="Hé") in decoder.feed(STREAM[: -len(frame(EVENTS[-1]))])
+    events: list[Event] = []
     with pytest.raises(UpstreamError) as caught:
-        decoder.feed(exception(name, "Too many"))
+        decoder.feed(STREAM[: -len(frame(EVENTS[-1]))] + exception(name, "Too many"), events)
+    assert Delta(content="Hé") in events
 
     assert (caught.value.status, caught.value.message) == (status, "Too many")
 
@@ -226,7 +227,7 @@ def test_an_exception_of_aws_is_an_error_with_a_status(name: str, status: int) -
 def test_an_event_without_one_in_it_breaks_the_stream(payload: bytes) -> None:
     wire = encode_eventstream({":event-type": "chunk"}, payload)
     with pytest.raises(UpstreamProtocolError):
-        ANTHROPIC.stream_decoder().feed(wire)
+        ANTHROPIC.stream_decoder().feed(wire, [])
 
 
 def test_a_new_kind_of_message_is_passed_over() -> None:

@@ -12,6 +12,7 @@ from dragoman.dialects import StreamOptions
 from dragoman.dialects.anthropic_messages import AnthropicMessages, Quirks
 from dragoman.dialects.models import ModelCard
 from dragoman.dialects.openai_chat import OpenAIChat
+from dragoman.dialects.registry import client_dialect
 from dragoman.errors import (
     InvalidRequest,
     MethodNotAllowed,
@@ -22,6 +23,8 @@ from dragoman.errors import (
 from dragoman.ir import Choice, Opaque, Reasoning, Refusal, Residue, Response, Text, ToolCall, Usage
 from dragoman.ir.events import ChoiceEnd, Delta, Finish, PartEnd, PartStart, Start, fold
 from dragoman.ir.losses import Losses
+from tests import sdk
+from tests.properties.cases import decode_stream, translate_stream
 
 DIALECT = AnthropicMessages()
 OPENAI = OpenAIChat()
@@ -314,8 +317,7 @@ def block(start: dict[str, Any], *deltas: dict[str, Any]) -> list[dict[str, Any]
 
 
 def decoded(*events: dict[str, Any]) -> list[Any]:
-    decoder = DIALECT.stream_decoder()
-    return decoder.feed(wire(START, *events, END, STOP)) + decoder.close()
+    return decode_stream(DIALECT, [wire(START, *events, END, STOP)])
 
 
 @pytest.mark.parametrize(
@@ -331,7 +333,7 @@ def decoded(*events: dict[str, Any]) -> list[Any]:
 )
 def test_an_event_out_of_its_place_breaks_the_stream(events: list[dict[str, Any]]) -> None:
     with pytest.raises(UpstreamProtocolError):
-        DIALECT.stream_decoder().feed(wire(*events))
+        DIALECT.stream_decoder().feed(wire(*events), [])
 
 
 def test_a_block_ends_where_the_next_event_says_so() -> None:
@@ -419,14 +421,14 @@ def test_an_error_in_a_stream_keeps_its_kind() -> None:
 @pytest.mark.parametrize("data", [b"data: {\n\n", b"data: []\n\n", b'data: {"type":1}\n\n'])
 def test_a_broken_frame_raises(data: bytes) -> None:
     with pytest.raises(UpstreamProtocolError):
-        DIALECT.stream_decoder().feed(data)
+        DIALECT.stream_decoder().feed(data, [])
 
 
 def test_a_cut_stream_raises() -> None:
     decoder = DIALECT.stream_decoder()
-    decoder.feed(wire(START))
+    decoder.feed(wire(START), [])
     with pytest.raises(UpstreamProtocolError):
-        decoder.close()
+        decoder.close([])
 
 
 def test_final_totals_stand_in_the_last_delta() -> None:
@@ -437,13 +439,59 @@ def test_final_totals_stand_in_the_last_delta() -> None:
         "delta": {"stop_reason": "pause_turn"},
         "usage": {"output_tokens": 9},
     }
-    decoder, encoder = DIALECT.stream_decoder(), DIALECT.stream_encoder(StreamOptions())
-    events = decoder.feed(wire(start, end, STOP))
-    last = b"".join(map(encoder.feed, events)).split(b"\n\n")[-3].partition(b"data: ")[2]
+    encoder = DIALECT.stream_encoder(StreamOptions())
+    written = b"".join(map(encoder.feed, decode_stream(DIALECT, [wire(start, end, STOP)])))
+    first, last, _ = [
+        json.loads(frame.partition(b"data: ")[2]) for frame in written.split(b"\n\n")[:3]
+    ]
 
-    found = json.loads(last)
-    assert found["delta"]["stop_reason"] == "pause_turn"
-    assert found["usage"] == {**usage, "output_tokens": 9}
+    assert first["message"]["usage"] == usage
+    assert last["delta"]["stop_reason"] == "pause_turn"
+    assert last["usage"] == {**usage, "output_tokens": 9}
+
+
+_SAID = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": "a"}}]}
+_OVER = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+_PART = {"content": {"parts": [{"text": "a"}]}, "index": 0}
+EARLY: dict[str, tuple[str, list[dict[str, Any]], tuple[int, int]]] = {
+    "Gemini tells its prompt at once": (
+        "gemini_generate",
+        [
+            {"candidates": [_PART], "usageMetadata": {"promptTokenCount": 7}},
+            {
+                "candidates": [{**_PART, "finishReason": "STOP"}],
+                "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 2},
+            },
+        ],
+        (7, 0),
+    ),
+    "a server that counts as it goes": (
+        "openai_chat",
+        [
+            {**_SAID, "usage": {"prompt_tokens": 7, "completion_tokens": 1}},
+            {**_OVER, "usage": {"prompt_tokens": 7, "completion_tokens": 2}},
+        ],
+        (7, 1),
+    ),
+    "usage at the end alone": (
+        "openai_chat",
+        [_SAID, _OVER, {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}],
+        (0, 0),
+    ),
+}
+
+
+@pytest.mark.parametrize(("provider", "chunks", "known"), EARLY.values(), ids=EARLY)
+def test_a_stream_begins_with_the_usage_known_and_ends_with_all_of_it(
+    provider: str, chunks: list[dict[str, Any]], known: tuple[int, int]
+) -> None:
+    out = translate_stream(client_dialect(provider), DIALECT, [wire(*chunks)])
+    frames = [json.loads(frame.partition(b"data: ")[2]) for frame in out.split(b"\n\n")[:-1]]
+    first, last = frames[0]["message"]["usage"], frames[-2]["usage"]
+
+    assert (first["input_tokens"], first["output_tokens"]) == known
+    assert (last["input_tokens"], last["output_tokens"]) == (7, 2)
+    assert sdk.read(DIALECT.name, sdk.stream(DIALECT.name, out)).input_tokens == 7
 
 
 def test_a_refusal_in_a_stream_ends_as_one() -> None:

@@ -53,6 +53,7 @@ from dragoman.ir.events import (
     fold,
 )
 from dragoman.ir.losses import Losses
+from tests.properties.cases import decode_stream, each_byte
 
 CHAT = OpenAIChat()
 ANTHROPIC = "anthropic_messages"
@@ -781,8 +782,11 @@ AZURE = {"choices": [], "prompt_filter_results": []}
 
 
 def _decode(wire: bytes) -> list[Event]:
-    decoder = CHAT.stream_decoder()
-    return [*decoder.feed(wire), *decoder.close(), *decoder.feed(wire)]
+    decoder, events = CHAT.stream_decoder(), list[Event]()
+    decoder.feed(wire, events)
+    decoder.close(events)
+    decoder.feed(wire, events)
+    return events
 
 
 def _parts(wire: bytes) -> list[tuple[Any, ...]]:
@@ -803,6 +807,7 @@ STREAMS: dict[str, tuple[bytes, list[tuple[Any, ...]]]] = {
     "empty reason": (_wire(_delta("", content="a"), STOP), [(Text, "a", None)]),
     "after the reason": (_wire(STOP, {"choices": [], **USAGE}, _delta(content="")), []),
     "no [DONE]": (_wire(STOP, {"choices": [], **USAGE}, done=False), []),
+    "neither [DONE] nor usage": (_wire(_delta(content="a"), STOP, done=False), [(Text, "a", None)]),
     "no last line end": (_wire(STOP)[:-2], []),
     "Groq's usage": (_wire({**STOP, "x_groq": USAGE}, done=False), []),
     "comment": (
@@ -904,13 +909,11 @@ STREAMS: dict[str, tuple[bytes, list[tuple[Any, ...]]]] = {
 @pytest.mark.parametrize(("wire", "parts"), STREAMS.values(), ids=STREAMS)
 def test_streams_as_providers_send_them(wire: bytes, parts: list[tuple[Any, ...]]) -> None:
     assert _parts(wire) == parts
-    decoder = CHAT.stream_decoder()
-    pieces = [event for i in range(len(wire)) for event in decoder.feed(wire[i : i + 1])]
-    assert [*pieces, *decoder.close()] == _decode(wire)
+    assert decode_stream(CHAT, each_byte(wire)) == _decode(wire)
 
 
 BROKEN: dict[str, bytes] = {
-    "no end": _wire(STOP, done=False),
+    "no end": _wire(_delta(content="a"), done=False),
     "nothing": b"",
     "no JSON": _wire(b"{"),
     "wrong type": _wire({"choices": 7}),

@@ -174,7 +174,7 @@ def test_an_error_with_status_200_is_raised() -> None:
     with pytest.raises(UpstreamError, match="busy"):
         DIALECT.decode_response({"error": {"message": "busy"}})
     with pytest.raises(UpstreamError, match="busy"):
-        DIALECT.stream_decoder().feed(b'data: {"error": {"message": "busy"}}\n\n')
+        DIALECT.stream_decoder().feed(b'data: {"error": {"message": "busy"}}\n\n', [])
 
 
 def test_reasoning_is_lost_aloud_and_a_call_is_an_error() -> None:

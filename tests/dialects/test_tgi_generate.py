@@ -231,7 +231,7 @@ def test_a_stream() -> None:
 def test_an_error_in_a_stream() -> None:
     decoder = DIALECT.stream_decoder()
     with pytest.raises(UpstreamError, match="Incomplete") as caught:
-        decoder.feed(b'data:{"error":"Incomplete","error_type":"incomplete_generation"}\n\n')
+        decoder.feed(b'data:{"error":"Incomplete","error_type":"incomplete_generation"}\n\n', [])
     assert caught.value.status == 500
 
 

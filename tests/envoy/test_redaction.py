@@ -13,6 +13,7 @@ from dragoman.dialects.registry import client_dialect
 from dragoman.ir.events import fold
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import KEY, Gateway, run_gateway, wait_until
+from tests.properties.cases import decode_stream
 
 MAIL, CARD, TOKEN = "alice.cooper@example.com", "4111 1111 1111 1111", "AKIAIOSFODNN7EXAMPLE"
 SSN = "536-90-4399"
@@ -115,8 +116,7 @@ def send(
 def text_of(client: str, answer: httpx.Response, *, stream: bool) -> str:
     dialect = client_dialect(client)
     if stream:
-        decoder = dialect.stream_decoder()
-        response = fold([*decoder.feed(answer.content), *decoder.close()])
+        response = fold(decode_stream(dialect, [answer.content]))
     else:
         response = dialect.decode_response(answer.json())
     parts = response.choices[0].parts
@@ -164,8 +164,7 @@ def test_tool_arguments(strict: Gateway, simulator: Simulator, provider: str, st
     assert_no_original_left(simulator)
     dialect = client_dialect("openai_chat")
     if stream:
-        decoder = dialect.stream_decoder()
-        response = fold([*decoder.feed(answer.content), *decoder.close()])
+        response = fold(decode_stream(dialect, [answer.content]))
     else:
         response = dialect.decode_response(answer.json())
     (call,) = response.choices[0].parts

@@ -15,6 +15,7 @@ from dragoman.exchange.decide import Decide
 from dragoman.exchange.heads import AttemptHead, RequestHead
 from dragoman.exchange.translate import Translate
 from tests.dialects.test_anthropic_clouds import STREAM
+from tests.properties.cases import decode_stream
 
 MESSAGES = "/v1/messages"
 POLICY = parse(
@@ -147,7 +148,7 @@ def test_a_client_of_bedrock_reaches_anthropic() -> None:
     assert not stage.passes_response
     stage.on_headers({":status": "200", "content-type": "text/event-stream"}, end_of_stream=False)
     encoder = client_dialect("anthropic_messages").stream_encoder(StreamOptions())
-    events = client_dialect("anthropic_messages").stream_decoder().feed(STREAM)
+    events = decode_stream(client_dialect("anthropic_messages"), [STREAM])
     head, chunk = stage.on_body(b"".join(map(encoder.feed, events)), end_of_stream=True)
     assert isinstance(head, Mutate)
     assert head.set_headers["content-type"] == "application/vnd.amazon.eventstream"

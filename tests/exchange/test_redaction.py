@@ -29,7 +29,7 @@ from dragoman.policies.redact.keys import Keys
 from dragoman.policies.redact.profiles import Redactors
 from dragoman.policies.redact.redactor import PLACEHOLDER, mask
 from tests.leaves import leaves, replaced
-from tests.properties.cases import GOLDENS
+from tests.properties.cases import GOLDENS, decode_stream
 from tests.redaction.quality import labelled
 from tests.sdk import says_only_text
 
@@ -355,8 +355,7 @@ def stream_of(name: str, pieces: list[str], kind: str = "text") -> bytes:
 
 
 def read(name: str, raw: bytes) -> Any:
-    decoder = client_dialect(name).stream_decoder()
-    return fold([*decoder.feed(raw), *decoder.close()]).choices[0].parts[0]
+    return fold(decode_stream(client_dialect(name), [raw])).choices[0].parts[0]
 
 
 def cut(text: Any, places: list[int]) -> list[Any]:

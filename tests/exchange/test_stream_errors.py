@@ -184,13 +184,15 @@ def begun(provider: str) -> list[bytes]:
     return [frame for event in BEGUN if (frame := encoder.feed(event))]
 
 
-def open_attempt(client: ChatDialect, framing: str, provider: str) -> Translate:
+def open_attempt(
+    client: ChatDialect, framing: str, provider: str, *, stream: bool = True
+) -> Translate:
     asked = Request(model="m", messages=(Message(role="user", parts=(Text(content="hi"),)),))
-    asked = msgspec.structs.replace(asked, max_tokens=9, stream=True)
+    asked = msgspec.structs.replace(asked, max_tokens=9, stream=stream)
     facts = {
         "client_dialect": client.name,
         "model": "m",
-        "stream": "1",
+        "stream": "1" if stream else "0",
         "framing": framing,
         "include_usage": "1",
     }
@@ -268,6 +270,23 @@ def test_what_comes_with_an_early_end_is_not_lost(client: str, framing: str, pro
     )
     assert isinstance(head, Mutate)
     chunks = chunks_of(rest + stage.on_body(last, end_of_stream=True))
+    wire = sdk.Wire(b"".join(c.body for c in chunks), kind=head.set_headers["content-type"])
+    assert sdk.read_break(client, wire)[0] == SAID
+    _assert_ended(chunks, at_trailers=False)
+
+
+@pytest.mark.parametrize(("client", "framing", "provider", "fault"), CASES.values(), ids=CASES)
+def test_what_comes_in_one_piece_with_a_fault_is_not_lost(
+    client: str, framing: str, provider: str, fault: str
+) -> None:
+    stage = open_attempt(client_dialect(client), framing, provider)
+    *before, last = begun(provider)
+    head, *rest = start_answer(stage, provider) + stage.on_body(
+        b"".join(before), end_of_stream=False
+    )
+    assert isinstance(head, Mutate)
+    rest += stage.on_body(last + faults(provider)[fault], end_of_stream=False)
+    chunks = chunks_of(rest + stage.on_body(b"", end_of_stream=True))
     wire = sdk.Wire(b"".join(c.body for c in chunks), kind=head.set_headers["content-type"])
     assert sdk.read_break(client, wire)[0] == SAID
     _assert_ended(chunks, at_trailers=False)

@@ -170,8 +170,8 @@ def _events(dialect: AnyDialect, pieces: list[bytes]) -> tuple[list[Any], Dragom
     decoder, events = dialect.stream_decoder(), list[Any]()
     try:
         for piece in pieces:
-            events += decoder.feed(piece)
-        events += decoder.close()
+            decoder.feed(piece, events)
+        decoder.close(events)
     except (UpstreamError, UpstreamProtocolError) as error:
         return events, error
     return events, None
@@ -225,7 +225,8 @@ def _frames(decoder: Any, pieces: list[bytes]) -> tuple[Any, DragomanError | Non
     found: list[Any] = []
     try:
         for piece in pieces:
-            found.append(decoder.feed(piece))
+            fed = decoder.feed(piece)
+            found.append(list(fed) if isinstance(fed, Iterator) else fed)
         found.append(decoder.close())
     except DragomanError as error:
         return found, error

@@ -99,14 +99,19 @@ def _stopped(event: Event) -> Event:
 
 
 def decode_stream(dialect: ChatDialect, pieces: list[bytes]) -> list[Event]:
-    decoder = dialect.stream_decoder()
-    events = [event for piece in pieces for event in decoder.feed(piece)]
-    return events + decoder.close()
+    decoder, events = dialect.stream_decoder(), list[Event]()
+    for piece in pieces:
+        decoder.feed(piece, events)
+    decoder.close(events)
+    return events
 
 
 def translate_stream(source: ChatDialect, target: ChatDialect, pieces: list[bytes]) -> bytes:
-    translator = StreamTranslator(source, target, ALL_USAGE)
-    return b"".join(map(translator.feed, pieces)) + translator.close()
+    translator, out = StreamTranslator(source, target, ALL_USAGE), bytearray()
+    for piece in pieces:
+        translator.feed(piece, out)
+    translator.close(out)
+    return bytes(out)
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:

@@ -36,7 +36,8 @@ class _State:
         self.ended: set[int] = set()
 
     def take(self, event: Event) -> None:
-        if self.finished or self.started is isinstance(event, Start):
+        is_early = isinstance(event, UsageUpdate) and not self.started
+        if self.finished or (self.started is isinstance(event, Start) and not is_early):
             raise Broken(f"{event} before Start, after Finish, or a second Start")
         match event:
             case Start():

@@ -33,6 +33,10 @@ def test_generated_streams_keep_the_grammar(events: list[Event]) -> None:
     check(events)
 
 
+def test_usage_may_come_with_the_head() -> None:
+    check([USAGE, START, OPEN, SAY, SHUT, END, FINISH])
+
+
 def test_choices_may_interleave() -> None:
     other = [
         PartStart(kind="text", choice=1),

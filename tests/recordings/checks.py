@@ -278,8 +278,9 @@ def completions(original: Any, output: Any, where: str = "$") -> Iterator[str]:
 def stream_is_read(findings: Findings) -> None:
     """The events keep the grammar. A stream with an error in it raises that error."""
     decoder, data = findings.dialect.stream_decoder(), findings.exchange.wire.body
+    events: list[Event] = []
     try:
-        events = decoder.feed(data)
+        decoder.feed(data, events)
     except UpstreamError as error:
         assert error.message
         findings.completed.append("the stream ends with an error of the provider's")
@@ -288,7 +289,7 @@ def stream_is_read(findings: Findings) -> None:
         _expect_unreadable(findings, error)
         return
     try:
-        events += decoder.close()
+        decoder.close(events)
     except UpstreamError as error:
         assert error.message
         findings.completed.append("the stream ends with an error of the provider's")

@@ -85,15 +85,18 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamDecoder(Protocol):
-    """A provider's bytes in, events out, however the bytes are cut."""
+    """A provider's bytes in, events out, however the bytes are cut.
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Events that are now complete. Raises `UpstreamProtocolError` on a broken frame and
-        `UpstreamError` when the provider reports an error inside the stream."""
+    Events are appended, so that those before a fault are there although it raises.
+    """
+
+    def feed(self, data: bytes, events: list[Event]) -> None:
+        """Appends the events that are now complete. Raises `UpstreamProtocolError` on a broken
+        frame and `UpstreamError` when the provider reports an error inside the stream."""
         ...
 
-    def close(self) -> list[Event]:
-        """The last events. Raises `UpstreamProtocolError` if the stream was truncated."""
+    def close(self, events: list[Event]) -> None:
+        """Appends the last events. Raises `UpstreamProtocolError` if the stream was truncated."""
         ...
 
 
@@ -209,17 +212,28 @@ class StreamTranslator:
         self.usage: Usage | None = None
         """The last totals the provider reported; None while it has not."""
 
-    def feed(self, data: bytes) -> bytes:
-        return self._encode(self._decoder.feed(data))
+    def feed(self, data: bytes, out: bytearray) -> None:
+        """Appends what the client gets of `data`; where it raises, what came before the fault."""
+        events: list[Event] = []
+        try:
+            self._decoder.feed(data, events)
+        finally:
+            self._encode(events, out)
 
-    def close(self) -> bytes:
-        return self._encode(self._decoder.close()) + self._encoder.close()
+    def close(self, out: bytearray) -> None:
+        """Appends the end of the answer. Raises as `feed` does, and where there is no end."""
+        events: list[Event] = []
+        try:
+            self._decoder.close(events)
+        finally:
+            self._encode(events, out)
+        out += self._encoder.close()
 
     def fail(self, error: DragomanError) -> bytes:
         return self._encoder.fail(error)
 
-    def _encode(self, events: list[Event]) -> bytes:
+    def _encode(self, events: list[Event], out: bytearray) -> None:
         for event in events:
             if isinstance(event, UsageUpdate):
                 self.usage = event.usage
-        return b"".join(map(self._encoder.feed, events))
+            out += self._encoder.feed(event)

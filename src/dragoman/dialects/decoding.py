@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
 
 from dragoman.errors import UpstreamProtocolError
@@ -10,13 +11,17 @@ from dragoman.ir.events import Event
 TRUNCATED = "The upstream's stream ended before its answer did."
 
 F = TypeVar("F")
+F_co = TypeVar("F_co", covariant=True)
 
 
-class Frames(Protocol[F]):
+class Frames(Protocol[F_co]):
     """Bytes in, the frames that are now complete out."""
 
-    def feed(self, data: bytes) -> list[F]: ...
-    def close(self) -> list[F]: ...
+    def feed(self, data: bytes) -> Iterable[F_co]:
+        """To be taken to the end. Frames before a fault come before it raises."""
+        ...
+
+    def close(self) -> Iterable[F_co]: ...
 
 
 class FrameDecoder(Generic[F]):
@@ -26,21 +31,17 @@ class FrameDecoder(Generic[F]):
         self._frames = frames
         self._ended = False
 
-    def feed(self, data: bytes) -> list[Event]:
+    def feed(self, data: bytes, events: list[Event]) -> None:
         """See `StreamDecoder.feed`."""
-        events: list[Event] = []
         for frame in self._frames.feed(data):
             self._take(frame, events)
-        return events
 
-    def close(self) -> list[Event]:
+    def close(self, events: list[Event]) -> None:
         """See `StreamDecoder.close`."""
-        events: list[Event] = []
         for frame in self._frames.close():
             self._take(frame, events)
         if not self._ended:
             self._break_off(events)
-        return events
 
     def _take(self, frame: F, events: list[Event]) -> None:
         """Add what `frame` says."""

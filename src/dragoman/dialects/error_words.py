@@ -38,6 +38,18 @@ def error_answer(error: DragomanError, body: Json, headers: Mapping[str, str] = 
     )
 
 
+def is_error(body: bytes) -> bool:
+    """Whether `body`, which is no answer, is an error, whatever its status: one of the shapes that
+    servers and the proxies before them have for one."""
+    match read_json(body):
+        case {"error": found} | [{"error": found}, *_] if found:
+            return bool(words_in(found))
+        case {"message": str(text)} | {"detail": str(text)}:
+            return bool(text)
+        case _:
+            return False
+
+
 def words_of(status: int, body: bytes) -> str:
     """What `body`, of a provider or a proxy before it, says went wrong: the words of its JSON,
     the title of a page, else its text."""

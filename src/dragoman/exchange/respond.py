@@ -154,16 +154,18 @@ class RespondStage:
         self._body.clear()
         return out
 
-    def _observe(self, read: Callable[[], list[Event]]) -> bool:
+    def _observe(self, read: Callable[[list[Event]], None]) -> bool:
         """Read usage on the way past; False where it cannot: the client gets the answer still."""
+        events: list[Event] = []
+        is_read = True
         try:
-            events = read()
+            read(events)
         except DragomanError:
-            return False
+            is_read = False
         for event in events:
             if isinstance(event, UsageUpdate):
                 self._usage = event.usage
-        return True
+        return is_read
 
     def _close(self) -> bytes:
         """What is still held back at the end of the answer."""

@@ -25,6 +25,7 @@ from dragoman.dialects import (
     StreamTranslator,
     read_answer,
 )
+from dragoman.dialects.error_words import is_error
 from dragoman.errors import (
     DragomanError,
     NotOffered,
@@ -241,15 +242,23 @@ class _BodyEditor:
             answer = self._client.encode_error(error)
             return msgspec.structs.replace(answer, status=self._status), None
         losses = Losses(self._client.name)
-        response = self._provider.decode_response(_read_answer(self._provider, raw))
-        if self._question is not None:
-            response = self._question.complete(response)
+        response = self._decode(raw)
         if response.usage is None and self._usage is not None:
             response = msgspec.structs.replace(response, usage=self._usage)
         encoded = self._client.encode_response(response, losses)
         self._dropped = [*self._dropped, *losses.paths]
         body = msgspec.json.encode([encoded] if self._listed else encoded)
         return Respond(status=self._status, headers=_JSON, body=body), response.usage
+
+    def _decode(self, raw: bytes) -> Any:
+        """The answer. What is none may be an error with the status of an answer."""
+        try:
+            response = self._provider.decode_response(_read_answer(self._provider, raw))
+            return response if self._question is None else self._question.complete(response)
+        except UpstreamProtocolError as fault:
+            if is_error(raw):
+                raise self._provider.decode_error(fault.status, raw) from fault
+            raise
 
 
 class _StreamEditor:
@@ -284,13 +293,15 @@ class _StreamEditor:
     def _advance(self, data: bytes, *, closes: bool, ends_stream: bool) -> list[Action]:
         if self._ended:
             return []
-        out = b""
+        told = bytearray()
         try:
-            out = self._translator.feed(self._decoder.feed(data))
+            self._translator.feed(self._decoder.feed(data), told)
             if closes:
-                out += self._translator.feed(self._decoder.close()) + self._translator.close()
+                self._translator.feed(self._decoder.close(), told)
+                self._translator.close(told)
         except DragomanError as error:
-            return self._fail(error, out, ends_stream=ends_stream or not closes)
+            return self._fail(error, bytes(told), ends_stream=ends_stream or not closes)
+        out = bytes(told)
         if not out and not closes:
             return []
         self._ended = closes

@@ -2,10 +2,11 @@
 
 The grammar every decoder emits and every encoder relies on:
 
-    stream = Start (part | UsageUpdate | ChoiceEnd)* Finish
+    stream = UsageUpdate* Start (part | UsageUpdate | ChoiceEnd)* Finish
     part   = PartStart Delta* PartEnd       one part open at a time in each choice
 
-Each choice ends with one `ChoiceEnd`, after which nothing of it follows.
+Usage before `Start` is what the provider told with its head. Each choice ends with one
+`ChoiceEnd`, after which nothing of it follows.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from dragoman.errors import UpstreamProtocolError
@@ -39,20 +40,19 @@ class EventStreamDecoder:
         self._buffer = bytearray()
         self._wanted = _PRELUDE.size
 
-    def feed(self, data: bytes) -> list[EventStreamMessage]:
-        """The messages that `data` completes."""
+    def feed(self, data: bytes) -> Iterator[EventStreamMessage]:
+        """The messages that `data` completes. To be taken to the end, before the next are fed;
+        those before a broken one come before it raises."""
         self._buffer += data
-        messages: list[EventStreamMessage] = []
         at = 0
         while len(self._buffer) - at >= self._wanted:
             if self._wanted == _PRELUDE.size:
                 self._wanted = self._read_prelude(at)
                 continue
-            messages.append(_read(bytes(self._buffer[at : at + self._wanted])))
+            yield _read(bytes(self._buffer[at : at + self._wanted]))
             at += self._wanted
             self._wanted = _PRELUDE.size
         del self._buffer[:at]
-        return messages
 
     def close(self) -> list[EventStreamMessage]:
         """End of input: no message is left. Raises `UpstreamProtocolError` if one was cut."""

@@ -6,6 +6,7 @@ Feeding n bytes costs O(n) however they are cut: what was looked at is never sea
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from dragoman.errors import UpstreamProtocolError
 
@@ -30,15 +31,16 @@ class JsonArrayDecoder:
         self._in_string = False
         self._began = self._ended = False
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The items that `data` completes."""
-        items: list[bytes] = []
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The items that `data` completes. To be taken to the end, before the next are fed; those
+        before what is none come before it raises."""
         while data:
             data = self._skip(data) if self._depth == 0 else data
             if not data:
                 break
-            data = self._scan(data, items)
-        return items
+            item, data = self._scan(data)
+            if item is not None:
+                yield item
 
     def close(self) -> None:
         """End of input. Raises `UpstreamProtocolError` if the array was not whole."""
@@ -61,8 +63,8 @@ class JsonArrayDecoder:
             raise UpstreamProtocolError("the upstream's answer is no array of objects")
         return data
 
-    def _scan(self, data: bytes, items: list[bytes]) -> bytes:
-        """Looks at `data` until the item ends in it; returns what follows."""
+    def _scan(self, data: bytes) -> tuple[bytes | None, bytes]:
+        """The item, if `data` ends it, and what follows."""
         at = self._seen
         self._seen = 0
         while mark := _MARKS.search(data, at):
@@ -80,12 +82,12 @@ class JsonArrayDecoder:
                 self._depth -= 1
                 if self._depth == 0:
                     self._keep(data[:at])
-                    items.append(bytes(self._item))
+                    item = bytes(self._item)
                     self._item.clear()
-                    return data[at:]
+                    return item, data[at:]
         self._keep(data)
         self._seen = max(0, at - len(data))
-        return b""
+        return None, b""
 
     def _keep(self, data: bytes) -> None:
         self._item += data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from dragoman.actions import Respond
 from dragoman.dialects.error_words import error_answer, read_json, words_in, words_of
 from dragoman.errors import DragomanError, UpstreamError
@@ -34,9 +36,10 @@ def decode_error(status: int, body: bytes) -> UpstreamError:
             return UpstreamError(message, status=status)
 
 
-def stream_error(detail: Json) -> UpstreamError:
+def stream_error(detail: Any) -> UpstreamError:
     """An `error` event in a stream, with the status it would have had before the first byte."""
-    kind = str(detail.get("type") or "api_error")
+    fields = cast("Json", detail) if isinstance(detail, dict) else {}
+    kind = str(fields.get("type") or "api_error")
     message = words_in(detail) or "The provider broke off."
     return UpstreamError(message, status=_STATUSES.get(kind, 500), kind=kind)
 

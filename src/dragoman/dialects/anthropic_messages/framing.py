@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterator
 
 import msgspec
 
@@ -43,15 +44,18 @@ class EventFrames:
         self._aws: EventStreamDecoder | None = None
         self._is_known = False
 
-    def feed(self, data: bytes) -> list[str | bytes]:
+    def feed(self, data: bytes) -> Iterator[str | bytes]:
         """Events now complete. Raises `UpstreamError` for an exception of AWS's."""
         if data and not self._is_known:
             self._is_known = True
             self._aws = EventStreamDecoder() if data[0] == _AWS_START else None
         if self._aws is None:
-            return [frame.data for frame in self._sse.feed(data)]
-        chunks = map(_read_chunk, self._aws.feed(data))
-        return [chunk for chunk in chunks if chunk]
+            for frame in self._sse.feed(data):
+                yield frame.data
+            return
+        for message in self._aws.feed(data):
+            if chunk := _read_chunk(message):
+                yield chunk
 
     def close(self) -> None:
         """Raises `UpstreamProtocolError` where the last event was cut."""

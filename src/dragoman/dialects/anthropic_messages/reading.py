@@ -14,7 +14,6 @@ from dragoman.dialects.anthropic_messages.names import (
     UNSIGNED,
     VERSION,
     decode_usage,
-    json_object,
     own_reason,
 )
 from dragoman.dialects.carrying import decode_signature
@@ -339,7 +338,7 @@ def decode_response(body: Json) -> Response:
     """A whole answer. Raises `UpstreamError` where it says that it failed, whatever its status,
     `UpstreamProtocolError` if it is no answer."""
     if "content" not in body and body.get("error"):
-        raise stream_error(json_object(body["error"]))
+        raise stream_error(body["error"])
     if not isinstance(body.get("content"), list):
         raise UpstreamProtocolError("the upstream's answer: $.content: expected an array of blocks")
     try:

@@ -97,8 +97,7 @@ class MessagesDecoder:
         """The last `message_delta`; no block follows one."""
         self._ended = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
+    def feed(self, data: bytes, events: list[Event]) -> None:
         for frame in self._frames.feed(data):
             if self._ended or frame == _DONE:
                 continue
@@ -106,13 +105,12 @@ class MessagesDecoder:
                 self._take(_decode_frame(frame), events)
             except (msgspec.DecodeError, RecursionError, ValueError) as error:
                 raise UpstreamProtocolError("a stream event is not what the API sends") from error
-        return events
 
-    def close(self) -> list[Event]:
+    def close(self, events: list[Event]) -> None:
+        del events  # the last came with `message_stop`
         self._frames.close()
         if not self._ended:
             raise UpstreamProtocolError("the stream ended without message_stop")
-        return []
 
     def _take(self, frame: _Frame, events: list[Event]) -> None:
         match frame.type:
@@ -151,9 +149,8 @@ class MessagesDecoder:
         rest = {k: v for k, v in message.items() if k not in _KNOWN_MESSAGE and v is not None}
         residue = Residue(dialect=NAME, fields=rest) if rest else None
         name, model = str(message.get("id") or ""), str(message.get("model") or "")
-        head = Start(id=name, model=model, residue=residue)
-        events.append(head)
         self._count(json_object(message.get("usage")), events)
+        events.append(Start(id=name, model=model, residue=residue))
 
     def _count(self, usage: Json, events: list[Event]) -> None:
         """Later figures replace earlier ones; what a later event leaves out stays."""

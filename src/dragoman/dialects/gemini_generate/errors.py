@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dragoman.actions import Respond
 from dragoman.dialects.error_words import error_answer, read_json, words_in, words_of
 from dragoman.dialects.gemini_generate.names import json_object
@@ -32,15 +34,20 @@ def decode_error(status: int, body: bytes) -> UpstreamError:
     found = read_json(body)
     whole = json_object(next(iter(as_list(found)), found))
     detail = json_object(whole.get("error"))
-    return read_error(status, {**detail, "message": words_of(status, body)})
+    return _read_error(status, {**detail, "message": words_of(status, body)})
 
 
-def read_error(status: int, detail: Json) -> UpstreamError:
-    """The `error` object; within a stream `status` is 0, and its own code tells."""
-    word, code = detail.get("status"), detail.get("code")
-    if status == 0:
-        known = _STATUSES.get(str(word), 502)
-        status = code if isinstance(code, int) and 400 <= code < 600 else known  # noqa: PLR2004
+def stream_error(found: Any) -> UpstreamError:
+    """An error inside a stream or a body of status 200, whose own code tells the status."""
+    detail = json_object(found) or {"message": words_in(found)}
+    code = detail.get("code")
+    known = _STATUSES.get(str(detail.get("status")), 502)
+    status = code if isinstance(code, int) and 400 <= code < 600 else known  # noqa: PLR2004
+    return _read_error(status, detail)
+
+
+def _read_error(status: int, detail: Json) -> UpstreamError:
+    word = detail.get("status")
     message = words_in(detail) or f"The provider answered {status}."
     kind = word if isinstance(word, str) else None
     reason, delay = None, None

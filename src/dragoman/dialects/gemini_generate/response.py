@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dragoman.dialects.call_ids import CallIds
-from dragoman.dialects.gemini_generate.errors import read_error
+from dragoman.dialects.gemini_generate.errors import stream_error
 from dragoman.dialects.gemini_generate.names import (
     FINISH,
     FINISH_OUT,
@@ -56,7 +56,7 @@ def decode_response(body: Json) -> Response:
     """A whole answer. Raises `UpstreamError` for an error sent with status 200,
     `UpstreamProtocolError` on what is no answer."""
     if "candidates" not in body and "error" in body:
-        raise read_error(0, json_object(body["error"]))
+        raise stream_error(body["error"])
     if not any(body.get(name) for name in ("candidates", "promptFeedback", "usageMetadata")):
         raise UpstreamProtocolError("the upstream's answer holds none")
     try:

@@ -8,7 +8,7 @@ import msgspec
 
 from dragoman.dialects.call_ids import CallIds
 from dragoman.dialects.decoding import TRUNCATED
-from dragoman.dialects.gemini_generate.errors import error_body, read_error
+from dragoman.dialects.gemini_generate.errors import error_body, stream_error
 from dragoman.dialects.gemini_generate.names import (
     FINISH_OUT,
     NAME,
@@ -86,50 +86,48 @@ class GeminiDecoder:
         self._candidates: dict[int, _Candidate] = {}
         self._ids = CallIds()
 
-    def feed(self, data: bytes) -> list[Event]:
+    def feed(self, data: bytes, events: list[Event]) -> None:
         if not self._known:
             data = data.lstrip()
             if not data:
-                return []
+                return
             self._known = True
             self._array = JsonArrayDecoder() if data.startswith(b"[") else None
-        return self._events(self._frames(data))
+        if self._array is not None:
+            for item in self._array.feed(data):
+                self._take(item, events)
+            return
+        for frame in self._sse.feed(data):
+            self._take(frame.data, events)
 
-    def close(self) -> list[Event]:
+    def close(self, events: list[Event]) -> None:
         if self._array is not None:
             self._array.close()
-            events: list[Event] = []
-        else:
-            events = self._events([frame.data for frame in self._sse.close()])
+        for frame in self._sse.close():
+            self._take(frame.data, events)
         has_gap = self._candidates.keys() != set(range(len(self._candidates)))
         ended = not has_gap and all(one.finish is not None for one in self._candidates.values())
         if not self._started or not ended or not (self._candidates or self._blocked):
             raise UpstreamProtocolError(TRUNCATED)
-        return events + self._end()
+        self._end(events)
 
-    def _frames(self, data: bytes) -> list[Any]:
-        if self._array is not None:
-            return list(self._array.feed(data))
-        return [frame.data for frame in self._sse.feed(data)]
-
-    def _events(self, frames: list[Any]) -> list[Event]:
-        events: list[Event] = []
-        for frame in frames:
-            if frame in ("null", "[DONE]"):  # no words of this API, but of proxies before it
-                continue
-            try:
-                chunk = _decode(frame)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise UpstreamProtocolError("the upstream sent a chunk that is not JSON") from error
-            if "error" in chunk:
-                raise read_error(0, json_object(chunk["error"]))
-            try:
-                self._chunk(chunk, events)
-            except InvalidRequest as error:
-                raise UpstreamProtocolError(f"the upstream's stream: {error.message}") from error
-        return events
+    def _take(self, frame: str | bytes, events: list[Event]) -> None:
+        if frame in ("null", "[DONE]"):  # no words of this API, but of proxies before it
+            return
+        try:
+            chunk = _decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UpstreamProtocolError("the upstream sent a chunk that is not JSON") from error
+        if "error" in chunk:
+            raise stream_error(chunk["error"])
+        try:
+            self._chunk(chunk, events)
+        except InvalidRequest as error:
+            raise UpstreamProtocolError(f"the upstream's stream: {error.message}") from error
 
     def _chunk(self, chunk: Json, events: list[Event]) -> None:
+        if (usage := decode_usage(chunk.get("usageMetadata"))) is not None:
+            events.append(UsageUpdate(usage=usage))
         if not self._started:
             self._started = True
             ident = str(chunk.get("responseId") or "")
@@ -140,8 +138,6 @@ class GeminiDecoder:
         if feedback := json_object(chunk.get("promptFeedback")):
             self._head["promptFeedback"] = feedback
             self._blocked = self._blocked or "blockReason" in feedback
-        if (usage := decode_usage(chunk.get("usageMetadata"))) is not None:
-            events.append(UsageUpdate(usage=usage))
 
     def _candidate(self, found: Json, place: int, events: list[Event]) -> None:
         index = found.get("index", place)
@@ -217,8 +213,7 @@ class GeminiDecoder:
             one.open = ""
             events.append(PartEnd(choice=index, residue=residue))
 
-    def _end(self) -> list[Event]:
-        events: list[Event] = []
+    def _end(self, events: list[Event]) -> None:
         for index in sorted(self._candidates):
             one = self._candidates[index]
             self._shut(one, index, None, events)
@@ -228,7 +223,7 @@ class GeminiDecoder:
         if not self._candidates:
             events.append(ChoiceEnd(reason="content_filter"))
         residue = Residue(dialect=NAME, fields=self._head) if self._head else None
-        return [*events, Finish(residue=residue)]
+        events.append(Finish(residue=residue))
 
 
 class GeminiEncoder:

@@ -39,10 +39,10 @@ _NOT_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 def decode_response(body: Json) -> Response:
     """The answer in `body`.
 
-    Raises `UpstreamError` for an error sent with status 200, `UpstreamProtocolError` for what is
-    not a completion.
+    Raises `UpstreamError` for an error sent with status 200, of the whole or (OpenRouter's) of a
+    choice, `UpstreamProtocolError` for what is not a completion.
     """
-    if not body.get("choices") and (body.get("error") or body.get("object") == "error"):
+    if body.get("error") or (not body.get("choices") and body.get("object") == "error"):
         raise stream_error(body.get("error") or body)
     try:
         return _decode(Fields(body, "$"), body)
@@ -82,6 +82,8 @@ def _if_any(fields: Fields, name: str, kind: type[T]) -> T | None:
 def _decode_choice(value: object, path: str, response_id: str) -> tuple[int, Choice]:
     fields = Fields(value, path)
     absent = tuple(n for n in ("index", "finish_reason") if n not in cast("Json", value))
+    if error := fields.peek("error"):
+        raise stream_error(error)
     index = _if_any(fields, "index", int) or 0
     given = fields.json("message")
     whole = _complete(given, fields.at("message"), response_id)

@@ -64,6 +64,7 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
     stop_reason: Any = None
     logprobs: Any = None
+    error: Any = None
 
 
 class _Groq(msgspec.Struct):
@@ -96,14 +97,12 @@ class ChatStreamDecoder(FrameDecoder[SseEvent]):
     def __init__(self) -> None:
         super().__init__(SseDecoder())
         self._started = False
-        self._has_usage = False
         self._id = ""
         self._choices: dict[int, _Candidate] = {}
 
     def _break_off(self, events: list[Event]) -> None:
-        """Usage is as good an end as `[DONE]`, which some providers forget."""
-        if not self._has_usage:
-            super()._break_off(events)
+        """A reason in every choice is an end, whether or not `[DONE]` follows or usage does: some
+        providers send neither."""
         self._finish(events, is_told=False)
 
     def _take(self, frame: SseEvent, events: list[Event]) -> None:
@@ -121,14 +120,12 @@ class ChatStreamDecoder(FrameDecoder[SseEvent]):
             ) from error
         if found := _error_in(chunk, frame.event):
             raise stream_error(found)
+        if usage := chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None):
+            events.append(UsageUpdate(usage=decode_usage(usage)))
         if not self._started:
             self._start(chunk, events)
         for choice in chunk.choices or ():
             self._choice(choice, events)
-        usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
-        if usage:
-            self._has_usage = True
-            events.append(UsageUpdate(usage=decode_usage(usage)))
 
     def _start(self, chunk: _Chunk, events: list[Event]) -> None:
         """The head of the stream. Azure's first chunk, of filter results alone, has none."""
@@ -165,6 +162,8 @@ class ChatStreamDecoder(FrameDecoder[SseEvent]):
             candidate.reason = choice.finish_reason
         if isinstance(choice.stop_reason, str):
             candidate.stop = choice.stop_reason
+        if choice.error:  # OpenRouter's
+            raise stream_error(choice.error)
 
     def _finish(self, events: list[Event], *, is_told: bool = True) -> None:
         """The end. Where the provider tells that it is (`is_told`), a choice needs no reason."""

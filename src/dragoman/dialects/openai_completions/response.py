@@ -63,6 +63,8 @@ def _absent(body: Json) -> tuple[str, ...]:
 def _decode_choice(value: Any, path: str) -> tuple[int, Choice]:
     fields = Fields(value, path)
     wire = cast("Json", value)
+    if wire.get("error"):  # OpenRouter's
+        raise stream_error(wire["error"])
     text = fields.take("text", str)
     index = fields.take_optional("index", int) or 0
     reason, said = decode_finish(fields.take_optional("finish_reason", str))

@@ -43,6 +43,7 @@ class _Choice(msgspec.Struct):
     logprobs: Json | None = None
     finish_reason: str | None = None
     stop_reason: str | int | None = None
+    error: Any = None
 
 
 class _Chunk(msgspec.Struct):
@@ -73,12 +74,11 @@ class CompletionDecoder(FrameDecoder[SseEvent]):
     def __init__(self) -> None:
         super().__init__(SseDecoder())
         self._choices: dict[int, _Candidate] = {}
-        self._started = self._has_usage = False
+        self._started = False
 
     def _break_off(self, events: list[Event]) -> None:
-        """Usage is as good an end as `[DONE]`, which some providers forget."""
-        if not self._has_usage:
-            super()._break_off(events)
+        """A reason in every choice is an end, whether or not `[DONE]` follows or usage does: some
+        providers send neither."""
         self._finish(events)
 
     def _take(self, frame: SseEvent, events: list[Event]) -> None:
@@ -94,6 +94,8 @@ class CompletionDecoder(FrameDecoder[SseEvent]):
             raise UpstreamProtocolError("the upstream sent a chunk it should not") from error
         if chunk.error:
             raise stream_error(chunk.error)
+        if chunk.usage:
+            events.append(UsageUpdate(usage=decode_usage(chunk.usage)))
         if not self._started:
             self._started = True
             said = {"system_fingerprint": chunk.system_fingerprint}
@@ -103,9 +105,6 @@ class CompletionDecoder(FrameDecoder[SseEvent]):
             events.append(Start(**head, residue=residue))  # type: ignore[arg-type]
         for choice in chunk.choices or ():
             self._choice(choice, events)
-        if chunk.usage:
-            self._has_usage = True
-            events.append(UsageUpdate(usage=decode_usage(chunk.usage)))
 
     def _choice(self, choice: _Choice, events: list[Event]) -> None:
         index = choice.index
@@ -119,6 +118,8 @@ class CompletionDecoder(FrameDecoder[SseEvent]):
         candidate.reason = choice.finish_reason or candidate.reason
         if isinstance(choice.stop_reason, str):
             candidate.stop = choice.stop_reason
+        if choice.error:  # OpenRouter's
+            raise stream_error(choice.error)
 
     def _finish(self, events: list[Event]) -> None:
         count = len(self._choices)

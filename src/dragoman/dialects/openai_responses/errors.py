@@ -16,7 +16,7 @@ encode_error = errors.encode_error
 def stream_error(value: Any) -> UpstreamError:
     """An event `error`, or the `error` of a response that failed."""
     fields = json_object(value)
-    return errors.stream_error(json_object(fields.get("error")) or fields)
+    return errors.stream_error(fields.get("error") or fields or value)
 
 
 def error_event(error: DragomanError, number: int) -> Json:
