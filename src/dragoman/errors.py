@@ -14,6 +14,8 @@ class DragomanError(Exception):
     """HTTP status the client sees."""
     code = "internal_error"
     """Stable machine-readable word, the same in every dialect."""
+    denies = False
+    """The policy does not let the request through: it is entered in the audit trail."""
 
     def __init__(self, message: str, *, path: str | None = None) -> None:
         message = _writable(message)
@@ -85,6 +87,7 @@ class ContentBlocked(DragomanError):
 
     status = 400
     code = "content_blocked"
+    denies = True
 
     def __init__(self, path: str, entity: str) -> None:
         super().__init__(f"{path}: {entity} was found, which may not pass", path=path)
@@ -106,6 +109,7 @@ class Unauthenticated(DragomanError):
 
     status = 401
     code = "invalid_api_key"
+    denies = True
 
 
 class InvalidToken(Unauthenticated):
@@ -119,6 +123,7 @@ class PermissionDenied(DragomanError):
 
     status = 403
     code = "permission_denied"
+    denies = True
 
 
 class ResidencyRefused(PermissionDenied):
@@ -132,6 +137,12 @@ class NotFound(DragomanError):
 
     status = 404
     code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No such model for this caller, whether it is not there or not granted."""
+
+    denies = True
 
 
 class MethodNotAllowed(DragomanError):
@@ -157,6 +168,7 @@ class QuotaExceeded(DragomanError):
 
     status = 429
     code = "rate_limit_exceeded"
+    denies = True
 
     def __init__(self, message: str, *, retry_after_seconds: float) -> None:
         super().__init__(message)

@@ -193,7 +193,8 @@ def test_blocked_in_the_clients_dialect_and_never_quoted() -> None:
     assert "$.messages[0].content" in error["message"]
     assert "api_key" in error["message"]
     assert TOKEN not in refused.body.decode()
-    assert refused.metadata == {names.REDACTION_NAMESPACE: {"api_key": 1.0}}
+    assert refused.metadata[names.REDACTION_NAMESPACE] == {"api_key": 1.0}
+    assert TOKEN not in str(refused.metadata)
 
 
 def test_a_path_never_quotes_names_of_the_clients_own() -> None:

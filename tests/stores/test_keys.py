@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-import msgspec
 import pytest
 
 from dragoman.errors import NotFound, StoreUnavailable
@@ -53,7 +52,7 @@ def test_a_worker_takes_in_what_changes_and_nothing_else(store: Store) -> None:
             ({"disabled": False}, "demo"),
             ({"revoked": True}, None),
         ):
-            await keys.put(msgspec.structs.replace(row, **change))
+            await keys.change(row, "key.change", **change)
             await watch.refresh()
             assert watch.owner(row.digest) == owner
         await keys.close()

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from dragoman import __version__
+from dragoman.cli.audit import audit
 from dragoman.cli.keys import keys
 from dragoman.cli.usage import usage
 from dragoman.config.cores import available_cores
@@ -43,6 +44,7 @@ def main() -> None:
     """Dragoman: an LLM gateway beside Envoy."""
 
 
+main.add_command(audit)
 main.add_command(keys)
 main.add_command(usage)
 

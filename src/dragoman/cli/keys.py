@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 import re
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -39,6 +42,7 @@ def _duration(context: click.Context, param: click.Parameter, value: str | None)
 _CONFIG = click.option("-c", "--config", metavar="FILE", required=True, help="policy file")
 _RUN_DIR = click.option("--run-dir", metavar="DIR", help="of the gateway whose store it is")
 _ID = click.argument("key_id", metavar="ID")
+_REASON = click.option("--reason", "why", default="", help="for the audit trail")
 
 
 @click.group()
@@ -52,14 +56,17 @@ def keys() -> None:
 @_RUN_DIR
 @click.option("--label", default="", help="what it is for")
 @click.option("--expires", metavar="90d", callback=_duration, help="none: it does not")
-def issue(caller: str, config: str, run_dir: str | None, label: str, expires: int | None) -> None:
+@_REASON
+def issue(  # noqa: PLR0917 - one an option
+    caller: str, config: str, run_dir: str | None, label: str, expires: int | None, why: str
+) -> None:
     """Make a key for CALLER and print it: it is shown this once."""
     policy = _policy(config, run_dir)
     if caller not in policy.callers.by_name:
         _fail(f"no caller {caller} in {policy.source}")
     now = int(time.time())
     until = now + expires if expires else None
-    key, row = _ask(policy, lambda s: s.issue(caller, now, label=label, expires_at=until))
+    key, row = _ask(policy, lambda s: s.issue(caller, now, label=label, expires_at=until, why=why))
     click.echo(key)
     click.echo(f"id {row.id} of {caller}", err=True)
 
@@ -84,16 +91,17 @@ def list_keys(caller: str | None, config: str, run_dir: str | None) -> None:
 @click.option(
     "--overlap", metavar="24h", default="24h", callback=_duration, help="how long ID goes on"
 )
-def rotate(key_id: str, config: str, run_dir: str | None, overlap: int) -> None:
+@_REASON
+def rotate(key_id: str, config: str, run_dir: str | None, overlap: int, why: str) -> None:
     """Make a key like ID and print it; ID itself ends after an overlap."""
 
     async def exchange(store: KeyStore) -> str:
         old, now = await store.find(key_id), int(time.time())
         left = None if old.expires_at is None else max(old.expires_at - old.created_at, 0)
         until = None if left is None else now + left
-        key, _ = await store.issue(old.caller, now, label=old.label, expires_at=until)
+        key, _ = await store.issue(old.caller, now, label=old.label, expires_at=until, why=why)
         ends = min(filter(None, (now + overlap, old.expires_at)))
-        await store.put(msgspec.structs.replace(old, expires_at=ends))
+        await store.change(old, "key.rotate", why, expires_at=ends)
         return key
 
     click.echo(_ask(_policy(config, run_dir), exchange))
@@ -103,32 +111,37 @@ def rotate(key_id: str, config: str, run_dir: str | None, overlap: int) -> None:
 @_ID
 @_CONFIG
 @_RUN_DIR
-def disable(key_id: str, config: str, run_dir: str | None) -> None:
+@_REASON
+def disable(key_id: str, config: str, run_dir: str | None, why: str) -> None:
     """Refuse requests with ID until it is enabled."""
-    _change(config, run_dir, key_id, disabled=True)
+    _change(config, run_dir, key_id, "key.disable", why, disabled=True)
 
 
 @keys.command()
 @_ID
 @_CONFIG
 @_RUN_DIR
-def enable(key_id: str, config: str, run_dir: str | None) -> None:
+@_REASON
+def enable(key_id: str, config: str, run_dir: str | None, why: str) -> None:
     """Take requests with ID again."""
-    _change(config, run_dir, key_id, disabled=False)
+    _change(config, run_dir, key_id, "key.enable", why, disabled=False)
 
 
 @keys.command()
 @_ID
 @_CONFIG
 @_RUN_DIR
-def revoke(key_id: str, config: str, run_dir: str | None) -> None:
+@_REASON
+def revoke(key_id: str, config: str, run_dir: str | None, why: str) -> None:
     """Refuse requests with ID from now on, for good."""
-    _change(config, run_dir, key_id, revoked=True)
+    _change(config, run_dir, key_id, "key.revoke", why, revoked=True)
 
 
-def _change(config: str, run_dir: str | None, key_id: str, **changes: bool) -> None:
+def _change(
+    config: str, run_dir: str | None, key_id: str, event: str, why: str, **changes: bool
+) -> None:
     async def change(store: KeyStore) -> None:
-        await store.put(msgspec.structs.replace(await store.find(key_id), **changes))
+        await store.change(await store.find(key_id), event, why, **changes)
 
     _ask(_policy(config, run_dir), change)
 
@@ -145,11 +158,14 @@ def _policy(config: str, run_dir: str | None) -> Policy:
 
 def _ask(policy: Policy, call: Callable[[KeyStore], Awaitable[T]]) -> T:
     """What `call` answers of the policy's store; ends the program where it cannot."""
-    from dragoman.stores.embedded import store_url  # noqa: PLC0415 - the Redis client is heavy
+    from dragoman.stores.audit import open_audit  # noqa: PLC0415 - the Redis client is heavy
+    from dragoman.stores.embedded import store_url  # noqa: PLC0415 - as above
     from dragoman.stores.key_store import KeyStore  # noqa: PLC0415 - as above
 
     async def run() -> T:
-        store = KeyStore(store_url(policy), cluster=policy.store.cluster)
+        audit = open_audit(policy) if policy.audit else None
+        cluster = policy.store.cluster
+        store = KeyStore(store_url(policy), cluster=cluster, audit=audit, who=_operator())
         try:
             return await call(store)
         finally:
@@ -159,6 +175,15 @@ def _ask(policy: Policy, call: Callable[[KeyStore], Awaitable[T]]) -> T:
         return asyncio.run(run())
     except DragomanError as error:
         _fail(error.message)
+
+
+def _operator() -> str:
+    """Who runs this, as the system knows them."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _fail(problem: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from dragoman.config.callers import resolve_callers
 from dragoman.config.cores import available_cores
 from dragoman.config.models import resolve_models
 from dragoman.config.policy import (
+    Audit,
     Calendar,
     Endpoint,
     PassThroughRoute,
@@ -36,6 +38,7 @@ from dragoman.config.schema import (
     QuotaEntry,
     ServedEntry,
 )
+from dragoman.config.secrets import read_secret
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import provider_dialect
 from dragoman.errors import ConfigError, InvalidRequest
@@ -61,7 +64,9 @@ def load(path: str | None, environment: Mapping[str, str] = os.environ) -> Polic
 def parse(text: str, source: str, environment: Mapping[str, str]) -> Policy:
     """The policy that `text` says. `environment` is only asked which keys are there."""
     file = _read(text, source)
-    return _Resolver(source, environment).policy(file)
+    policy = _Resolver(source, environment).policy(file)
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    return msgspec.structs.replace(policy, digest=digest)
 
 
 def _read(text: str, source: str) -> File:
@@ -117,6 +122,7 @@ class _Resolver:
         )
         return Policy(
             source=self._source,
+            digest="",
             callers=callers,
             issued_keys=file.issued_keys,
             pass_through=self._pass_through(file, providers),
@@ -136,6 +142,7 @@ class _Resolver:
             decision_header=file.decision_header,
             redaction=redaction,
             ledger=file.ledger,
+            audit=self._audit(file),
             store=file.store,
             simulator=file.simulator,
             ca_file=file.ca_file,
@@ -143,6 +150,14 @@ class _Resolver:
 
     def _refuse(self, path: str, problem: str) -> ConfigError:
         return ConfigError(self._source, path, problem)
+
+    def _audit(self, file: File) -> Audit | None:
+        if file.audit is None:
+            return None
+        if not (file.store.url or file.store.directory):
+            raise self._refuse("$.audit", "needs store.url or store.directory")
+        key = read_secret(file.audit.key, "$.audit.key", self._environment, self._refuse)
+        return Audit(key=key, keep=file.audit.keep)
 
     def _pass_through(
         self, file: File, providers: Mapping[str, Provider]

@@ -302,6 +302,13 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     allows_without_store: bool
 
 
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """`config.schema.Audit`, its key read."""
+
+    key: bytes | None
+    keep: int
+
+
 class PassThroughRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A path nobody here knows, that the operator lets through to one provider."""
 
@@ -314,6 +321,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     source: str
     """The file it was read from, for messages."""
+    digest: str
+    """SHA-256 of that file, hexadecimal."""
     callers: Callers
     issued_keys: bool
     """The store holds keys too."""
@@ -335,6 +344,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     decision_header: bool
     redaction: Redaction | None
     ledger: Ledger
+    audit: Audit | None
     store: Store
     simulator: Simulator | None
     ca_file: str

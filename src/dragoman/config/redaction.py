@@ -11,17 +11,16 @@ from dragoman.config.policy import Redaction, RedactionProfile
 from dragoman.config.schema import (
     Action,
     Entity,
-    KeySource,
     RedactionEntry,
     RedactionSection,
     WordsEntry,
 )
+from dragoman.config.secrets import read_secret
 
 OFF = "off"
 """Said of a model or a caller: no profile applies."""
 SECRETS = ("api_key", "connection_string", "jwt", "password", "private_key")
 """The entities of the group `secret`; all others are `personal`."""
-_MIN_KEY_BYTES = 16
 
 
 def read_redaction(
@@ -41,7 +40,7 @@ def read_redaction(
     return Redaction(
         profiles=profiles,
         default=profiles[section.default] if section.default else None,
-        key=_key(section.key, environment, refuse),
+        key=read_secret(section.key, "$.redaction.key", environment, refuse),
         max_map_bytes=section.max_map_bytes,
     )
 
@@ -106,22 +105,3 @@ def _words(entry: WordsEntry, path: str, refuse: Refuse) -> list[str]:
     if not words:
         raise refuse(path, "lists no words")
     return words
-
-
-def _key(source: KeySource | None, environment: Mapping[str, str], refuse: Refuse) -> bytes | None:
-    if source is None:
-        return None
-    path = "$.redaction.key"
-    if (source.env is None) == (source.file is None):
-        raise refuse(path, "give either env or file")
-    try:
-        read = (
-            environment.get(source.env, "").encode()
-            if source.env is not None
-            else Path(source.file or "").read_bytes().strip()
-        )
-    except OSError as error:
-        raise refuse(f"{path}.file", f"cannot be read: {error.strerror}") from error
-    if len(read) < _MIN_KEY_BYTES:
-        raise refuse(path, f"needs at least {_MIN_KEY_BYTES} bytes")
-    return read

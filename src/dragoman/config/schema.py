@@ -60,6 +60,24 @@ class Timeouts(_Section, frozen=True, kw_only=True):
     """How long open requests may finish after SIGTERM."""
 
 
+class KeySource(_Section, frozen=True, kw_only=True):
+    """Where a key is found. Exactly one of the two is given."""
+
+    env: str | None = None
+    file: str | None = None
+
+
+class Audit(_Section, frozen=True, kw_only=True):
+    """A record, in the store, of keys issued and changed, policies loaded, requests denied and
+    quotas that run out: a chain of hashes, one for all replicas. The store must be one that lasts:
+    `store.url` or `store.directory`."""
+
+    key: KeySource | None = None
+    """At least 16 bytes, that seal the chain: whoever lacks them cannot make it anew."""
+    keep: Annotated[int, msgspec.Meta(ge=1000, le=10**8)] = 100_000
+    """Entries that the store keeps, some 500 bytes each; older ones go: export them before."""
+
+
 class Native(_Section, frozen=True, kw_only=True):
     """Envoy features marked alpha or slow to arrive in older builds; off = Python does the work."""
 
@@ -91,13 +109,6 @@ class Store(_Section, frozen=True, kw_only=True):
     """`url` is a node of a cluster."""
     directory: str | None = None
     """Where the embedded server keeps its append-only file; None: beside the sockets."""
-
-
-class KeySource(_Section, frozen=True, kw_only=True):
-    """Where Envoy finds a provider's key. Exactly one of the two is given."""
-
-    env: str | None = None
-    file: str | None = None
 
 
 class ServedEntry(_Section, frozen=True, kw_only=True):
@@ -518,6 +529,7 @@ class File(_Section, frozen=True, kw_only=True):
     """Answers say in `x-dragoman-decision` which upstreams were chosen and why."""
     redaction: RedactionSection | None = None
     ledger: Ledger = Ledger()
+    audit: Audit | None = None
     store: Store = Store()
     simulator: Simulator | None = None
     ca_file: str = "/etc/ssl/certs/ca-certificates.crt"

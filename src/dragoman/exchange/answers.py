@@ -8,9 +8,12 @@ from typing import Any
 
 import msgspec
 
+from dragoman import metadata as names
 from dragoman.actions import Respond
+from dragoman.config.policy import Caller
 from dragoman.dialects import AnyDialect, BodyKind, Call
 from dragoman.errors import (
+    ContentBlocked,
     DragomanError,
     InvalidToken,
     MethodNotAllowed,
@@ -21,6 +24,9 @@ from dragoman.errors import (
 from dragoman.exchange.bodies import CONTENT_TYPES
 from dragoman.exchange.heads import RequestHead
 from dragoman.ir import Json
+
+_MOST_REASON = 300
+"""Letters of a reason: some are what the client made them."""
 
 
 def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
@@ -33,6 +39,26 @@ def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
         problem = ' error="invalid_token"' if isinstance(error, InvalidToken) else ""
         headers = {**headers, "www-authenticate": f"Bearer{problem}"}
     return msgspec.structs.replace(answer, headers=headers, details=f"dragoman_{error.code}")
+
+
+def deny(
+    error: DragomanError, dialect: AnyDialect, caller: Caller | None, operation: str | None
+) -> Respond:
+    """`refuse`, and what the ledger is told where it is the policy that refuses: who asked for
+    what, and why it was not let through."""
+    answer = refuse(error, dialect)
+    if not error.denies:
+        return answer
+    facts = {names.DENIED: error.message[:_MOST_REASON], names.OPERATION: operation}
+    facts[names.CALLER] = None if caller is None else caller.name
+    spaces: dict[str, Mapping[str, object]] = {
+        names.NAMESPACE: {name: value for name, value in facts.items() if value is not None}
+    }
+    if caller is not None and caller.stated:
+        spaces[names.SUBJECT_NAMESPACE] = caller.stated
+    if isinstance(error, ContentBlocked):
+        spaces[names.REDACTION_NAMESPACE] = {error.entity: 1.0}
+    return msgspec.structs.replace(answer, metadata=spaces)
 
 
 def answer(body: Json | list[Any], details: str, headers: Mapping[str, str] = {}) -> Respond:

@@ -21,11 +21,8 @@ from dragoman.catalog.profiles import Prices
 from dragoman.config.policy import Caller, Policy, Target
 from dragoman.dialects import CHAT, COUNT, MODELS, Call
 from dragoman.dialects.registry import ClientCall, client_call
-from dragoman.errors import (
-    ContentBlocked,
-    DragomanError,
-)
-from dragoman.exchange.answers import answer, check_method, check_type, refuse
+from dragoman.errors import DragomanError
+from dragoman.exchange.answers import answer, check_method, check_type, deny
 from dragoman.exchange.asked import Asked, Asker, headers_said, model_name, said_outside, wish_of
 from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.heads import RequestHead
@@ -92,7 +89,7 @@ class Decide:
 
     def on_request(self, head: RequestHead, body: bytes | None) -> Mutate | Respond | Pending:
         """Admit, answer or refuse. `body` is None for a request that has none."""
-        client = client_call(head.path, head.headers)
+        client, caller = client_call(head.path, head.headers), None
         try:
             caller = identify(head, self._policy.callers, self._issued)
             call = client.call
@@ -111,11 +108,9 @@ class Decide:
             read = read_body(call.body, body or b"")
             client = client.claimed(read)
             return self._admit(head, body or b"", read, client, caller)
-        except ContentBlocked as error:
-            found = {names.REDACTION_NAMESPACE: {error.entity: 1.0}}
-            return msgspec.structs.replace(refuse(error, client.dialect), metadata=found)
         except DragomanError as error:
-            return refuse(error, client.dialect)
+            operation = client.call.operation if client.call else UNKNOWN_PATH
+            return deny(error, client.dialect, caller, operation)
 
     def _spend(
         self,
@@ -129,8 +124,9 @@ class Decide:
             spaces = {**admitted.metadata, names.SUBJECT_NAMESPACE: asker.caller.stated}
             admitted = msgspec.structs.replace(admitted, metadata=spaces)
         who = asker.caller, model
+        operation = cast("str", admitted.metadata[names.NAMESPACE][names.OPERATION])
         return self._reserve.admit(
-            admitted, who, amounts, lambda error: refuse(error, asker.client)
+            admitted, who, amounts, lambda error: deny(error, asker.client, asker.caller, operation)
         )
 
     def _prices(self, order: list[Target]) -> Iterator[Prices | None]:

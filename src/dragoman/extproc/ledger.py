@@ -33,6 +33,7 @@ from dragoman.metadata import (
 )
 from dragoman.policies.quotas import decode_holds
 from dragoman.stores.keeper import QuotaKeeper
+from dragoman.stores.trail import AuditTrail
 from dragoman.telemetry.ledger import AccessRecord, Entry, make_entry
 
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
@@ -84,9 +85,12 @@ class LedgerStream:
         sink: Sink,
         keeper: QuotaKeeper | None = None,
         clock: Callable[[], float] = time.time,
+        trail: AuditTrail | None = None,
     ) -> None:
-        """`keeper` settles what requests had reserved; `clock` tells Unix seconds."""
+        """`keeper` settles what requests had reserved; `clock` tells Unix seconds; `trail` takes
+        in those that were denied."""
         self._policy = policy
+        self._trail = trail
         self._clock = clock
         self._sink = sink
         self._keeper = keeper
@@ -102,10 +106,23 @@ class LedgerStream:
                 record = read_record(logged)
                 entry = make_entry(record, self._upstream_dialect, self._prices, self._belongs)
                 self._settle(record, entry)
+                self._note(entry)
                 entries.append(entry)
         if entries:
             self._sink(entries)
         return []
+
+    def _note(self, entry: Entry) -> None:
+        if self._trail is None or entry.denied is None:
+            return
+        what: dict[str, str | int | None] = {
+            **entry.belongs,
+            "request_id": entry.request_id or None,
+            "operation": entry.operation,
+            "status": entry.status,
+            "code": entry.details,
+        }
+        self._trail.note("request.denied", entry.caller, what, entry.denied)
 
     def _settle(self, record: AccessRecord, entry: Entry) -> None:
         held = record.metadata.get(NAMESPACE, {}).get(QUOTA)

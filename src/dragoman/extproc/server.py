@@ -6,6 +6,7 @@ import asyncio
 import gc
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from dragoman.stores.embedded import store_url
 from dragoman.stores.keeper import QuotaKeeper
 from dragoman.stores.keys import KeyWatch
 from dragoman.stores.shared_key import shared_key
+from dragoman.stores.trail import AuditTrail
 from dragoman.telemetry.ledger import Entry, encode_lines
 from dragoman.telemetry.logging import Logger, make_logger, open_lines
 
@@ -44,16 +46,20 @@ def stage_streams(
     sink: ledger.Sink,
     keeper: QuotaKeeper | None = None,
     issued: Issued | None = None,
+    trail: AuditTrail | None = None,
 ) -> Mapping[str, Streams]:
     """What each socket of a worker serves, by stage. `keeper` keeps the policy's quotas, `issued`
-    knows the keys of the store."""
+    knows the keys of the store, `trail` takes in what is denied."""
     redactors = make_redactors(policy)
     decide = Decide(policy, quotas=keeper, issued=issued, redactors=redactors)
     factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
         "decide": (PROCESS, lambda: DecideStream(decide, keeper)),
         "translate": (PROCESS, lambda: TranslateStream(policy)),
         "respond": (PROCESS, lambda: RespondStream(policy, redactors)),
-        "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(policy, sink, keeper)),
+        "ledger": (
+            ledger.METHOD,
+            lambda: ledger.LedgerStream(policy, sink, keeper, trail=trail),
+        ),
     }
     return {
         stage: {method: factory, health.METHOD: health.HealthStream}
@@ -100,10 +106,14 @@ async def _serve(policy: Policy, worker: int, ready: Callable[[], None]) -> None
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    transport = _transport(policy, make_logger(worker=worker))
+    log = make_logger(worker=worker)
+    transport = _transport(policy, log)
     keeper = _keeper(policy, worker)
     watch = _watch(policy)
-    streams = stage_streams(policy, _sink(policy), keeper, watch)
+    trail = _trail(policy, worker, log)
+    streams = stage_streams(policy, _sink(policy), keeper, watch, trail)
+    if trail:
+        trail.start()
     if watch:
         await watch.refresh()
         watch.start()
@@ -121,6 +131,8 @@ async def _serve(policy: Policy, worker: int, ready: Callable[[], None]) -> None
         await keeper.close()
     if watch:
         await watch.close()
+    if trail:
+        await trail.close()
 
 
 def _keeper(policy: Policy, worker: int) -> QuotaKeeper | None:
@@ -131,6 +143,21 @@ def _keeper(policy: Policy, worker: int) -> QuotaKeeper | None:
 
     store = RedisQuotas(store_url(policy), cluster=policy.store.cluster)
     return QuotaKeeper(store, f"{worker}-{secrets.token_hex(6)}", time.time)
+
+
+def _trail(policy: Policy, worker: int, log: Logger) -> AuditTrail | None:
+    """Who enters what this worker denies; first of all, which policy it has."""
+    if policy.audit is None:
+        return None
+    from dragoman.stores.audit import open_audit  # noqa: PLC0415 - the Redis client is heavy
+
+    def warn(waiting: int) -> None:
+        log.warning("audit_waits_for_the_store", events=waiting)
+
+    name = f"worker-{worker}@{socket.gethostname()}"
+    trail = AuditTrail(open_audit(policy), name, time.time, warn)
+    trail.note("policy.load", name, {"file": policy.source, "sha256": policy.digest})
+    return trail
 
 
 def _transport(policy: Policy, log: Logger) -> Transport:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dragoman.config.policy import Caller, Model
 from dragoman.config.schema import Denial, Grant
-from dragoman.errors import NotFound, PermissionDenied
+from dragoman.errors import ModelNotFound, PermissionDenied
 from dragoman.ir import Blob, File, Part, Request, ToolCallResponse, Uri
 
 
@@ -19,7 +19,7 @@ def matches(pattern: str, name: str) -> bool:
 def find_model(name: str, caller: Caller, models: Mapping[str, Model]) -> Model:
     """The model `caller` means by `name`: the exact one, else the longest pattern that matches.
 
-    Raises `NotFound`, in the same words whether it is not there or not granted.
+    Raises `ModelNotFound`, in the same words whether it is not there or not granted.
     """
     granted = any(matches(pattern, name) for pattern in caller.models)
     model = models.get(name) if granted and not name.endswith("*") else None
@@ -27,7 +27,9 @@ def find_model(name: str, caller: Caller, models: Mapping[str, Model]) -> Model:
         patterns = [p for p in models if p.endswith("*") and matches(p, name)]
         model = models[max(patterns, key=len)] if patterns else None
     if model is None:
-        raise NotFound(f"The model {name!r} does not exist or you may not use it.", path="$.model")
+        raise ModelNotFound(
+            f"The model {name!r} does not exist or you may not use it.", path="$.model"
+        )
     return model
 
 

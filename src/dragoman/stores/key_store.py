@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Awaitable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 from redis.exceptions import RedisError
 
 from dragoman.errors import NotFound, StoreUnavailable
+from dragoman.stores.audit import AuditStore, KeyChange
+from dragoman.stores.chain import Event
 from dragoman.stores.keys import IssuedKey
 from dragoman.stores.redis import connect
+from dragoman.stores.trail import time_of
 
 _KEYS = "dragoman:{keys}:all"
 _VERSION = "dragoman:{keys}:version"
@@ -26,9 +30,14 @@ return redis.call('INCR', KEYS[2])
 class KeyStore:
     """The keys. Each call raises `StoreUnavailable` where the store does not answer."""
 
-    def __init__(self, url: str, *, cluster: bool = False) -> None:
+    def __init__(
+        self, url: str, *, cluster: bool = False, audit: AuditStore | None = None, who: str = ""
+    ) -> None:
+        """`audit` is where each change is entered, as made by `who`; it is closed with this."""
         self._client = connect(url, cluster=cluster)
         self._write = self._client.register_script(_WRITE)
+        self._audit = audit
+        self._who = who
 
     async def version(self) -> int:
         """Grows with each change."""
@@ -41,7 +50,13 @@ class KeyStore:
         return {row.digest: row for row in rows}
 
     async def issue(
-        self, caller: str, now: int, *, label: str = "", expires_at: int | None = None
+        self,
+        caller: str,
+        now: int,
+        *,
+        label: str = "",
+        expires_at: int | None = None,
+        why: str = "",
     ) -> tuple[str, IssuedKey]:
         """A new key, which is told this once, and what is kept of it."""
         key = _PREFIX + secrets.token_urlsafe(32)
@@ -52,7 +67,7 @@ class KeyStore:
             created_at=now,
             expires_at=expires_at,
         )
-        await self.put(row)
+        await self._put(row, "key.issue", None, why)
         return key, row
 
     async def find(self, key_id: str) -> IssuedKey:
@@ -62,17 +77,42 @@ class KeyStore:
             raise NotFound(f"{len(found)} keys have an id that begins with {key_id!r}.")
         return found[0]
 
-    async def put(self, row: IssuedKey) -> None:
-        """Write `row` over what was known of its digest."""
+    async def change(self, row: IssuedKey, event: str, why: str = "", **changes: Any) -> None:
+        """Write `row` with `changes` over what was known of it; `event` is what the audit trail
+        calls it, such as `key.revoke`."""
+        await self._put(msgspec.structs.replace(row, **changes), event, row, why)
+
+    async def _put(self, row: IssuedKey, event: str, before: IssuedKey | None, why: str) -> None:
         raw = msgspec.json.encode(row)
-        await self._call(self._write(keys=[_KEYS, _VERSION], args=[row.digest, raw]))
+        if self._audit is None:
+            await self._call(self._write(keys=[_KEYS, _VERSION], args=[row.digest, raw]))
+            return
+        entry = Event(
+            event=event,
+            time=time_of(time.time()),
+            who=self._who,
+            what={"key": row.id, "caller": row.caller},
+            why=why,
+            before=None if before is None else _told(before),
+            after=_told(row),
+        )
+        await self._audit.append([entry], KeyChange(_KEYS, _VERSION, row.digest, raw))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+        if self._audit is not None:
+            await self._audit.close()
 
     async def _call(self, answer: object) -> object:
         try:
             return await cast("Awaitable[object]", answer)
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
+
+
+def _told(row: IssuedKey) -> dict[str, str | int | bool | None]:
+    """What the audit trail has of a key: all but the digest, which names it elsewhere."""
+    fields = msgspec.structs.asdict(row)
+    del fields["digest"]
+    return fields

@@ -99,6 +99,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     dropped: str | None
     decision: str | None = None
     """Which upstreams were chosen and why (`metadata.DECISION`)."""
+    denied: str | None = None
+    """Why the policy did not let it through; None: it did."""
     redacted: Mapping[str, int] | None = None
     """Findings in the request, by entity."""
     redacted_answer: Mapping[str, int] | None = None
@@ -155,6 +157,7 @@ def make_entry(
         metering=metering,
         dropped=record.dropped or None,
         decision=_text(facts, keys.DECISION),
+        denied=_text(facts, keys.DENIED),
         redacted=_counts(record, keys.REDACTION_NAMESPACE),
         redacted_answer=_counts(record, keys.REDACTION_ANSWER_NAMESPACE),
         belongs={**belongs(caller), **_texts(record, keys.SUBJECT_NAMESPACE)} if caller else {},
@@ -249,6 +252,7 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.METERING: entry.metering,
         names.DROPPED: entry.dropped,
         names.DECISION: entry.decision,
+        names.DENIED: entry.denied,
         names.REDACTED: entry.redacted,
         names.REDACTED_ANSWER: entry.redacted_answer,
     }
