@@ -80,6 +80,26 @@ def record(usage=None, **fields):
         ),
         (record(FINAL | {"exact": "0"}), Tokens(input=10, output=4, cache_read=6), "estimated"),
         (record(response_body_bytes=400), Tokens(input=25, output=100), "estimated"),
+        # Vectors and sound weigh much, and their bytes are no text.
+        (
+            record(response_body_bytes=4096, facts={"operation": "embeddings"}),
+            Tokens(input=25),
+            "estimated",
+        ),
+        (
+            record(response_body_bytes=4096, facts={"operation": "speech"}),
+            Tokens(input=25),
+            "estimated",
+        ),
+        (
+            record(
+                request_body_bytes=2**25,
+                response_body_bytes=40,
+                facts={"operation": "transcriptions"},
+            ),
+            Tokens(output=10),
+            "estimated",
+        ),
         # Counting tokens, and what is only passed on, uses none, whatever their bodies weigh.
         (record(response_body_bytes=400, facts={"operation": "count_tokens"}), Tokens(), "none"),
         (record(response_body_bytes=400, facts={"unread": "1"}), Tokens(), "none"),

@@ -7,7 +7,8 @@ Metering, in the entry's `metering`:
   hung up, the upstream was cut, or the provider counts nothing, or the output alone. What is
   missing is set by rule: input, a token for each 4 bytes of the request's body; output, a token for
   each 4 bytes of a JSON answer, or for each 160 bytes of a stream, about what one event of one
-  token weighs. A partial count is kept where it is larger.
+  token weighs. What is no text (vectors, scores, pictures, sound) counts as none. A partial count
+  is kept where it is larger.
 - `none`: no upstream answered with success, or what was asked for (a count, a file, a batch, what
   is passed through unread) uses no tokens: nothing was consumed that a provider would bill.
 """
@@ -24,7 +25,7 @@ from dragoman import metadata as keys
 from dragoman.catalog.costs import NANODOLLARS, cost_nanodollars
 from dragoman.catalog.counts import FAMILIES, KINDS, Family
 from dragoman.catalog.profiles import Prices
-from dragoman.dialects import COUNT
+from dragoman.dialects import COUNT, EMBEDDINGS, RERANK
 from dragoman.telemetry import names
 
 Metering = Literal["exact", "estimated", "none"]
@@ -32,6 +33,11 @@ Metering = Literal["exact", "estimated", "none"]
 _BYTES_PER_TOKEN = 4
 _BYTES_PER_STREAMED_TOKEN = 160
 _ERROR_STATUS = 400
+_TAKES_NO_TEXT = frozenset({"transcriptions", "translations", "image_edits", "image_variations"})
+_GIVES_NO_TEXT = frozenset(
+    {EMBEDDINGS, RERANK, "moderations", "images", "image_edits", "image_variations", "speech"}
+)
+"""Operations whose bytes tell nothing of their tokens, on the one side and on the other."""
 _CUT_FLAGS = frozenset({"DC", "DR", "UC", "UR", "LR", "UT", "SI", "DT", "UMSDR", "UPE", "DPE"})
 """Envoy's response flags of an answer that did not come to its own end."""
 
@@ -281,13 +287,10 @@ def _is_whole(record: AccessRecord, usage: Mapping[str, object]) -> bool:
 
 
 def _estimate(record: AccessRecord, counted: Tokens) -> Tokens:
-    facts = record.metadata.get(keys.NAMESPACE, {})
-    streamed = facts.get(keys.STREAM) == keys.FLAG
-    size = _BYTES_PER_STREAMED_TOKEN if streamed else _BYTES_PER_TOKEN
     return msgspec.structs.replace(
         counted,
         input=counted.input or _asked(record),
-        output=max(counted.output, record.response_body_bytes // size),
+        output=max(counted.output, _answered(record)),
     )
 
 
@@ -308,7 +311,21 @@ def _cost(tokens: Tokens, metering: Metering, prices: Prices | None) -> int | No
 
 def _asked(record: AccessRecord) -> int:
     """A guess at the input."""
+    facts = record.metadata.get(keys.NAMESPACE, {})
+    if facts.get(keys.OPERATION) in _TAKES_NO_TEXT:
+        return 0
     return record.request_body_bytes // _BYTES_PER_TOKEN
+
+
+def _answered(record: AccessRecord) -> int:
+    """A guess at the output."""
+    facts = record.metadata.get(keys.NAMESPACE, {})
+    if facts.get(keys.OPERATION) in _GIVES_NO_TEXT:
+        return 0
+    is_streamed = facts.get(keys.STREAM) == keys.FLAG
+    return record.response_body_bytes // (
+        _BYTES_PER_STREAMED_TOKEN if is_streamed else _BYTES_PER_TOKEN
+    )
 
 
 def _text(values: Mapping[str, object], key: str) -> str | None:
