@@ -45,9 +45,13 @@ KINDS = {
     "ollama": "simulator-ollama",
     "voyage": "voyage",
     "tei": "tei",
+    "jina": "jina",
+    "agent": "bedrock-key",
 }
 """Providers of the policy: their names, also those of the simulator's ports, and their rows."""
 PARAMS = {"vertex": {"project": "p1", "location": "eu"}}
+SERVES = {"agent": {"bedrock_rerank": {"path": "/rerank"}}}
+"""The agent runtime's rerank, which AWS takes signed alone: `test_signing` has the real row."""
 START_SECONDS = 20.0
 
 T = TypeVar("T")
@@ -126,7 +130,8 @@ def _key_file(name: str, folder: Path) -> Path:
 def _provider(name: str, simulator: Simulator, folder: Path) -> dict[str, Any]:
     key = {"file": str(_key_file(name, folder))}
     entry = {"kind": KINDS[name], "url": simulator.url(name), "key": key}
-    return {**entry, **({"params": PARAMS[name]} if name in PARAMS else {})}
+    more = {"params": PARAMS.get(name), "serves": SERVES.get(name)}
+    return {**entry, **{field: value for field, value in more.items() if value}}
 
 
 def _models() -> dict[str, Any]:
@@ -162,7 +167,11 @@ def _models() -> dict[str, Any]:
         "t/*": on("tei"),
         "tei": {"targets": [{"provider": "cohere", "model": "sim/echo"}]},
         "n/*": {"targets": [{"provider": "bedrock", "model": "cohere.embed-sim/*"}]},
+        "q/*": {"targets": [{"provider": "bedrock", "model": "amazon.nova-sim/*"}]},
         "e/*": {"targets": [{"provider": "vertex", "model": "sim/*"}]},
+        "x/*": {"targets": [{"provider": "vertex", "model": "gemini-embedding-2-sim/*"}]},
+        "j/*": on("jina"),
+        "u/*": on("agent"),
         "fall-g/*": on("gemini", "anthropic"),
         "fall/*": on("openai", "anthropic"),
         "back/*": on("anthropic", "openai"),

@@ -1,7 +1,8 @@
 """Embeddings and rerank through the real Envoy, with their official SDKs.
 
-`o/`, `m/` and `w/` are OpenAI, Mistral and Voyage, which speak OpenAI's dialect; `k/` is Cohere,
-`g/` Gemini, `e/` Vertex AI, `b/` Titan and `n/` Cohere on Bedrock, `l/` Ollama, `t/` TEI.
+`o/`, `m/`, `w/` and `j/` are OpenAI, Mistral, Voyage and Jina, which speak OpenAI's dialect; `k/` is
+Cohere, `g/` Gemini, `e/` Vertex AI and `x/` its newer models, `b/` Titan, `n/` Cohere and `q/` Nova on
+Bedrock, `u/` its agent runtime, `l/` Ollama, `t/` TEI.
 """
 
 from __future__ import annotations
@@ -46,8 +47,20 @@ def llama(gateway: Gateway) -> Iterator[ollama.Client]:
         yield client
 
 
-ONE = ("b",)
-MANY = ("o", "m", "w", "k", "g", "e", "n", "l", "t")
+def _runtime(gateway: Gateway, kind: Any) -> Any:
+    """boto3's, with the key put in by hand: it sends bearer tokens over TLS only."""
+    config = Config(retries={"total_max_attempts": 1}, signature_version=UNSIGNED)
+    client = boto3.client(kind, region_name="x", endpoint_url=gateway.url, config=config)
+
+    def authorize(request: Any, **_: Any) -> None:
+        request.headers["Authorization"] = f"Bearer {KEY}"
+
+    client.meta.events.register(f"before-send.{kind}.*", authorize)
+    return client
+
+
+ONE = ("b", "q", "x")
+MANY = ("o", "m", "w", "j", "k", "g", "e", "n", "l", "t")
 by_any = pytest.mark.parametrize("p", ONE + MANY)
 by_many = pytest.mark.parametrize("p", MANY)
 HELLO = make_vector("hello")
@@ -122,14 +135,7 @@ def test_gemini(gemini: genai.Client, p: str) -> None:
 
 @by_any
 def test_titan(gateway: Gateway, p: str) -> None:
-    config = Config(retries={"total_max_attempts": 1}, signature_version=UNSIGNED)
-    kind = "bedrock-runtime"
-    client: Any = boto3.client(kind, region_name="x", endpoint_url=gateway.url, config=config)
-
-    def authorize(request: Any, **_: Any) -> None:
-        request.headers["Authorization"] = f"Bearer {KEY}"
-
-    client.meta.events.register("before-send.bedrock-runtime.*", authorize)
+    client: Any = _runtime(gateway, "bedrock-runtime")
     body = json.dumps({"inputText": "hello", "normalize": True})
     answer = json.loads(client.invoke_model(modelId=f"{p}/echo", body=body)["body"].read())
     assert answer["embedding"] == answer["embeddingsByType"]["float"] == HELLO
@@ -157,18 +163,66 @@ def test_tei_names_no_model(http: httpx.Client) -> None:
     assert http.post("/embed", json={"inputs": "hello"}).json() == [HELLO]
 
 
+@pytest.mark.parametrize("p", ["q", "o", "k"])
+def test_nova(gateway: Gateway, p: str) -> None:
+    body = {
+        "taskType": "SINGLE_EMBEDDING",
+        "singleEmbeddingParams": {
+            "embeddingPurpose": "GENERIC_RETRIEVAL",
+            "text": {"truncationMode": "NONE", "value": "hello"},
+        },
+    }
+    client: Any = _runtime(gateway, "bedrock-runtime")
+    found = client.invoke_model(modelId=f"{p}/echo", body=json.dumps(body))
+    (answer,) = json.loads(found["body"].read())["embeddings"]
+    assert (answer["embeddingType"], answer["embedding"]) == ("TEXT", HELLO)
+
+
+@pytest.mark.parametrize("p", ["x", "g", "o"])
+def test_vertexs_embed_content(gateway: Gateway, p: str) -> None:
+    """One input a call, which only Vertex AI's newer models take."""
+    body = {"content": {"parts": [{"text": "hello"}]}}
+    path = f"/v1beta1/projects/p/locations/l/publishers/google/models/{p}%2Fecho:embedContent"
+    answer = httpx.post(gateway.url + path, json=body, headers={"authorization": f"Bearer {KEY}"})
+    assert answer.json()["embedding"]["values"] == HELLO
+
+
 DOCUMENTS = ["a red fox", "a blue whale", "the whale is blue and large"]
 RANKED = [1, 2, 0]
 
 
-@pytest.mark.parametrize("p", ["k", "t", "w"])
+by_ranker = pytest.mark.parametrize("p", ["k", "t", "w", "j", "u"])
+
+
+@by_ranker
 def test_cohere_rerank(co: cohere.ClientV2, p: str) -> None:
     answer = co.rerank(model=f"{p}/echo", query="blue whale", documents=DOCUMENTS, top_n=2)
     assert [one.index for one in answer.results] == RANKED[:2]
     assert [one.relevance_score for one in answer.results] == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("p", ["k", "t", "w"])
+@by_ranker
+def test_bedrock_rerank(gateway: Gateway, p: str) -> None:
+    sources = [
+        {
+            "type": "INLINE",
+            "inlineDocumentSource": {"type": "TEXT", "textDocument": {"text": text}},
+        }
+        for text in DOCUMENTS
+    ]
+    model = {"numberOfResults": 2, "modelConfiguration": {"modelArn": f"{p}/echo"}}
+    answer = _runtime(gateway, "bedrock-agent-runtime").rerank(
+        queries=[{"type": "TEXT", "textQuery": {"text": "blue whale"}}],
+        sources=sources,
+        rerankingConfiguration={
+            "type": "BEDROCK_RERANKING_MODEL",
+            "bedrockRerankingConfiguration": model,
+        },
+    )
+    assert [one["index"] for one in answer["results"]] == RANKED[:2]
+
+
+@by_ranker
 def test_jina_and_voyage_share_a_path(http: httpx.Client, p: str) -> None:
     asked = {"model": f"{p}/echo", "query": "blue whale", "documents": DOCUMENTS}
     jina = http.post("/v1/rerank", json={**asked, "top_n": 2}).json()

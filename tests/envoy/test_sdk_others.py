@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from google import genai
 from google.genai import errors, types
+from google.oauth2.credentials import Credentials
 
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import KEY, Gateway, fresh_caller, wait_until
@@ -233,6 +234,35 @@ def test_a_chat_client_reaches_gemini_at_its_path(
         list(answer)
     method = "streamGenerateContent?alt=sse" if stream else "generateContent"
     assert _paths(simulator, "gemini") == [f"/v1beta/models/sim%2Fecho:{method}"]
+
+
+def test_gemini_on_vertex(gateway: Gateway, gemini: genai.Client, simulator: Simulator) -> None:
+    """Reached as Vertex AI has it: its path, and a bearer token."""
+    answer = gemini.models.generate_content(model="e/echo", contents="hi")
+    assert answer.text == "You said: hi"
+    client = openai.OpenAI(api_key=KEY, base_url=gateway.url + "/v1", max_retries=0)
+    asked: Any = [{"role": "user", "content": "hi"}]
+    with client.chat.completions.stream(model="e/echo", messages=asked) as stream:
+        assert stream.get_final_completion().choices[0].message.content == "You said: hi"
+    model = "/v1/projects/p1/locations/eu/publishers/google/models/sim%2Fecho"
+    ends = (":generateContent", ":streamGenerateContent?alt=sse")
+    assert _paths(simulator, "vertex") == [model + end for end in ends]
+
+
+@pytest.mark.parametrize("model", ["renamed", "known", "fast"])
+def test_googles_sdk_for_vertex(gateway: Gateway, model: str) -> None:
+    """The same SDK, told that it calls Vertex AI. What stands before a slash is a publisher there."""
+    client = genai.Client(
+        vertexai=True,
+        project="mine",
+        location="eu",
+        credentials=Credentials(token=KEY),  # type: ignore[no-untyped-call]
+        http_options=types.HttpOptions(base_url=gateway.url),
+    )
+    with client:
+        answer = client.models.generate_content(model=model, contents="hi")
+        chunks = list(client.models.generate_content_stream(model=model, contents="hi"))
+    assert answer.text == "".join(chunk.text or "" for chunk in chunks) == "You said: hi"
 
 
 def test_a_client_key_in_the_query_never_leaves(gateway: Gateway, simulator: Simulator) -> None:

@@ -207,6 +207,8 @@ def _events(response: Response) -> Iterator[Event]:
 
 RESPONSES = TranslatedProvider("openai_responses", "authorization")
 GEMINI = TranslatedProvider("gemini_generate", "x-goog-api-key")
+VERTEX = TranslatedProvider("gemini_generate", "authorization")
+"""As Vertex AI serves it."""
 BEDROCK = TranslatedProvider("bedrock_converse", "authorization")
 COHERE = TranslatedProvider("cohere_chat", "authorization")
 OLLAMA = TranslatedProvider("ollama_chat", "authorization")
@@ -238,6 +240,9 @@ ENDPOINTS = (
     Endpoint(provider=COHERE, method="POST", suffix="/v2/chat", handle=COHERE.handle),
     Endpoint(provider=OLLAMA, method="POST", suffix="/api/chat", handle=OLLAMA.handle),
     Endpoint(provider=RESPONSES, method="POST", suffix="/responses", handle=RESPONSES.handle),
-    Endpoint(provider=GEMINI, method="POST", suffix=":generateContent", handle=GEMINI.handle),
-    Endpoint(provider=GEMINI, method="POST", suffix=":streamGenerateContent", handle=GEMINI.handle),
+    *(
+        Endpoint(provider=provider, method="POST", suffix=end, word=word, handle=provider.handle)
+        for provider, word in ((GEMINI, ""), (VERTEX, "/publishers/google/"))
+        for end in (":generateContent", ":streamGenerateContent")
+    ),
 )
