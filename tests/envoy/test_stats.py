@@ -34,8 +34,12 @@ class Meter:
         self.caller, self._key = fresh_caller()
 
     def ask(self, path: str, content: dict[str, Any]) -> httpx.Response:
-        url = self._gateway.url + path
-        return httpx.post(url, json=content, headers={"x-api-key": self._key}, timeout=20)
+        return self.send(path, json=content)
+
+    def send(self, path: str, **given: Any) -> httpx.Response:
+        """As `httpx.post` takes it."""
+        url, headers = self._gateway.url + path, {"x-api-key": self._key}
+        return httpx.post(url, headers=headers, timeout=20, **given)
 
     def gained(self, name: str) -> list[tuple[dict[str, str], float]]:
         found = [(dict(key), value) for key, value in self._gateway.series(name).items()]

@@ -185,17 +185,18 @@ def _histograms(who: list[Json]) -> list[Json]:
 def usage_filter() -> Json:
     """Native extraction of token counts: nothing is buffered in a stream, nothing is changed.
 
-    It becomes the filters that look for what the client's dialect may hold; where nobody read the
-    body, and in any other dialect, the answer may hold all.
+    It becomes the filters that look for what the client's dialect may hold, or for all that an
+    answer in any other dialect may. Where nobody read the body it becomes none: a batch that tells
+    what it has used would be counted each time a client looks at it.
     """
-    read = {"not_matcher": metadata_matcher(names.UNREAD, names.FLAG)}
+    skip = typed("skip", "extensions.filters.common.matcher.action.v3.SkipFilter")
+    unread: Json = {
+        "predicate": metadata_matcher(names.UNREAD, names.FLAG),
+        "on_match": {"action": skip},
+    }
     matchers: list[Json] = [
         {
-            "predicate": {
-                "and_matcher": {
-                    "predicate": [metadata_matcher(names.CLIENT_DIALECT, dialect), read]
-                }
-            },
+            "predicate": metadata_matcher(names.CLIENT_DIALECT, dialect),
             "on_match": _chain(_usage_of(dialect)),
         }
         for dialect in COUNTED
@@ -205,7 +206,7 @@ def usage_filter() -> Json:
         "extensions.common.matching.v3.ExtensionWithMatcher",
         extension_config=typed("dragoman.usage", f"{_COMPOSITE}.Composite"),
         xds_matcher={
-            "matcher_list": {"matchers": matchers},
+            "matcher_list": {"matchers": [unread, *matchers]},
             "on_no_match": _chain(_usage_of_any()),
         },
     )

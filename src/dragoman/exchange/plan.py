@@ -71,7 +71,7 @@ class Plan:
         plan = self._plan(order, edits, base, asked)
         plan |= dict(asked.told)
         plan[names.DECISION] = describe_choice(choice)
-        spaces[names.NAMESPACE] = self._facts(asked, caller) | plan
+        spaces[names.NAMESPACE] = self._facts(asked, caller, order) | plan
         spaces[names.PATHS_NAMESPACE] = self._paths(asked, order)
         if order:
             groups = [{"name": target.provider} for target in order]
@@ -175,12 +175,11 @@ class Plan:
                 for other, edit in zip(order, edits, strict=True)
                 if other.provider == target.provider
             ]
-            own = self._own_endpoint(asked, target)
-            if all(alike) and own is not None and own.dialect.frames(framing):
+            if all(alike) and self._passes(asked, target):
                 facts[names.KEEP + target.provider] = names.FLAG
         return facts
 
-    def _facts(self, asked: Asked, caller: Caller) -> Json:
+    def _facts(self, asked: Asked, caller: Caller, order: list[Target]) -> Json:
         stream = asked.stream
         kind = asked.client.stream_type(StreamOptions())
         wants_usage = asked.call.wants_usage or asked.client.wants_usage(asked.body)
@@ -204,9 +203,15 @@ class Plan:
         if strip and native.strip_usage:
             facts[names.STRIP_USAGE] = names.FLAG
         uncounted = stream and (bool(asked.call.framing) or kind not in _COUNTED_STREAMS)
-        if not native.usage or uncounted or (strip and not native.strip_usage):
+        edits = not native.usage or uncounted or (strip and not native.strip_usage)
+        if edits and (not order or any(self._passes(asked, target) for target in order)):
             facts[names.RESPOND] = names.FLAG
         return facts
+
+    def _passes(self, asked: Asked, target: Target) -> bool:
+        """Whether the target's answer reaches the client as it is: no stage has read its usage."""
+        own = self._own_endpoint(asked, target)
+        return own is not None and own.dialect.frames(asked.call.framing)
 
 
 def _path(endpoint: Endpoint, asked: Asked, model: str) -> str:
