@@ -31,6 +31,11 @@ _MAX_HINTED = 256
 """A longer text says itself what it is."""
 _MAX_GATED = 256 * 1024
 """A larger body is mostly a file that no text slot offers."""
+Group = tuple[str, ...]
+_GROUPS: tuple[Group, ...] = (("block",), ("report",), ("mask", "replace", "hash"))
+"""Actions whose findings are told apart by themselves, so that what is only counted never hides
+what must not pass."""
+_NOTHING: list[list[Finding]] = [[] for _ in _GROUPS]
 _ESCAPES = ((b"\\n", b"\n"), (b"\\r", b"\r"), (b"\\t", b"\t"), (b'\\"', b'"'), (b"\\/", b"/"))
 
 
@@ -53,14 +58,13 @@ class Redactor:
             Rule(name=name, entity=name, pattern=pattern, priority=_OPERATORS_OWN)
             for name, pattern in profile.patterns
         ]
-        rules = (*RULES, *own)
+        wanted = [rule for rule in (*RULES, *own) if rule.entity in profile.actions]
+        wanted.sort(key=lambda rule: -rule.priority)
         self.profile = profile
         self.keys = keys
         self.max_map_bytes = max_map_bytes
-        self.blocks = _scanner(rules, profile, "block")
-        self.rewrites = _scanner(rules, profile, "mask", "replace", "hash")
-        self.reports = _scanner(rules, profile, "report")
-        self._gates = [s for s in (self.blocks, self.rewrites, self.reports) if s]
+        self._scanner = Scanner(wanted)
+        self._groups = [_numbers(wanted, profile, actions) for actions in _GROUPS]
         self._has_gate = not own
 
     def redact(self, raw: bytes, caller: str) -> Redacted:
@@ -80,7 +84,7 @@ class Redactor:
     def spans(self, lead: str, text: str) -> list[tuple[int, int]]:
         """Where in `text`, which follows `lead`, anything is found, by characters."""
         raw, skip = (lead + text).encode(), len(lead)
-        found = [f for scanner in self._gates for f in scanner.scan(raw)]
+        found = [f for group in self.find(raw) for f in group]
         return [(_characters(raw, f.start) - skip, _characters(raw, f.end) - skip) for f in found]
 
     def redact_after(self, lead: str, text: str, counts: Counter[str]) -> str:
@@ -90,6 +94,13 @@ class Redactor:
         counts.update(pass_.finish(None).counts)
         return text if changed is None else changed
 
+    def find(self, raw: bytes) -> list[list[Finding]]:
+        """What is to be blocked, what is only counted, and what is rewritten."""
+        hits = self._scanner.hits(raw)
+        if not hits:
+            return _NOTHING
+        return [self._scanner.search(raw, [n for n in hits if n in own]) for own in self._groups]
+
     def _is_clean(self, raw: bytes) -> bool:
         """Whether a look at the whole body is enough to know that there is nothing in it.
 
@@ -98,20 +109,19 @@ class Redactor:
         """
         if not self._has_gate or len(raw) > _MAX_GATED:
             return False
-        if b"\\u" in raw:
-            raw = msgspec.json.encode(msgspec.json.decode(raw))
-        if b"\\\\" in raw or b"\\u" in raw:
-            return False
-        for escape, meant in _ESCAPES:
-            raw = raw.replace(escape, meant)
-        return all(gate.is_clean(raw) for gate in self._gates)
+        if b"\\" in raw:
+            if b"\\u" in raw:
+                raw = msgspec.json.encode(msgspec.json.decode(raw))
+            if b"\\\\" in raw or b"\\u" in raw:
+                return False
+            for escape, meant in _ESCAPES:
+                raw = raw.replace(escape, meant)
+        return self._scanner.is_clean(raw)
 
 
-def _scanner(rules: tuple[Rule, ...], profile: RedactionProfile, *actions: str) -> Scanner | None:
-    """What finds the entities that one of `actions` is for; each by itself, so that what is only
-    counted never hides what must not pass."""
-    wanted = [rule for rule in rules if profile.actions.get(rule.entity) in actions]
-    return Scanner(sorted(wanted, key=lambda rule: -rule.priority)) if wanted else None
+def _numbers(rules: list[Rule], profile: RedactionProfile, actions: Group) -> frozenset[int]:
+    """Which of `rules` find the entities that one of `actions` is for."""
+    return frozenset(n for n, rule in enumerate(rules) if profile.actions[rule.entity] in actions)
 
 
 class _Pass:
@@ -132,12 +142,14 @@ class _Pass:
     def change_after(self, lead: bytes, text: str, path: Callable[[], str]) -> str | None:
         """`change`, where `lead` stands before the text and is only looked at."""
         raw = lead + text.encode()
-        of = self._of
-        for finding in self._found(of.blocks, raw, lead):
+        blocked, reported, found = (
+            [finding for finding in group if finding.end > len(lead)]
+            for group in self._of.find(raw)
+        )
+        for finding in blocked:
             raise ContentBlocked(path(), finding.entity)
-        for finding in self._found(of.reports, raw, lead):
+        for finding in reported:
             self._counts[finding.entity] += 1
-        found = self._found(of.rewrites, raw, lead)
         return self._rewritten(raw, len(lead), found) if found else None
 
     def finish(self, body: bytes | None) -> Redacted:
@@ -145,12 +157,6 @@ class _Pass:
         if size > self._of.max_map_bytes:
             raise ContentTooSensitive(self._of.max_map_bytes)
         return Redacted(body, self._originals, dict(self._counts))
-
-    @staticmethod
-    def _found(scanner: Scanner | None, raw: bytes, lead: bytes) -> list[Finding]:
-        if scanner is None:
-            return []
-        return [finding for finding in scanner.scan(raw) if finding.end > len(lead)]
 
     def _rewritten(self, raw: bytes, at: int, found: list[Finding]) -> str:
         pieces: list[bytes] = []

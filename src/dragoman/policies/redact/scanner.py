@@ -16,8 +16,9 @@ RULES: tuple[Rule, ...] = tuple(
 )
 """Those that name what is found come first, so that the others need not look there again."""
 _MAX_MEMORY_BYTES = 64 * 2**20
-_EVERYTHING = b""
-"""Matches any text: a set that finds not even this has failed, and so must the request."""
+_EVERYTHING = rb"\z"
+"""Matches any text: a set that finds not even this has failed, and so must the request. It matches
+at the end alone, for a set that matches at each byte notes it at each."""
 
 
 class Finding(NamedTuple):
@@ -62,12 +63,19 @@ class Scanner:
         """Whether no rule's pattern is in `text`, whatever its context. The gate before `scan`."""
         return len(self._match(text)) == 1
 
+    def hits(self, text: bytes) -> list[int]:
+        """The rules whose pattern is in `text`, whatever its context, by their numbers from 0."""
+        return sorted(number - 1 for number in self._match(text) if number)
+
     def scan(self, text: bytes) -> list[Finding]:
         """What is in `text`, UTF-8, from left to right and without overlaps."""
+        return self.search(text, self.hits(text))
+
+    def search(self, text: bytes, rules: Iterable[int]) -> list[Finding]:
+        """`scan` for some of the rules that `hits` gave, in its order."""
         found: dict[int, Finding] = {}
-        for number in sorted(self._match(text)):
-            if number:
-                self._run(number - 1, text, found)
+        for number in rules:
+            self._run(number, text, found)
         return resolve(found.values()) if len(found) > 1 else list(found.values())
 
     def _match(self, text: bytes) -> list[int]:
