@@ -13,7 +13,35 @@ Metadata = Mapping[str, Mapping[str, object]]
 
 
 class Shared(dict[str, Mapping[str, object]]):
-    """Metadata of many actions, never changed: whoever writes it out may keep what was written."""
+    """Metadata of many actions, never changed."""
+
+    written: object = None
+    """For whoever writes it out, to keep what was written."""
+
+
+class Amended(dict[str, Mapping[str, object]]):
+    """Shared metadata, and what one action says beside it; of a name given twice, the latter."""
+
+    def __init__(self, shared: Shared, added: Metadata) -> None:
+        super().__init__(_merge(shared, added))
+        self.shared = shared
+        self.added = added
+
+
+def amend(metadata: Metadata, added: Metadata) -> Metadata:
+    """`metadata` with more in its namespaces."""
+    match metadata:
+        case Amended():
+            return Amended(metadata.shared, _merge(metadata.added, added))
+        case Shared():
+            return Amended(metadata, added)
+        case _:
+            return _merge(metadata, added)
+
+
+def _merge(metadata: Metadata, added: Metadata) -> Metadata:
+    merged = {name: {**metadata.get(name, {}), **fields} for name, fields in added.items()}
+    return {**metadata, **merged}
 
 
 class Continue(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,10 +6,10 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dragoman.actions import Chunk, Mutate, Shared
+from dragoman.actions import Chunk, Mutate, Shared, amend
 from dragoman.extproc import messages
 from dragoman.extproc.pb.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
-from dragoman.extproc.protobuf import Malformed, encode_struct, encode_texts, read_struct
+from dragoman.extproc.protobuf import Malformed, encode_struct, read_struct
 
 OURS = "envoy.filters.http.ext_proc"
 text = st.text(max_size=300)
@@ -28,7 +28,6 @@ def test_a_struct_is_written_as_the_library_reads_it(fields):
     expected = Struct()
     expected.update(fields)
     assert Struct.FromString(encode_struct(fields)) == expected
-    assert Struct.FromString(encode_texts(fields)) == expected
 
 
 @given(attributes)
@@ -136,3 +135,19 @@ def test_shared_metadata_is_written_once_and_nothing_else_is_taken_for_it():
         raw = messages.decide_reply(Mutate(metadata=other), "request_body")
         metadata = ProcessingResponse.FromString(raw).dynamic_metadata
         assert metadata["space"]["n"] == str(n)
+
+
+SPACES = st.dictionaries(st.sampled_from("abc"), objects, max_size=3)
+
+
+@given(SPACES, SPACES, SPACES)
+def test_amended_metadata_is_written_as_what_it_says(first, second, third):
+    plain = amend(amend(first, second), third)
+    for spaces in (first, Shared(first)):
+        amended = amend(amend(spaces, second), third)
+        assert amended == plain
+        for _ in range(2):
+            raw = messages.decide_reply(Mutate(metadata=amended), "request_body")
+            expected = Struct()
+            expected.update(plain)
+            assert ProcessingResponse.FromString(raw).dynamic_metadata == expected

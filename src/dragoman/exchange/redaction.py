@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from dragoman import metadata as names
-from dragoman.actions import Metadata
+from dragoman.actions import Metadata, amend
 from dragoman.config.policy import Caller, Model, Policy
 from dragoman.dialects import BodyKind
 from dragoman.errors import InvalidRequest, PermissionDenied, RedactionFailed
@@ -45,10 +45,9 @@ class Treated(NamedTuple):
 
     def tell(self, spaces: Metadata) -> Metadata:
         """`spaces`, with what this request alone has to say."""
-        if not self.facts and not self.counts:
-            return spaces
-        told = {**spaces, names.NAMESPACE: {**spaces[names.NAMESPACE], **self.facts}}
-        return {**told, names.REDACTION_NAMESPACE: self.counts} if self.counts else told
+        told = {names.NAMESPACE: self.facts, names.REDACTION_NAMESPACE: self.counts}
+        told = {name: fields for name, fields in told.items() if fields}
+        return amend(spaces, told) if told else spaces
 
 
 class RequestRedaction:

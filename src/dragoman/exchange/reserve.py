@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from dragoman import metadata as names
-from dragoman.actions import Mutate, Respond
+from dragoman.actions import Mutate, Respond, amend
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.config.policy import Caller, Quota
 from dragoman.errors import DragomanError, QuotaExceeded
@@ -102,10 +102,11 @@ class Reserve:
         client."""
         if not demands:
             return admitted
-        facts = {**admitted.metadata[names.NAMESPACE], names.QUOTA: encode_holds(holds)}
-        told = self._rate_limits(demands)
-        spaces = {names.NAMESPACE: facts, names.RATE_LIMIT_NAMESPACE: told}
-        return msgspec.structs.replace(admitted, metadata={**admitted.metadata, **spaces})
+        told = {
+            names.NAMESPACE: {names.QUOTA: encode_holds(holds)},
+            names.RATE_LIMIT_NAMESPACE: self._rate_limits(demands),
+        }
+        return msgspec.structs.replace(admitted, metadata=amend(admitted.metadata, told))
 
     def _rate_limits(self, demands: tuple[Demand, ...]) -> dict[str, str]:
         """The tightest quota of each unit, as the usual response headers tell it."""

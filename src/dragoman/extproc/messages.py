@@ -12,7 +12,16 @@ from typing import Literal, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from dragoman.actions import Action, Chunk, Continue, Metadata, Mutate, Respond, Shared
+from dragoman.actions import (
+    Action,
+    Amended,
+    Chunk,
+    Continue,
+    Metadata,
+    Mutate,
+    Respond,
+    Shared,
+)
 from dragoman.exchange.heads import AttemptHead, RequestHead
 from dragoman.extproc.pb.ext_proc_pb2 import (
     CommonResponse,
@@ -30,7 +39,7 @@ from dragoman.extproc.protobuf import (
     Malformed,
     Pieces,
     encode_member,
-    encode_texts,
+    encode_struct,
     field,
     read_fields,
     read_json,
@@ -221,26 +230,38 @@ def _reply(number: int, common: Pieces, metadata: Metadata) -> bytes:
     return b"".join(pieces)
 
 
-_shared: dict[int, tuple[Shared, bytes]] = {}
-"""What was written, by the identity of what it was written from."""
-_MOST_SHARED = 1024
+class _Written:
+    """Shared metadata, as far as it can be written before all of it is known."""
+
+    def __init__(self, metadata: Shared) -> None:
+        self.spaces = {name: encode_struct(space) for name, space in metadata.items()}
+        self.members = {name: encode_member(name, space) for name, space in self.spaces.items()}
+        self.whole = b"".join(wrap(_DYNAMIC_METADATA, list(self.members.values())))
 
 
 def _encode_metadata(metadata: Metadata) -> bytes:
     """Most of it is the policy's, and the same for every request like this one."""
-    if not isinstance(metadata, Shared):
-        return _write_metadata(metadata)
-    kept = _shared.get(id(metadata))
-    if kept is None:
-        if len(_shared) >= _MOST_SHARED:
-            _shared.clear()
-        kept = _shared[id(metadata)] = metadata, _write_metadata(metadata)
-    return kept[1]
+    match metadata:
+        case Shared():
+            return _written(metadata).whole
+        case Amended():
+            written, added = _written(metadata.shared), metadata.added
+            members = {
+                name: encode_member(name, written.spaces.get(name, b"") + encode_struct(fields))
+                for name, fields in added.items()
+            }
+            members = {**written.members, **members}
+        case _:
+            members = {
+                name: encode_member(name, encode_struct(space)) for name, space in metadata.items()
+            }
+    return b"".join(wrap(_DYNAMIC_METADATA, list(members.values())))
 
 
-def _write_metadata(metadata: Metadata) -> bytes:
-    spaces = [encode_member(name, encode_texts(space)) for name, space in metadata.items()]
-    return b"".join(wrap(_DYNAMIC_METADATA, spaces))
+def _written(metadata: Shared) -> _Written:
+    if not isinstance(metadata.written, _Written):
+        metadata.written = _Written(metadata)
+    return metadata.written
 
 
 def answer_replies(actions: Iterable[Action]) -> list[bytes]:

@@ -6,7 +6,6 @@ Source: https://protobuf.dev/programming-guides/encoding/
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from struct import Struct
 from typing import cast
 
@@ -17,8 +16,6 @@ _SIZES = {_FIXED_64: 8, _FIXED_32: 4}
 _MAX_SHIFT = 63
 _MAX_DEPTH = 64
 """Of objects and lists in each other."""
-_KEPT_TEXT = 256
-"""Longer texts, and the entries they stand in, are not worth keeping."""
 _DOUBLE = Struct("<d")
 _NULL_VALUE = b"\x08\x00"
 
@@ -28,6 +25,8 @@ _NUMBER, _STRING, _BOOL, _OBJECT, _LIST = 2, 3, 4, 5, 6
 _FIRST, _SECOND, _TEXT = (number << 3 | _DELIMITED for number in (1, 2, _STRING))
 _SHORT = 0x80
 """Lengths below it are one byte."""
+_TEXT_ENTRY = b"\x0a%c\x0a%c%b\x12%c\x1a%c%b"
+"""An entry of a struct with such lengths: its own, a name with its, a text with its, twice."""
 
 Pieces = list[bytes]
 """A message that is not joined yet, so that a large body is copied once."""
@@ -182,35 +181,18 @@ def _head(number: int, length: int) -> bytes:
     return bytes((tag,)) + varint(length)
 
 
-def encode_texts(fields: Mapping[str, object]) -> bytes:
-    """As `encode_struct`; where all is text, what was written before is not written again."""
-    items = tuple(fields.items())
-    try:
-        return _kept_struct(items)
-    except TypeError:  # a list or an object, which is no key
-        return encode_struct(fields)
-
-
-@lru_cache(1024)
-def _kept_struct(items: tuple[tuple[str, object], ...]) -> bytes:
-    return encode_struct(dict(items))
-
-
 def encode_struct(fields: Mapping[str, object]) -> bytes:
     """A `google.protobuf.Struct`. Numbers are doubles, as JSON's."""
-    entries: Pieces = []
-    for name, value in fields.items():
-        if isinstance(value, str) and len(value) <= _KEPT_TEXT:
-            entries.append(_text_entry(name, value))
-        else:
-            entries.append(_entry(name, _value(value)))
-    return b"".join(entries)
+    return b"".join([_member(name, value) for name, value in fields.items()])
 
 
-@lru_cache(4096)
-def _text_entry(name: str, text: str) -> bytes:
-    """Names and most texts are the policy's: the same few, again and again."""
-    return _entry(name, field(_STRING, text.encode()))
+def _member(name: str, value: object) -> bytes:
+    if isinstance(value, str):
+        key, text = name.encode(), value.encode()
+        n, t = len(key), len(text)
+        if n + t + 6 < _SHORT:  # the usual entry, as `read_struct` knows it
+            return _TEXT_ENTRY % (6 + n + t, n, key, 2 + t, t, text)
+    return _entry(name, _value(value))
 
 
 def encode_member(name: str, struct: bytes) -> bytes:
