@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import cast
 
@@ -19,24 +19,30 @@ class Shared(dict[str, Mapping[str, object]]):
     """For whoever writes it out, to keep what was written."""
 
 
-class Amended(dict[str, Mapping[str, object]]):
+class Amended(Mapping[str, Mapping[str, object]]):
     """Shared metadata, and what one action says beside it; of a name given twice, the latter."""
 
     def __init__(self, shared: Shared, added: Metadata) -> None:
-        super().__init__(_merge(shared, added))
         self.shared = shared
         self.added = added
+
+    def __getitem__(self, name: str) -> Mapping[str, object]:
+        return _merge(self.shared, self.added)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.shared, **self.added})
+
+    def __len__(self) -> int:
+        return len({**self.shared, **self.added})
 
 
 def amend(metadata: Metadata, added: Metadata) -> Metadata:
     """`metadata` with more in its namespaces."""
-    match metadata:
-        case Amended():
-            return Amended(metadata.shared, _merge(metadata.added, added))
-        case Shared():
-            return Amended(metadata, added)
-        case _:
-            return _merge(metadata, added)
+    if isinstance(metadata, Shared):
+        return Amended(metadata, added)
+    if isinstance(metadata, Amended):
+        return Amended(metadata.shared, _merge(metadata.added, added))
+    return _merge(metadata, added)
 
 
 def _merge(metadata: Metadata, added: Metadata) -> Metadata:

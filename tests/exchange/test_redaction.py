@@ -321,7 +321,7 @@ def test_the_fields_of_a_form() -> None:
 
 def test_the_map_is_sealed_for_this_caller_and_key() -> None:
     action = ask(chat(f"I am {MAIL}"))
-    assert MAIL not in json.dumps(action.metadata)
+    assert MAIL not in json.dumps(dict(action.metadata))
     sealed = facts_of(action)[names.SEALED]
     assert list(Keys(SECRET).open(sealed, "team").values()) == [MAIL]
     for keys, caller in ((Keys(SECRET), "other"), (Keys(b"f" * 16), "team")):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,6 +13,7 @@ from dragoman.errors import InvalidRequest
 from dragoman.exchange.heads import RequestHead
 from dragoman.ir import Json, Modality
 from dragoman.policies.authorize import Wish, features_of, restricts_features
+from dragoman.policies.capabilities import find_media
 from dragoman.wire.fields import as_list
 
 
@@ -24,14 +25,14 @@ class Asker(NamedTuple):
     caller: Caller
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class Asked(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A chat request that was read and found a model."""
 
     client: AnyDialect
     call: Call
     query: str
-    media: Callable[[], frozenset[Modality]]
-    """Tells what its bytes may hold (`capabilities.find_media`): a look at all of them."""
+    sent: bytes
+    """The body, before anything was hidden in it."""
     raw: Json
     """The body, read."""
     said: Json
@@ -45,6 +46,16 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def body(self) -> Json:
         return {**self.raw, **self.said} if self.said else self.raw
+
+    @functools.cached_property
+    def request(self) -> Any:
+        """The body, decoded. Raises `DragomanError`."""
+        return self.client.decode_request(self.body)
+
+    @functools.cached_property
+    def media(self) -> frozenset[Modality]:
+        """What its bytes may hold: a look at all of them."""
+        return find_media(self.sent)
 
     @property
     def stream(self) -> bool:
@@ -82,8 +93,7 @@ def wish_of(asked: Asked, caller: Caller) -> Wish:
     """What roles are asked about; the features only where the caller's speak of any."""
     features: tuple[str, ...] = ("streaming",) if asked.stream else ()
     if asked.client.operation == CHAT and restricts_features(caller):
-        request = asked.client.decode_request(asked.body)
-        features = features_of(msgspec.structs.replace(request, stream=asked.stream))
+        features = features_of(msgspec.structs.replace(asked.request, stream=asked.stream))
     return Wish(asked.call.operation, asked.client.name, asked.name, features)
 
 

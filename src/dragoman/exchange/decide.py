@@ -6,7 +6,6 @@ own dialect: later stages only carry out what this one admitted.
 
 from __future__ import annotations
 
-import functools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from dragoman import metadata as names
-from dragoman.actions import Mutate, Respond
+from dragoman.actions import Mutate, Respond, amend
 from dragoman.catalog.profiles import Prices
 from dragoman.config.policy import Caller, Policy, Target
 from dragoman.dialects import CHAT, COUNT, MODELS, Call
@@ -37,9 +36,6 @@ from dragoman.policies.authorize import (
     authorize,
     find_model,
     list_models,
-)
-from dragoman.policies.capabilities import (
-    find_media,
 )
 from dragoman.policies.describe import make_card
 from dragoman.policies.estimate import estimate_tokens
@@ -121,13 +117,15 @@ class Decide:
     ) -> Mutate | Respond | Pending:
         """`admitted`, once the caller's quotas allow it."""
         if asker.caller.stated:
-            spaces = {**admitted.metadata, names.SUBJECT_NAMESPACE: asker.caller.stated}
+            stated = {names.SUBJECT_NAMESPACE: asker.caller.stated}
+            spaces = amend(admitted.metadata, stated)
             admitted = msgspec.structs.replace(admitted, metadata=spaces)
-        who = asker.caller, model
-        operation = cast("str", admitted.metadata[names.NAMESPACE][names.OPERATION])
-        return self._reserve.admit(
-            admitted, who, amounts, lambda error: deny(error, asker.client, asker.caller, operation)
-        )
+
+        def refuse(error: DragomanError) -> Respond:
+            operation = cast("str", admitted.metadata[names.NAMESPACE][names.OPERATION])
+            return deny(error, asker.client, asker.caller, operation)
+
+        return self._reserve.admit(admitted, (asker.caller, model), amounts, refuse)
 
     def _prices(self, order: list[Target]) -> Iterator[Prices | None]:
         today = datetime.fromtimestamp(self._clock(), UTC).date()
@@ -167,7 +165,7 @@ class Decide:
             client=client,
             call=call,
             query=head.path.partition("?")[2],
-            media=functools.partial(find_media, raw),
+            sent=raw,
             raw=body,
             said=said_outside(head, call),
             model=model,
@@ -201,9 +199,8 @@ class Decide:
         return asked.client.operation == COUNT and self._plan.endpoint(asked, target) is None
 
     def _estimate(self, asked: Asked, target: Target) -> Respond:
-        request = asked.client.decode_request(asked.body)
         profile = self._policy.profile(target.provider, target.model)
-        tokens = estimate_tokens(request, profile.token_ratio if profile else None)
+        tokens = estimate_tokens(asked.request, profile.token_ratio if profile else None)
         losses = Losses(asked.client.name)
         body = asked.client.encode_response(TokenCount(input_tokens=tokens), losses)
         return answer(body, "dragoman_estimate", {ESTIMATED_HEADER: "true"})
@@ -214,7 +211,7 @@ class Decide:
 
     def _choose(self, asked: Asked, caller: Caller, head: RequestHead, size: int) -> Choice:
         def look() -> Asking:
-            decode = asked.client.decode_request if asked.client.operation == CHAT else None
+            decode = (lambda: asked.request) if asked.client.operation == CHAT else None
             content = Content(head.headers, asked.body, size, decode, caller.name)
             client, operation = asked.client.name, asked.call.operation
             return Asking(caller, client, operation, asked.stream, self._clock(), content)

@@ -4,9 +4,7 @@ and Envoy's routes are told.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections.abc import Hashable
 
 import msgspec
 
@@ -85,12 +83,11 @@ class Plan:
         Raises what the first of them could not say if none is left.
         """
         refusals: dict[tuple[str, str], DragomanError | None] = {}
-        read = functools.cache(lambda: asked.client.decode_request(asked.body))
         left: list[Target] = []
         for target in choice.order:
             key = (target.provider, target.model)
             if key not in refusals:
-                refusals[key] = self._refusal(asked, target, read)
+                refusals[key] = self._refusal(asked, target)
             left += [target] if refusals[key] is None else []
         if choice.order and not left:
             raise next(refusal for refusal in refusals.values() if refusal is not None)
@@ -104,10 +101,8 @@ class Plan:
         """Where `target` is asked; None where its provider has no such operation."""
         return self._policy.providers[target.provider].endpoint_for(asked.client, target.model)
 
-    def _refusal(
-        self, asked: Asked, target: Target, read: Callable[[], Any]
-    ) -> DragomanError | None:
-        """Why `target` cannot be asked this; None where it can. `read` decodes the body, once."""
+    def _refusal(self, asked: Asked, target: Target) -> DragomanError | None:
+        """Why `target` cannot be asked this; None where it can."""
         endpoint = self.endpoint(asked, target)
         if endpoint is None:
             return NotOffered(f"{target.provider} offers no {asked.client.operation}.")
@@ -116,10 +111,10 @@ class Plan:
             profile = self._policy.profile(target.provider, target.model)
         try:
             if endpoint.dialect.name == asked.client.name:
-                _check_own(asked, target, profile, read)
+                _check_own(asked, target, profile)
             else:
                 losses = Losses(endpoint.dialect.name, clamp=asked.model.clamp)
-                request = msgspec.structs.replace(read(), model=target.model)
+                request = msgspec.structs.replace(asked.request, model=target.model)
                 request = fit(request, profile, target.model, losses)
                 endpoint.dialect.encode_request(request, losses)
         except Unrepresentable as refusal:
@@ -227,17 +222,15 @@ def _path(endpoint: Endpoint, asked: Asked, model: str) -> str:
     )
 
 
-def _check_own(
-    asked: Asked, target: Target, profile: Profile | None, read: Callable[[], Any]
-) -> None:
+def _check_own(asked: Asked, target: Target, profile: Profile | None) -> None:
     """Of a request in the provider's own dialect, its media alone are looked at, and only where
     its bytes may hold one that the model does not take: the provider judges the rest itself, in
     the client's own words. What cannot be decoded goes to it as it is.
     """
-    if profile is None or profile.input is None or not refuses_media(profile, asked.media()):
+    if profile is None or profile.input is None or not refuses_media(profile, asked.media):
         return
     try:
-        request = read()
+        request = asked.request
     except DragomanError:
         return
     check_media(request, profile, target.model)

@@ -81,6 +81,8 @@ class RequestRedaction:
                 facts[names.RESPOND] = names.FLAG
         except _FAULTS as error:
             raise RedactionFailed("The request could not be redacted.") from error
+        if redacted.body is None and not redacted.counts and not redactor.profile.answers:
+            return Treated(raw, None, {}, {})
         if redactor.profile.answers:
             facts[names.REDACTION] = redactor.profile.name
             facts[names.RESPOND] = names.FLAG

@@ -78,8 +78,9 @@ class Reserve:
         empty) have `amounts`, by unit, to give."""
         if not self._policy:
             return admitted
+        now = self._clock()
         try:
-            demands = self._policy.demands(*who, amounts, self._clock())
+            demands = self._policy.demands(*who, amounts, now)
         except DragomanError as error:
             return refuse(error)
 
@@ -88,7 +89,7 @@ class Reserve:
                 return refuse(_exceeded(found))
             if isinstance(found, DragomanError):
                 return refuse(found)
-            return self._note(admitted, demands, found)
+            return self._note(admitted, demands, found, now)
 
         found = self._quotas.reserve(demands)
         if isinstance(found, Shortage):
@@ -96,7 +97,7 @@ class Reserve:
         return resume(found)
 
     def _note(
-        self, admitted: Mutate, demands: tuple[Demand, ...], holds: tuple[Hold, ...]
+        self, admitted: Mutate, demands: tuple[Demand, ...], holds: tuple[Hold, ...], now: float
     ) -> Mutate:
         """`admitted` with what was reserved, for whoever settles it, and what is left, for the
         client."""
@@ -104,11 +105,11 @@ class Reserve:
             return admitted
         told = {
             names.NAMESPACE: {names.QUOTA: encode_holds(holds)},
-            names.RATE_LIMIT_NAMESPACE: self._rate_limits(demands),
+            names.RATE_LIMIT_NAMESPACE: self._rate_limits(demands, now),
         }
         return msgspec.structs.replace(admitted, metadata=amend(admitted.metadata, told))
 
-    def _rate_limits(self, demands: tuple[Demand, ...]) -> dict[str, str]:
+    def _rate_limits(self, demands: tuple[Demand, ...], now: float) -> dict[str, str]:
         """The tightest quota of each unit, as the usual response headers tell it."""
         tightest: dict[str, tuple[State, Counter]] = {}
         for counter, _ in demands:
@@ -118,11 +119,14 @@ class Reserve:
                 tightest[counter.unit] = state, counter
         told: dict[str, str] = {}
         for unit, (state, counter) in tightest.items():
-            scale = NANODOLLARS if unit == "usd" else 1
-            told[f"limit-{unit}"] = f"{state.limit / scale:.12g}"
-            told[f"remaining-{unit}"] = f"{state.remaining / scale:.12g}"
-            told[f"reset-{unit}"] = f"{max(ceil(counter.ends_at - self._clock()), 0)}s"
+            told[f"limit-{unit}"] = _digits(state.limit, unit)
+            told[f"remaining-{unit}"] = _digits(state.remaining, unit)
+            told[f"reset-{unit}"] = f"{max(ceil(counter.ends_at - now), 0)}s"
         return told
+
+
+def _digits(amount: int, unit: str) -> str:
+    return f"{amount / NANODOLLARS:.12g}" if unit == "usd" else str(amount)
 
 
 def _exceeded(found: Exceeded) -> QuotaExceeded:

@@ -241,20 +241,17 @@ class _Written:
 
 def _encode_metadata(metadata: Metadata) -> bytes:
     """Most of it is the policy's, and the same for every request like this one."""
-    match metadata:
-        case Shared():
-            return _written(metadata).whole
-        case Amended():
-            written, added = _written(metadata.shared), metadata.added
-            members = {
-                name: encode_member(name, written.spaces.get(name, b"") + encode_struct(fields))
-                for name, fields in added.items()
-            }
-            members = {**written.members, **members}
-        case _:
-            members = {
-                name: encode_member(name, encode_struct(space)) for name, space in metadata.items()
-            }
+    if isinstance(metadata, Shared):
+        return _written(metadata).whole
+    known: _Written | None = None
+    if isinstance(metadata, Amended):
+        known, metadata = _written(metadata.shared), metadata.added
+    members = dict(known.members) if known else {}
+    for name, fields in metadata.items():
+        space = encode_struct(fields)
+        if known and name in known.spaces:
+            space = known.spaces[name] + space
+        members[name] = encode_member(name, space)
     return b"".join(wrap(_DYNAMIC_METADATA, list(members.values())))
 
 

@@ -156,6 +156,8 @@ def _read_value(raw: bytes | bytearray, at: int, end: int, depth: int) -> object
 
 def varint(value: int) -> bytes:
     """A number that is not negative."""
+    if value < _SHORT << 7:
+        return bytes((value & 0x7F | 0x80, value >> 7)) if value >= _SHORT else bytes((value,))
     out = bytearray()
     while value >= 0x80:  # noqa: PLR2004 - the bit that says whether another follows
         out.append(value & 0x7F | 0x80)
@@ -176,8 +178,10 @@ def wrap(number: int, pieces: Pieces) -> Pieces:
 
 def _head(number: int, length: int) -> bytes:
     tag = number << 3 | _DELIMITED
-    if length < 0x80:  # noqa: PLR2004 - the bit that says whether another follows
+    if length < _SHORT:
         return bytes((tag, length))
+    if length < _SHORT << 7:
+        return bytes((tag, length & 0x7F | 0x80, length >> 7))
     return bytes((tag,)) + varint(length)
 
 
@@ -197,7 +201,9 @@ def _member(name: str, value: object) -> bytes:
 
 def encode_member(name: str, struct: bytes) -> bytes:
     """An object, encoded already, as a member of the `google.protobuf.Struct` around it."""
-    return _entry(name, field(_OBJECT, struct))
+    key, size = name.encode(), varint(len(struct))
+    head = b"%b\x12%b\x2a%b" % (field(1, key), varint(1 + len(size) + len(struct)), size)
+    return b"\x0a%b%b%b" % (varint(len(head) + len(struct)), head, struct)
 
 
 def _entry(name: str, value: bytes) -> bytes:

@@ -45,15 +45,14 @@ class DecideStream:
         """`keeper` is there where the policy has quotas."""
         self._decide = decide
         self._keeper = keeper
-        self._dialect = client_dialect("")
+        self._head: RequestHead | None = None
         self.finished = False
 
     def feed(self, message: Message, *, more: bool = False) -> list[bytes] | Awaitable[list[bytes]]:
         del more
         request = messages.read_message(message)
         kind = request.kind
-        head = messages.request_head(request.attributes, request.token)
-        self._dialect = _dialect_of(head)
+        head = self._head = messages.request_head(request.attributes, request.token)
         if kind == "request_body":
             action = self._decide.on_request(head, request.body)
         elif kind == "request_headers":
@@ -79,7 +78,8 @@ class DecideStream:
         return []
 
     def fail(self) -> list[bytes]:
-        return _internal_error(self._dialect)
+        head = self._head
+        return _internal_error(client_call(head.path, head.headers).dialect if head else None)
 
 
 class _Answer:
@@ -188,11 +188,8 @@ class RespondStream:
         return _internal_error(client_of(self._metadata))
 
 
-def _dialect_of(head: RequestHead) -> AnyDialect:
-    return client_call(head.path, head.headers).dialect
-
-
-def _internal_error(dialect: AnyDialect) -> list[bytes]:
+def _internal_error(dialect: AnyDialect | None) -> list[bytes]:
     """What the client sees of a bug of ours: that it is ours, and nothing of it."""
     error = DragomanError("The gateway failed on this request. The failure was logged.")
-    return [messages.decide_reply(refuse(error, dialect), "request_headers")]
+    refused = refuse(error, dialect or client_dialect(""))
+    return [messages.decide_reply(refused, "request_headers")]

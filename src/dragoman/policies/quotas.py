@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from math import inf
 from typing import Any, cast
 
 import msgspec
@@ -21,6 +23,8 @@ _ESCAPES = {ord(letter): f"%{ord(letter):02X}" for letter in "%|{}"}
 _BUCKETS = 60
 """A rolling window moves on by this part of its length."""
 _HOLD = int(HOLD_SECONDS)
+_MOST_COUNTERS = 4096
+"""Kept at hand; callers that an identity provider names are without number."""
 UNSAID_OUTPUT_TOKENS = 1024
 """Reserved for an answer to which the client set no limit."""
 _OUTPUT_LIMITS: tuple[tuple[str, ...], ...] = (
@@ -43,6 +47,8 @@ class QuotaPolicy:
         self._quotas = tuple(quotas)
         self.units = frozenset(quota.unit for quota in self._quotas)
         self._covering: dict[tuple[str, tuple[str, ...], str], tuple[Quota, ...]] = {}
+        self._counters: dict[tuple[str, str], tuple[float, float, Counter]] = {}
+        """The last counter of each quota and subject, and the times between which it is theirs."""
 
     def demands(
         self, caller: Caller, model: str, amounts: Mapping[str, int], now: float
@@ -54,9 +60,21 @@ class QuotaPolicy:
         """
         covering = self.covering(caller, model)
         return tuple(
-            Demand(counter_at(quota, subject, now), _amount(quota, amounts))
-            for quota, subject in covering
+            [
+                Demand(self._counter(quota, subject, now), _amount(quota, amounts))
+                for quota, subject in covering
+            ]
         )
+
+    def _counter(self, quota: Quota, subject: str, now: float) -> Counter:
+        """As `counter_at`, which says the same until the window or its bucket ends."""
+        known = self._counters.get((quota.name, subject))
+        if known is None or not known[0] <= now < known[1]:
+            if len(self._counters) >= _MOST_COUNTERS:
+                self._counters.clear()
+            counter = counter_at(quota, subject, now)
+            known = self._counters[quota.name, subject] = now, counter.ends_at or inf, counter
+        return known[2]
 
     def covering(self, caller: Caller, model: str) -> list[tuple[Quota, str]]:
         """The quotas that cover such requests, each with whom it counts for."""
@@ -78,6 +96,7 @@ class QuotaPolicy:
         return bool(self._quotas)
 
 
+@lru_cache(1024)
 def _key(name: str) -> str:
     """`name` as a part of a counter's key: what a token says may hold what parts are parted by."""
     return name.translate(_ESCAPES)

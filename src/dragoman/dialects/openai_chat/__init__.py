@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/chat, November 2026.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_not
 from typing import Any, cast
 
 import msgspec
@@ -28,6 +29,7 @@ from dragoman.dialects.openai_chat.stream_decoder import ChatStreamDecoder
 from dragoman.dialects.openai_chat.stream_encoder import ChatStreamEncoder
 from dragoman.ir import Json, Request
 from dragoman.ir.losses import Losses
+from dragoman.wire.fields import as_list
 
 __all__ = ["OpenAIChat", "Quirks"]
 
@@ -129,31 +131,28 @@ class OpenAIChat(Chat):
 def _edit_messages(body: Json, *, developer_role: bool) -> dict[str, Any]:
     """The messages with `system` for a `developer` nobody knows, and with each image's bare
     address, as only Mistral takes it, in an object; empty where there is nothing to edit."""
-    match body.get("messages"):
-        case [*messages]:
-            edited = [_edit_message(message, developer_role) for message in messages]
-            changed = any(new is not old for new, old in zip(edited, messages, strict=True))
-            return {"messages": edited} if changed else {}
-        case _:
-            return {}
+    messages = as_list(body.get("messages"))
+    edited = [_edit_message(message, developer_role) for message in messages]
+    return {"messages": edited} if any(map(is_not, edited, messages)) else {}
 
 
 def _edit_message(message: Any, developer_role: bool) -> Any:  # noqa: FBT001
-    match message:
-        case {"role": "developer", **others} if not developer_role:
-            return _edit_message({**others, "role": "system"}, developer_role)
-        case {"content": [*parts], **others} if any(map(_is_bare_image, parts)):
-            return {**others, "content": [_edit_part(part) for part in parts]}
-        case _:
-            return message
+    if not isinstance(message, dict):
+        return message
+    given = cast("Json", message)
+    if given.get("role") == "developer" and not developer_role:
+        return _edit_message({**given, "role": "system"}, developer_role)
+    parts = as_list(given.get("content"))
+    if any(map(_is_bare_image, parts)):
+        return {**given, "content": [_edit_part(part) for part in parts]}
+    return given
 
 
 def _is_bare_image(part: Any) -> bool:
-    match part:
-        case {"type": "image_url", "image_url": str()}:
-            return True
-        case _:
-            return False
+    if not isinstance(part, dict):
+        return False
+    given = cast("Json", part)
+    return given.get("type") == "image_url" and isinstance(given.get("image_url"), str)
 
 
 def _edit_part(part: Any) -> Any:

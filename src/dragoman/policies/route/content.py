@@ -21,7 +21,7 @@ class Content:
         headers: Mapping[str, str],
         body: Json,
         size_bytes: int,
-        decode: Callable[[Json], Request] | None,
+        decode: Callable[[], Request] | None,
         caller: str = "",
     ) -> None:
         """`decode` reads a chat request; None where it is none."""
@@ -36,7 +36,7 @@ class Content:
     def request(self) -> Request | None:
         """None where it is no chat, or is its provider's to complain of."""
         try:
-            return self._decode(self.body) if self._decode else None
+            return self._decode() if self._decode else None
         except DragomanError:
             return None
 
