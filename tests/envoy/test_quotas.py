@@ -25,6 +25,8 @@ QUOTAS: list[dict[str, Any]] = [
     {"name": "calls", "unit": "requests", "limit": LIMIT, "window": "month", "models": ["o/*"]},
     {"name": "few", "unit": "requests", "limit": 2, "window": "24h", "models": ["a/*"]},
     {"name": "words", "unit": "tokens", "limit": 100_000, "window": "day", "models": ["g/*"]},
+    {"name": "told", "unit": "requests", "limit": 10, "window": "month", "models": ["fall/*"]}
+    | {"warn_at": [0.5, 0.8]},
     {"name": "narrow", "unit": "concurrency", "limit": 1, "models": ["same/*"]},
     {"name": "purse", "unit": "usd", "limit": 0.01, "window": "month", "models": ["m/*", "z/*"]},
     {"name": "open", "unit": "requests", "limit": 9, "window": "day", "models": ["b/*"]}
@@ -166,6 +168,37 @@ def test_a_budget_is_charged_by_the_price_of_what_was_used(asker: Asker) -> None
     wait_until(lambda: asker.counted("purse") == settled, 10, "settled")
     refused = asker.ask(CHAT, body("m/echo", max_tokens=5000))
     assert (refused.status_code, "0.01 usd" in refused.text) == (429, True)
+
+
+def test_a_level_is_told_once_of_each_subject(asker: Asker) -> None:
+    """In the log, and by the request after it in Envoy's statistics."""
+
+    def logged() -> list[dict[str, Any]]:
+        lines = (line for line in asker.gateway.output().splitlines() if asker.name in line)
+        return [json.loads(line) for line in lines if "quota_level_reached" in line]
+
+    def counted() -> list[tuple[str, float]]:
+        found = asker.gateway.series("quota_levels_reached")
+        return sorted(
+            (dict(labels)["percent"], value)
+            for labels, value in found.items()
+            if dict(labels)["quota"] == "told"
+        )
+
+    for _ in range(9):
+        assert asker.ask(CHAT, body("fall/bytes-16")).status_code == 200
+    wait_until(lambda: len(logged()) == 2, 10, "both levels")
+    told = ("quota", "subject", "unit", "percent", "limit")
+    first, second = sorted(logged(), key=lambda line: int(line["percent"]))
+    assert [first[name] for name in told] == ["told", asker.name, "requests", 50, 10]
+    assert (second["percent"], first["used"] >= 5, second["used"] >= 8) == (80, True, True)
+
+    def seen() -> bool:
+        asker.ask(CHAT, body("fall/bytes-16"))
+        return counted() == [("50", 1.0), ("80", 1.0)]
+
+    wait_until(seen, 10, "both counted")
+    assert len(logged()) == 2
 
 
 def test_what_has_no_price_is_not_bought_on_a_budget(asker: Asker) -> None:

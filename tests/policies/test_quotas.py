@@ -14,12 +14,14 @@ from dragoman.config.policy import Caller, Quota
 from dragoman.errors import ConfigError, PermissionDenied
 from dragoman.policies.quotas import (
     UNREAD_AMOUNTS,
+    QuotaLevels,
     QuotaPolicy,
     amounts_of,
     counter_at,
     decode_holds,
     encode_holds,
 )
+from dragoman.stores.keeper import Levels, Reached
 from dragoman.stores.leases import Hold
 
 DEMO = Caller(name="demo", models=("*",))
@@ -167,6 +169,21 @@ def test_costs(prices: Prices, counts: dict[str, int], cost: int | None) -> None
     assert cost_nanodollars(prices, **counts) == cost
 
 
+def test_levels_are_found_by_a_counters_key() -> None:
+    found = quotas(
+        "{name: a, unit: usd, limit: 5, window: day, warn_at: [0.9, 0.5], per: [team, model]},"
+        "{name: b, unit: tokens, limit: 5, window: 60m, warn_at: [1]},"
+        "{name: c, unit: tokens, limit: 5, window: day}"
+    )
+    levels = QuotaLevels(found)
+    keys = [counter_at(quota, "web|fast", 1e9).key for quota in found]
+    assert levels.levels(keys[0], 1e9) == Levels(5_000_000_000, 0, (0.5, 0.9))
+    assert levels.levels(keys[1], 1e9).oldest == counter_at(found[1], "", 1e9).oldest > 0
+    assert levels.levels(keys[2], 1e9) == levels.levels("other", 1e9) == Levels()
+    told = levels.describe(Reached(keys[0], 0.9, 4_600_000_000, 5_000_000_000))
+    assert (told["quota"], told["subject"], told["percent"]) == ("a", "web|fast", 90)
+
+
 def test_holds_travel_as_text() -> None:
     holds = (Hold("k", "w-1", 5, "tokens", 0, 60), Hold("l", "w-2", 1, "requests", 7, 90))
     assert decode_holds(encode_holds(holds)) == holds
@@ -182,6 +199,7 @@ def test_holds_travel_as_text() -> None:
         ("unit: requests, limit: 5, window: fortnight", "window"),
         ("unit: requests, limit: 5, window: 24h, carry_over: true", "carry_over"),
         ("unit: apples, limit: 5, window: day", "unit"),
+        ("unit: concurrency, limit: 5, warn_at: [0.5]", "warn_at"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_path(text: str, path: str) -> None:

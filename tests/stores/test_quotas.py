@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dragoman.errors import StoreUnavailable
-from dragoman.stores.keeper import Batch, QuotaKeeper, Settlement
+from dragoman.stores.keeper import Batch, Levels, QuotaKeeper, Reached, Settled, Settlement
 from dragoman.stores.leases import Counter, Demand, Exceeded, Taken, Want
 from dragoman.stores.quotas import RedisQuotas
 from tests.envoy.gateway import wait_until
@@ -168,6 +168,80 @@ def test_what_a_window_left_over_is_carried_into_the_next(
         return (await quotas.take([Want(second, "l", 1, 1)]))[0].limit
 
     assert on(store, run) == 100 + carried
+
+
+def test_a_level_is_told_once_whoever_reaches_it_and_however_often_it_is_asked(
+    store: Store,
+) -> None:
+    levels = Levels(limit=100, oldest=0, parts=(0.5, 0.8))
+
+    async def run() -> list[Reached]:
+        told: list[Reached] = []
+        keepers = [
+            QuotaKeeper(RedisQuotas(store.url), f"w{i}", time.time, lambda *_: levels, told.append)
+            for i in range(8)
+        ]
+        for one in keepers:
+            one.start()
+        await asyncio.gather(*(spend(one, counter(limit=100), 40) for one in keepers))
+        for one in keepers:
+            await one.close()
+        return told
+
+    told = asyncio.run(run())
+    assert sorted(reached.part for reached in told) == [0.5, 0.8]
+    assert all(
+        reached.used >= reached.part * 100 == reached.limit * reached.part for reached in told
+    )
+    assert fields(store)["used"] == 100
+
+
+def test_a_batch_whose_answer_was_lost_is_answered_again(store: Store) -> None:
+    async def run(quotas: RedisQuotas) -> list[Settled]:
+        levels = Levels(100, 0, (0.5,))
+        batches = [Batch("{q}", 600, i, (Settlement("x", 0, 0, 30, 0),), levels) for i in (1, 2, 3)]
+        found = [await quotas.settle("w", batches[0]), await quotas.settle("w", batches[1])]
+        found += [await quotas.settle("w", batches[1]), await quotas.settle("other", batches[0])]
+        return [*found, await quotas.settle("w", batches[2])]
+
+    found = on(store, run)
+    assert [(settled.used, settled.reached) for settled in found] == [
+        (30, ()),
+        (60, (0.5,)),
+        (60, (0.5,)),
+        (90, ()),
+        (120, ()),
+    ]
+
+
+def test_a_rolling_window_may_reach_a_level_again(store: Store) -> None:
+    async def run(quotas: RedisQuotas) -> list[tuple[float, ...]]:
+        found: list[tuple[float, ...]] = []
+        for number, bucket in enumerate((0, 0, 4, 4), 1):
+            parts = (Settlement("x", 0, bucket, 30, 0),)
+            levels = Levels(100, bucket, (0.5,))
+            found.append(
+                (await quotas.settle("w", Batch("{q}", 600, number, parts, levels))).reached
+            )
+        return found
+
+    assert on(store, run) == [(), (0.5,), (), (0.5,)]
+
+
+def test_levels_are_of_the_limit_with_what_was_carried(store: Store) -> None:
+    async def run(quotas: RedisQuotas) -> list[tuple[float, ...]]:
+        second = counter(key="{q}2", before="{q}1", limit=100)
+        await quotas.settle("w", Batch("{q}1", 600, 1, (Settlement("x", 0, 0, 0, 0),)))
+        await quotas.take([Want(second, "l", 1, 1)])
+        levels, found = Levels(100, 0, (0.5,)), list[tuple[float, ...]]()
+        for number in (1, 2):
+            parts = (Settlement("x", 0, 0, 60, 0),)
+            found.append(
+                (await quotas.settle("w", Batch("{q}2", 600, number, parts, levels))).reached
+            )
+        return found
+
+    assert on(store, run) == [(), (0.5,)]
 
 
 # --- any interleaving ---------------------------------------------------------------------------

@@ -95,6 +95,7 @@ def _quota(entry: QuotaEntry, *, rolls: bool) -> Quota:
         callers=entry.callers,
         models=entry.models,
         carry_over=entry.carry_over,
+        warn_at=tuple(sorted(set(entry.warn_at))),
         allows_without_store=entry.on_store_failure == "allow",
     )
 
@@ -211,6 +212,8 @@ class _Resolver:
                 raise self._refuse(
                     f"{path}.carry_over", "only a calendar window leaves anything over"
                 )
+            if entry.warn_at and entry.unit == "concurrency":
+                raise self._refuse(f"{path}.warn_at", "concurrency is not used up")
             quotas.append(_quota(entry, rolls=rolls))
         return tuple(quotas)
 

@@ -299,6 +299,7 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     callers: tuple[str, ...]
     models: tuple[str, ...]
     carry_over: bool
+    warn_at: tuple[float, ...]
     allows_without_store: bool
 
 

@@ -474,6 +474,9 @@ class QuotaEntry(_Section, frozen=True, kw_only=True):
     """Whom and what it covers, by public name; `*` at the end matches any rest."""
     carry_over: bool = False
     """What a calendar window leaves over is added to the next one, once."""
+    warn_at: tuple[Annotated[float, msgspec.Meta(gt=0, le=1)], ...] = ()
+    """Parts of the limit, such as 0.8: an event when what was used reaches one, once for each
+    window and subject over all replicas. Of a rolling window again after it was below."""
     on_store_failure: Literal["allow", "deny"] = "deny"
     """Without the store: `allow` goes on and counts when it is back, `deny` answers 503."""
 

@@ -115,7 +115,9 @@ def _connection_manager(policy: Policy) -> Json:
         "stream_idle_timeout": seconds(_silence(policy)),
         "request_headers_timeout": "10s",
         "local_reply_config": local_replies(),
-        "access_log": access_logs(policy.redaction),
+        "access_log": access_logs(
+            policy.redaction, levels=any(quota.warn_at for quota in policy.quotas)
+        ),
         "http_filters": http_filters(policy),
         "route_config": {
             "name": "dragoman",

@@ -65,8 +65,9 @@ TOKENS: dict[Kind, str] = {
 """Each kind of token, as a formula over the metadata of one request."""
 
 
-def access_logs(redaction: Redaction | None = None) -> list[Json]:
-    """The statistics logger and the ledger's, both once a request, at its end."""
+def access_logs(redaction: Redaction | None = None, *, levels: bool = False) -> list[Json]:
+    """The statistics logger and the ledger's, both once a request, at its end. `levels`: some quota
+    tells of the levels it reaches."""
     ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
     ledger = typed(
         "envoy.access_loggers.http_grpc",
@@ -83,6 +84,7 @@ def access_logs(redaction: Redaction | None = None) -> list[Json]:
     return [
         *_requests(ended),
         *([_redactions(redaction, ended)] if redaction else []),
+        *([_levels(ended)] if levels else []),
         {**ledger, "filter": ended},
     ]
 
@@ -125,6 +127,17 @@ def _redactions(redaction: Redaction, ended: Json) -> Json:
         for entity in entities
     ]
     return {**_logger(counters=counters), "filter": _only(ended, found)}
+
+
+def _levels(ended: Json) -> Json:
+    """Levels of quotas that were reached: the request after it brings the word."""
+    told = f"'dragoman' in metadata.filter_metadata && '{names.REACHED_QUOTA}' in {_NAMES}"
+    tags = _tags(
+        quota=f"%DYNAMIC_METADATA(dragoman:{names.REACHED_QUOTA})%",
+        percent=f"%DYNAMIC_METADATA(dragoman:{names.REACHED_PERCENT})%",
+    )
+    counter = {"stat": {"name": "quota_levels_reached", "tags": tags}, "value_fixed": 1}
+    return {**_logger(counters=[counter]), "filter": _only(ended, told)}
 
 
 def _findings(space: str, entity: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -13,12 +13,14 @@ from dragoman.actions import Mutate, Respond, amend
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.config.policy import Caller, Quota
 from dragoman.errors import DragomanError, QuotaExceeded
-from dragoman.policies.quotas import QuotaPolicy, encode_holds
+from dragoman.policies.quotas import QuotaLevels, QuotaPolicy, encode_holds
+from dragoman.stores.keeper import Reached
 from dragoman.stores.leases import Counter, Demand, Exceeded, Hold, Shortage, State
 
 Found = tuple[Hold, ...] | Exceeded | DragomanError
 """What the store said of a request's demands."""
 Refuse = Callable[[DragomanError], Respond]
+Action = TypeVar("Action", Mutate, Respond)
 
 
 class Quotas(Protocol):
@@ -26,6 +28,7 @@ class Quotas(Protocol):
 
     def reserve(self, demands: tuple[Demand, ...]) -> tuple[Hold, ...] | Shortage | Exceeded: ...
     def state(self, counter: Counter) -> State: ...
+    def next_reached(self) -> Reached | None: ...
 
 
 class Unlimited:
@@ -37,6 +40,9 @@ class Unlimited:
 
     def state(self, counter: Counter) -> State:
         return State(counter.limit, counter.limit)
+
+    def next_reached(self) -> None:
+        return None
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +60,7 @@ class Reserve:
     ) -> None:
         """`clock` tells Unix seconds."""
         self._policy = QuotaPolicy(policy)
+        self._levels = QuotaLevels(policy)
         self._quotas = quotas
         self._clock = clock
 
@@ -86,15 +93,28 @@ class Reserve:
 
         def resume(found: Found) -> Mutate | Respond:
             if isinstance(found, Exceeded):
-                return refuse(_exceeded(found))
+                return self._announce(refuse(_exceeded(found)))
             if isinstance(found, DragomanError):
-                return refuse(found)
-            return self._note(admitted, demands, found, now)
+                return self._announce(refuse(found))
+            return self._announce(self._note(admitted, demands, found, now))
 
         found = self._quotas.reserve(demands)
         if isinstance(found, Shortage):
             return Pending(demands=demands, resume=resume)
         return resume(found)
+
+    def _announce(self, action: Action) -> Action:
+        """`action`, with a level of some quota that was reached since the one before."""
+        reached = self._quotas.next_reached()
+        if reached is None:
+            return action
+        told = self._levels.describe(reached)
+        facts = {
+            names.REACHED_QUOTA: told["quota"],
+            names.REACHED_PERCENT: str(told["percent"]),
+        }
+        spaces = amend(action.metadata, {names.NAMESPACE: facts})
+        return msgspec.structs.replace(action, metadata=spaces)
 
     def _note(
         self, admitted: Mutate, demands: tuple[Demand, ...], holds: tuple[Hold, ...], now: float

@@ -25,8 +25,9 @@ from dragoman.extproc.transports import Server, StreamMachine, Streams, Transpor
 from dragoman.extproc.transports.lean.limits import Limits
 from dragoman.extproc.transports.lean.server import LeanTransport
 from dragoman.policies.identify import Issued
+from dragoman.policies.quotas import QuotaLevels
 from dragoman.stores.embedded import store_url
-from dragoman.stores.keeper import QuotaKeeper
+from dragoman.stores.keeper import QuotaKeeper, Reached
 from dragoman.stores.keys import KeyWatch
 from dragoman.stores.shared_key import shared_key
 from dragoman.stores.trail import AuditTrail
@@ -108,9 +109,9 @@ async def _serve(policy: Policy, worker: int, ready: Callable[[], None]) -> None
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     log = make_logger(worker=worker)
     transport = _transport(policy, log)
-    keeper = _keeper(policy, worker)
     watch = _watch(policy)
     trail = _trail(policy, worker, log)
+    keeper = _keeper(policy, worker, log, trail)
     streams = stage_streams(policy, _sink(policy), keeper, watch, trail)
     if trail:
         trail.start()
@@ -135,14 +136,25 @@ async def _serve(policy: Policy, worker: int, ready: Callable[[], None]) -> None
         await trail.close()
 
 
-def _keeper(policy: Policy, worker: int) -> QuotaKeeper | None:
+def _keeper(
+    policy: Policy, worker: int, log: Logger, trail: AuditTrail | None
+) -> QuotaKeeper | None:
     """Who keeps this worker's quotas, under a name that no other worker ever had."""
     if not policy.quotas:
         return None
     from dragoman.stores.quotas import RedisQuotas  # noqa: PLC0415 - the Redis client is heavy
 
     store = RedisQuotas(store_url(policy), cluster=policy.store.cluster)
-    return QuotaKeeper(store, f"{worker}-{secrets.token_hex(6)}", time.time)
+    quotas = QuotaLevels(policy.quotas)
+
+    def tell(reached: Reached) -> None:
+        told = quotas.describe(reached)
+        log.warning("quota_level_reached", **told)
+        if trail:
+            trail.note("quota.level_reached", None, told)
+
+    name = f"{worker}-{secrets.token_hex(6)}"
+    return QuotaKeeper(store, name, time.time, quotas.levels, tell)
 
 
 def _trail(policy: Policy, worker: int, log: Logger) -> AuditTrail | None:

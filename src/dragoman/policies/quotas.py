@@ -16,6 +16,7 @@ from dragoman.config.policy import Caller, Quota
 from dragoman.errors import PermissionDenied
 from dragoman.ir import Json
 from dragoman.policies.authorize import matches
+from dragoman.stores.keeper import Levels, Reached
 from dragoman.stores.leases import HOLD_SECONDS, Counter, Demand, Hold
 
 _PREFIX = "dragoman:quota:"
@@ -100,6 +101,39 @@ class QuotaPolicy:
 def _key(name: str) -> str:
     """`name` as a part of a counter's key: what a token says may hold what parts are parted by."""
     return name.translate(_ESCAPES)
+
+
+class QuotaLevels:
+    """What is told of counters that run out, by the keys that `counter_at` gives them."""
+
+    def __init__(self, quotas: Iterable[Quota]) -> None:
+        self._quotas = {quota.name: quota for quota in quotas}
+
+    def levels(self, key: str, now: float) -> Levels:
+        """Those of the counter `key`; none where nothing is told of it."""
+        quota = self._quotas.get(_parts(key)[0])
+        if quota is None or not quota.warn_at:
+            return Levels()
+        return Levels(quota.limit, counter_at(quota, "", now).oldest, quota.warn_at)
+
+    def describe(self, reached: Reached) -> dict[str, str | int]:
+        """A level that was reached, in plain values. Amounts are of the unit, but nanodollars of
+        `usd`."""
+        name, subject = _parts(reached.key)
+        return {
+            "quota": name,
+            "subject": subject,
+            "unit": self._quotas[name].unit,
+            "percent": round(100 * reached.part),
+            "used": reached.used,
+            "limit": reached.limit,
+        }
+
+
+def _parts(key: str) -> tuple[str, str]:
+    """The quota's name, and whom the counter `key` is for."""
+    name, _, subject = key.removeprefix(_PREFIX).removeprefix("{").partition("|")
+    return name, subject.partition("}")[0]
 
 
 def encode_holds(holds: Iterable[Hold]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -26,6 +27,7 @@ FLUSH_SECONDS = 0.1
 _MAX_TRIES = 100
 """How often a request asks for what others may have to spare; then it is refused."""
 _PAUSE_SECONDS = 0.02
+_MOST_UNTOLD = 1000
 _DOWN_SECONDS = 1.0
 _HOLD_MS = int(HOLD_SECONDS * 1000)
 
@@ -43,6 +45,16 @@ class Settlement(NamedTuple):
     """More than 0: nothing will be reserved on it again, and the rest is awaited for so long."""
 
 
+class Levels(NamedTuple):
+    """What is to be told of a counter: when what was used reaches some part of its limit."""
+
+    limit: int = 0
+    oldest: int = 0
+    """The first bucket that still counts."""
+    parts: tuple[float, ...] = ()
+    """Such as 0.8; none: nothing is told."""
+
+
 class Batch(NamedTuple):
     """Settlements of one counter by one writer. Sent again under its number, it counts once."""
 
@@ -50,6 +62,28 @@ class Batch(NamedTuple):
     life_seconds: int
     number: int
     settlements: tuple[Settlement, ...]
+    levels: Levels = Levels()
+
+
+class Settled(NamedTuple):
+    """The store's answer to a `Batch`."""
+
+    is_short: bool
+    """Somebody is short of what others have on leases."""
+    used: int = 0
+    limit: int = 0
+    """With what was carried over."""
+    reached: tuple[float, ...] = ()
+    """The levels that were reached with this batch: nobody else is told of them."""
+
+
+class Reached(NamedTuple):
+    """A counter has reached a level."""
+
+    key: str
+    part: float
+    used: int
+    limit: int
 
 
 class QuotaStore(Protocol):
@@ -57,7 +91,7 @@ class QuotaStore(Protocol):
     have been carried out."""
 
     async def take(self, wants: Sequence[Want]) -> list[Taken]: ...
-    async def settle(self, writer: str, batch: Batch) -> bool: ...
+    async def settle(self, writer: str, batch: Batch) -> Settled: ...
     async def close(self) -> None: ...
 
 
@@ -75,19 +109,31 @@ class _Sum:
         part[1] += used
         part[2] = max(part[2], hold_ms)
 
-    def batch(self, key: str, number: int) -> Batch:
+    def batch(self, key: str, number: int, levels: Levels) -> Batch:
         settlements = tuple(
             Settlement(lease, returned, bucket, used, hold_ms)
             for (lease, bucket), (returned, used, hold_ms) in self.parts.items()
         )
-        return Batch(key, self.life_seconds, number, settlements)
+        return Batch(key, self.life_seconds, number, settlements, levels)
 
 
 class QuotaKeeper:
     """All quotas of one worker. Not thread-safe: it belongs to its event loop."""
 
-    def __init__(self, store: QuotaStore, worker: str, clock: Clock) -> None:
-        """`worker` is a name no other process has, not even an earlier life of this one."""
+    def __init__(
+        self,
+        store: QuotaStore,
+        worker: str,
+        clock: Clock,
+        levels: Callable[[str, float], Levels] = lambda _key, _now: Levels(),
+        tell: Callable[[Reached], None] = lambda _: None,
+    ) -> None:
+        """`worker` is a name no other process has, not even an earlier life of this one. `levels`
+        says which of a counter's are to be told; `tell` is told, once over all workers."""
+        self._levels = levels
+        self._tell = tell
+        self._untold: deque[Reached] = deque(maxlen=_MOST_UNTOLD)
+        """Levels that Envoy's statistics do not have yet."""
         self._store = store
         self._worker = worker
         self._clock = clock
@@ -159,6 +205,10 @@ class QuotaKeeper:
         """What is left, as far as is known here."""
         return self._book.state(counter)
 
+    def next_reached(self) -> Reached | None:
+        """A level that was reached, once, for whoever tells Envoy."""
+        return self._untold.popleft() if self._untold else None
+
     def settle(self, holds: Iterable[Hold], used: Mapping[str, int]) -> None:
         """Take in how a request ended: `used` of each unit. Never waits."""
         for hold in holds:
@@ -203,13 +253,18 @@ class QuotaKeeper:
     async def _send(self) -> None:
         for key in [key for key in self._sums if key not in self._batches]:
             self._number += 1
-            self._batches[key] = self._sums.pop(key).batch(key, self._number)
+            levels = self._levels(key, self._clock())
+            self._batches[key] = self._sums.pop(key).batch(key, self._number, levels)
         for key, batch in list(self._batches.items()):
             try:
-                is_short = await self._store.settle(self._worker, batch)
+                settled = await self._store.settle(self._worker, batch)
             except StoreUnavailable:
                 return
             del self._batches[key]
-            if is_short:
+            for part in settled.reached:
+                reached = Reached(key, part, settled.used, settled.limit)
+                self._untold.append(reached)
+                self._tell(reached)
+            if settled.is_short:
                 for lease in self._book.release(key):
                     self._give_back(lease)

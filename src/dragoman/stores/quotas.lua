@@ -5,6 +5,7 @@
 --   x:LEASE    when the lease is given up, ms, and whether anything of it is still to be reserved
 --              rather than in use, 1 or 0: "MS SPARE"
 --   s:WRITER   the number of the writer's last batch, and when it came, ms: "N MS"
+--   w:LEVEL    which writer's batch brought what was used to this part of the limit: "WRITER N"
 --   carried    what an earlier window left over
 --   short      until when, ms, whoever has a lease to spare should give it back
 --
@@ -98,17 +99,41 @@ local function take(keys, args)
   return {granted, used, out + granted, limit + carried, spare}
 end
 
--- KEYS: counter. ARGV: writer, batch, counter's life ms, then of each: lease, what of it comes
--- back, bucket, what was used, and, where its worker is done with the lease, how long the rest may
--- take, ms. A batch that came before is not counted again.
--- Returns 1 where somebody is short of what others have on leases.
+-- The sum that was used, the limit with what was carried, and which of `levels`, parts of that
+-- limit such as "0.8 0.95", the sum reached with this very batch. A level that it is below, as the
+-- window rolls on, may be reached again.
+local function reached(key, mark, now, limit, oldest, levels)
+  local used, _, carried = read(key, now, oldest)
+  local found = {used, limit + carried}
+  for level in string.gmatch(levels, '%S+') do
+    local name = 'w:' .. level
+    if used < (limit + carried) * tonumber(level) then
+      redis.call('HDEL', key, name)
+    elseif redis.call('HSETNX', key, name, mark) == 1 or redis.call('HGET', key, name) == mark then
+      found[#found + 1] = level
+    end
+  end
+  return found
+end
+
+-- KEYS: counter. ARGV: writer, batch, counter's life ms, the limit, the oldest bucket, the levels to
+-- tell of (or nothing), then of each settlement: lease, what of it comes back, bucket, what was
+-- used, and, where its worker is done with the lease, how long the rest may take, ms. A batch that
+-- came before is not counted again, and answered as it was.
+-- Returns 1 where somebody is short of what others have on leases, else 0, and, where there are
+-- levels, what `reached` returns.
 local function settle(keys, args)
   local key, writer, batch, now = keys[1], 's:' .. args[1], tonumber(args[2]), now_ms()
+  local mark, limit, oldest = args[1] .. ' ' .. args[2], tonumber(args[4]), tonumber(args[5])
+  local function answer(is_short)
+    if args[6] == '' then return {is_short} end
+    return {is_short, unpack(reached(key, mark, now, limit, oldest, args[6]))}
+  end
   local last = redis.call('HGET', key, writer)
-  if last and tonumber(string.match(last, '^(%d+)')) >= batch then return 0 end
+  if last and tonumber(string.match(last, '^(%d+)')) >= batch then return answer(0) end
   local short = tonumber(redis.call('HGET', key, 'short') or 0)
   redis.call('HSET', key, writer, string.format('%.0f %.0f', batch, now))
-  for i = 4, #args, 5 do
+  for i = 7, #args, 5 do
     local lease, used, rest = args[i], tonumber(args[i + 3]), tonumber(args[i + 4])
     if used ~= 0 then redis.call('HINCRBY', key, 'u:' .. args[i + 2], used) end
     local left = tonumber(redis.call('HGET', key, 'l:' .. lease) or 0) - args[i + 1]
@@ -120,7 +145,7 @@ local function settle(keys, args)
     end
   end
   redis.call('PEXPIRE', key, args[3])
-  return short > now and 1 or 0
+  return answer(short > now and 1 or 0)
 end
 
 local calls = {take = take, settle = settle}

@@ -10,7 +10,7 @@ from typing import Any, cast
 from redis.exceptions import RedisError
 
 from dragoman.errors import StoreUnavailable
-from dragoman.stores.keeper import Batch
+from dragoman.stores.keeper import Batch, Settled
 from dragoman.stores.leases import LEASE_SECONDS, Counter, Taken, Want
 from dragoman.stores.redis import connect
 
@@ -39,11 +39,18 @@ class RedisQuotas:
         answer = await self._call("take", _keys(counter), [*arguments, int(carries)])
         return cast("list[int]", answer)
 
-    async def settle(self, writer: str, batch: Batch) -> bool:
-        """Count `batch`, unless it was counted before. Whether somebody is short of the rest."""
+    async def settle(self, writer: str, batch: Batch) -> Settled:
+        """Count `batch`, unless it was counted before."""
         flat = [value for settlement in batch.settlements for value in settlement]
-        arguments = [writer, batch.number, _ms(batch.life_seconds), *flat]
-        return await self._call("settle", [batch.key], arguments) == 1
+        levels = batch.levels
+        arguments = [writer, batch.number, _ms(batch.life_seconds), levels.limit, levels.oldest]
+        arguments += [" ".join(map(str, levels.parts)), *flat]
+        answer = cast("list[Any]", await self._call("settle", [batch.key], arguments))
+        if len(answer) == 1:
+            return Settled(is_short=answer[0] == 1)
+        is_short, used, limit, *parts = answer
+        reached = tuple(map(float, parts))
+        return Settled(is_short=is_short == 1, used=used, limit=limit, reached=reached)
 
     async def close(self) -> None:
         """Close the connections."""

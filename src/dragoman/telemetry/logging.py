@@ -21,7 +21,7 @@ ALLOWED_KEYS = frozenset(
     {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
     | {"event", "level", "timestamp", "logger", "worker", "process", "pid", "status", "signal"}
     | {"error_type", "stack", "method", "path", "problem", "seconds", "open_requests", "version"}
-    | {"dropped_keys", "events"}
+    | {"dropped_keys", "events", "quota", "subject", "unit", "percent", "used", "limit"}
 )
 """Every key that may be written."""
 
