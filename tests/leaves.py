@@ -144,6 +144,7 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
         and not _is_said(leaf, text)
         and not _is_translated(path(keys), output)
         and not _is_said_otherwise(keys, leaf, output)
+        and not _is_said_of_schema(keys, leaf, output)
         and not is_reported(keys, reported)
     ]
 
@@ -217,6 +218,18 @@ def _is_said_otherwise(keys: Keys, leaf: str, output: Json) -> bool:
         return True
     words = next((words for words in _PURPOSES if leaf in words), set())
     return any(value in words for _, value in leaves(output) if isinstance(value, str))
+
+
+_WIDE = {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties", "enum"}
+
+
+def _is_said_of_schema(keys: Keys, leaf: str, output: Json) -> bool:
+    """Numbers that Google's older schemas write as strings, and its word for what `enum` says."""
+    name = next(key for key in reversed(keys) if isinstance(key, str))
+    if (name, leaf) == ("format", "enum"):
+        return True
+    number = re.compile(rf"{_camel(name)}\W.*?\b{re.escape(leaf)}\b")
+    return _camel(name) in _WIDE and number.search(json.dumps(output)) is not None
 
 
 def _is_translated(where: str, output: Json) -> bool:

@@ -143,6 +143,8 @@ class Tool(Markable, frozen=True, kw_only=True):
     strict: bool | None = None
     strict_at: str = ""
     """JSON path of `strict` in the client's body."""
+    parameters_at: str = ""
+    """JSON path of `parameters` in the client's body."""
 
 
 class OpaqueTool(Node, frozen=True, kw_only=True):
@@ -169,7 +171,11 @@ class ResponseFormat(Node, frozen=True, kw_only=True):
     schema: Json | None = None
     strict: bool | None = None
     fields_at: str = ""
-    """JSON path of the object that `name`, `schema` and the like stand in."""
+    """JSON path of the object that `name`, `strict` and the like stand in."""
+    schema_at: str = ""
+    """JSON path of `schema` in the client's body."""
+    schema_words: Mapping[str, str] = {}
+    """Keywords of `schema` that the client spells otherwise: its spelling, by the keyword."""
 
 
 class ReasoningConfig(Node, frozen=True, kw_only=True):

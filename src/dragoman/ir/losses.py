@@ -42,6 +42,7 @@ WEIGHTS: dict[str, Weight] = {
     "user": "hint",
     "name": "hint",
     "strict": "hint",
+    "schema_bound": "hint",
     "reasoning": "hint",
     "reasoning_config": "hint",
     "service_tier": "hint",

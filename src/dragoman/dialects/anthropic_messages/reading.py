@@ -259,6 +259,7 @@ def _tool(value: Any, path: str) -> Tool | OpaqueTool:
         "parameters": fields.json("input_schema"),
         "strict": fields.take_optional("strict", bool),
         "strict_at": fields.at("strict"),
+        "parameters_at": fields.at("input_schema"),
         "cache_control": fields.json("cache_control"),
     }
     rest = fields.rest(NAME)
@@ -312,7 +313,10 @@ def _format(owner: Fields, name: str) -> ResponseFormat | None:
     schema, rest = fields.json("schema"), fields.rest(NAME)
     if name == "output_format":
         rest = Residue(dialect=NAME, fields=rest.fields if rest else {}, form=(name,))
-    return ResponseFormat(kind="json_schema", schema=schema, at=fields.path, residue=rest)
+    at, schema_at = fields.path, fields.at("schema")
+    return ResponseFormat(
+        kind="json_schema", schema=schema, at=at, schema_at=schema_at, residue=rest
+    )
 
 
 def _reasoning(top: Fields, effort: Effort | None) -> ReasoningConfig | None:

@@ -23,7 +23,8 @@ from dragoman.dialects.anthropic_messages.names import (
 )
 from dragoman.dialects.carrying import encode_signature
 from dragoman.dialects.efforts import BUDGETS, budget_of, effort_of, wants_adaptive
-from dragoman.dialects.schemas import close_objects
+from dragoman.dialects.schema_subsets import CLAUDE
+from dragoman.dialects.schemas import fit_response, fit_tool
 from dragoman.dialects.tiers import tier_of
 from dragoman.errors import InvalidRequest, Unrepresentable, UpstreamProtocolError
 from dragoman.ir import (
@@ -68,7 +69,7 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     body["max_tokens"] = quirks.default_max_tokens if asked is None else asked
     _sampling(request, losses, body)
     if request.tools:
-        body["tools"] = [encode_tool(tool, losses) for tool in request.tools]
+        body["tools"] = [encode_tool(tool, request.residue, losses) for tool in request.tools]
     _tool_choice(request, losses, body)
     _reasoning(request, losses, body)
     _format(request, losses, body)
@@ -210,9 +211,7 @@ def _format(request: Request, losses: Losses, body: Json) -> None:
             losses.omit(name, f"{wanted.fields_at}.{name}")
     if wanted.description is not None:
         losses.omit("name", f"{wanted.fields_at}.description")
-    schema = wanted.schema or {}
-    if request.residue is None or request.residue.dialect != NAME:
-        schema = close_objects(schema, f"{wanted.fields_at}.schema", NAME)
+    schema = fit_response(wanted, request.residue, CLAUDE, losses)
     found: Json = {"type": "json_schema", "schema": schema}
     found |= losses.residue(wanted.residue, at)
     if has_form(wanted.residue, "output_format"):
@@ -352,7 +351,7 @@ def _media(part: Uri | Blob | File, losses: Losses) -> Json:
     return {"type": kind, "source": source}
 
 
-def encode_tool(tool: Tool | OpaqueTool, losses: Losses) -> Json:
+def encode_tool(tool: Tool | OpaqueTool, source: Residue | None, losses: Losses) -> Json:
     """A tool; one that another provider runs itself is refused."""
     if isinstance(tool, OpaqueTool):
         if tool.dialect != NAME:
@@ -364,7 +363,8 @@ def encode_tool(tool: Tool | OpaqueTool, losses: Losses) -> Json:
     if tool.description is not None:
         wire["description"] = tool.description
     if tool.residue is None or tool.residue.dialect != NAME:
-        wire["input_schema"] = tool.parameters or {"type": "object", "properties": {}}
+        fitting = fit_tool(tool, source, CLAUDE, losses)
+        wire["input_schema"] = fitting or {"type": "object", "properties": {}}
     elif tool.parameters is not None:
         wire["input_schema"] = tool.parameters
     if tool.strict is not None:

@@ -22,8 +22,10 @@ from dragoman.dialects.bedrock_converse.parts import (
     mark_of,
 )
 from dragoman.dialects.efforts import BUDGETS, budget_of, effort_of, wants_adaptive
+from dragoman.dialects.schema_subsets import CLAUDE
+from dragoman.dialects.schemas import fit_response, fit_tool
 from dragoman.dialects.tiers import tier_of
-from dragoman.errors import InvalidRequest
+from dragoman.errors import DragomanError, InvalidRequest
 from dragoman.ir import (
     Effort,
     Json,
@@ -39,6 +41,7 @@ from dragoman.ir import (
 )
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields
+from dragoman.wire.json import decode
 
 _TOOLS = "toolConfig"
 _MORE = "additionalModelRequestFields"
@@ -162,6 +165,7 @@ def _tool(fields: Fields) -> Tool:
         "parameters": schema.json("json") if schema else None,
         "strict": fields.take_optional("strict", bool),
         "strict_at": fields.at("strict"),
+        "parameters_at": f"{fields.at('inputSchema')}.json",
     }
     if schema is not None and (left := schema.rest(NAME)):
         fields.put("inputSchema", left.fields)
@@ -196,10 +200,10 @@ def _format(top: Fields) -> ResponseFormat | OpaqueTool | None:
                 return opaque
         case _:
             return opaque
+    where = f"{_FORMAT}.structure.jsonSchema.schema"
     try:
-        schema = msgspec.json.decode(text, type=Json)
-    except msgspec.DecodeError as error:
-        where = f"{_FORMAT}.structure.jsonSchema.schema"
+        schema = decode(text.encode())
+    except DragomanError as error:
         raise InvalidRequest(where, "a JSON object as text") from error
     return ResponseFormat(
         kind="json_schema",
@@ -208,6 +212,7 @@ def _format(top: Fields) -> ResponseFormat | OpaqueTool | None:
         schema=schema,
         at=_FORMAT,
         fields_at=f"{_FORMAT}.structure.jsonSchema",
+        schema_at=where,
         residue=Residue(dialect=NAME, fields={}, form=pack("schema", text)),
     )
 
@@ -375,7 +380,7 @@ def _tools_out(request: Request, losses: Losses, body: Json) -> None:
     tools: list[Json] = []
     for tool in request.tools:
         if isinstance(tool, Tool):
-            tools += _tool_out(tool, losses)
+            tools += _tool_out(tool, request.residue, losses)
         elif tool.dialect != NAME:
             losses.omit("tools", tool.at, f"it has no tool of type {tool.kind}")
         elif tool.kind == "outputConfig":
@@ -412,12 +417,12 @@ def _choice_out(request: Request, losses: Losses, config: Json, *, has_tools: bo
             losses.paths.append(at)
 
 
-def _tool_out(tool: Tool, losses: Losses) -> list[Json]:
+def _tool_out(tool: Tool, source: Residue | None, losses: Losses) -> list[Json]:
     extra = losses.residue(tool.residue, tool.at)
     spec: Json = {**extra, "name": tool.name}
     if tool.description is not None:
         spec["description"] = tool.description
-    given = tool.parameters if is_own(tool.residue) else tool.parameters or None
+    given = tool.parameters if is_own(tool.residue) else fit_tool(tool, source, CLAUDE, losses)
     default: Json = {"type": "object", "properties": {}}
     spec["inputSchema"] = {"json": default if given is None else given}
     spec["inputSchema"] |= json_object(extra.get("inputSchema"))
@@ -439,7 +444,8 @@ def _format_out(request: Request, losses: Losses, body: Json) -> None:
         losses.omit("strict", f"{shape.fields_at}.strict")
     losses.residue(shape.residue, shape.at)
     text = packed(shape.residue, "schema")
-    inner: Json = {"schema": text or msgspec.json.encode(shape.schema or {}).decode()}
+    schema = fit_response(shape, request.residue, CLAUDE, losses)
+    inner: Json = {"schema": text or msgspec.json.encode(schema).decode()}
     for name in ("name", "description"):
         if getattr(shape, name) is not None:
             inner[name] = getattr(shape, name)

@@ -106,6 +106,7 @@ def _tool(fields: Fields, strict: bool | None, *form: str) -> Tool:  # noqa: FBT
         parameters=function.json("parameters"),
         strict=strict,
         strict_at="$.strict_tools",
+        parameters_at=function.at("parameters"),
         at=function.path,
         residue=nest(keep(fields, NAME, *form), "function", function.rest(NAME)),
     )
@@ -144,6 +145,7 @@ def _format(top: Fields) -> ResponseFormat | None:
         schema=schema,
         at=fields.path,
         fields_at=fields.path,
+        schema_at=fields.at(name),
         residue=keep(fields, NAME, *form),
     )
 

@@ -27,7 +27,9 @@ from dragoman.dialects.gemini_generate.parts import (
     sign_calls,
     wrapped,
 )
-from dragoman.dialects.gemini_generate.schemas import to_json_schema
+from dragoman.dialects.gemini_generate.schemas import spellings, to_json_schema
+from dragoman.dialects.schema_subsets import GEMINI
+from dragoman.dialects.schemas import fit_response
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
     Effort,
@@ -173,14 +175,15 @@ def _declaration(value: Any, path: str) -> Tool:
     fields = Cursor(value, path)
     named = (path.rpartition(".")[2].partition("[")[0],)
     form = [word for word in named if "_" in word]
-    parameters = fields.json("parametersJsonSchema")
+    parameters, at = fields.json("parametersJsonSchema"), fields.at("parametersJsonSchema")
     if parameters is None and (given := fields.json("parameters")) is not None:
-        parameters = to_json_schema(given)
+        parameters, at = to_json_schema(given), fields.at("parameters")
         form += pack("parameters", given)
     return Tool(
         name=fields.take("name", str),
         description=fields.take_optional("description", str),
         parameters=parameters,
+        parameters_at=at,
         at=path,
         residue=_residue(fields, *form),
     )
@@ -264,12 +267,18 @@ def _format(config: Cursor) -> ResponseFormat | OpaqueTool | None:
     config.take("responseMimeType", str)
     for name in ("responseJsonSchema", "responseSchema"):
         if (schema := config.json(name)) is not None:
-            form = pack(name, schema)
+            form, words = pack(name, schema), dict[str, str]()
             if name == "responseSchema":
-                schema = to_json_schema(schema)
+                schema, words = to_json_schema(schema), spellings(form[1])
             residue = Residue(dialect=NAME, fields={}, form=form)
             return ResponseFormat(
-                kind="json_schema", schema=schema, at=at, fields_at=at, residue=residue
+                kind="json_schema",
+                schema=schema,
+                at=at,
+                fields_at=at,
+                schema_at=config.at(name),
+                schema_words=words,
+                residue=residue,
             )
     return ResponseFormat(kind="json_object", at=at)
 
@@ -484,7 +493,8 @@ def _format_out(request: Request, losses: Losses, out: Json) -> None:
     if shape.kind == "json_schema":
         given = packed(shape.residue, "responseSchema")
         name = "responseJsonSchema" if given is None else "responseSchema"
-        out[name] = given if given is not None else shape.schema or {}
+        fitting = fit_response(shape, request.residue, GEMINI, losses)
+        out[name] = given if given is not None else fitting
     out |= extra
 
 

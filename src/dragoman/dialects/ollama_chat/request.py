@@ -109,7 +109,8 @@ def _format(top: Fields) -> tuple[ResponseFormat | None, tuple[str, ...]]:
         return None, pack(_FORMAT, "")
     if isinstance(given, dict):
         schema = top.json("format")
-        return ResponseFormat(kind="json_schema", schema=schema, at=at, fields_at=at), ()
+        found = ResponseFormat(kind="json_schema", schema=schema, at=at, fields_at=at, schema_at=at)
+        return found, ()
     word = top.word("format", ("json",))
     return ResponseFormat(kind="json_object", at=at) if word else None, ()
 

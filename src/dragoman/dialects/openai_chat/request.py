@@ -17,6 +17,7 @@ from dragoman.dialects.openai_chat.spelling import (
     says,
     typed,
 )
+from dragoman.dialects.schemas import fit_strict
 from dragoman.dialects.tiers import tier_of
 from dragoman.ir import (
     Effort,
@@ -177,6 +178,7 @@ def _decode_tool(value: object, path: str) -> Tool | OpaqueTool:
         parameters=function.json("parameters"),
         strict=function.take_optional("strict", bool),
         strict_at=function.at("strict"),
+        parameters_at=function.at("parameters"),
         cache_control=mark,
         at=path,
         residue=nest(_rest_of_function(fields, kind), "function", function.rest(NAME)),
@@ -240,6 +242,7 @@ def _decode_schema(fields: Fields) -> ResponseFormat:
         strict=inner.take_optional("strict", bool),
         at=fields.path,
         fields_at=inner.path,
+        schema_at=inner.at("schema"),
         residue=nest(rest(fields), "json_schema", inner.rest(NAME)),
     )
 
@@ -278,7 +281,7 @@ def _encode_tools(request: Request, encoding: Encoding) -> Json:
     tools: list[Json] = []
     for tool in request.tools:
         if isinstance(tool, Tool):
-            tools.append(_encode_tool(tool, encoding))
+            tools.append(_encode_tool(tool, request.residue, encoding))
         elif tool.dialect != NAME:
             encoding.losses.omit("tools", tool.at, f"{tool.kind} is run by another provider")
         elif tool.kind in _WHOLE and tool.at == f"$.{tool.kind}":
@@ -294,12 +297,13 @@ def _encode_tools(request: Request, encoding: Encoding) -> Json:
     return out
 
 
-def _encode_tool(tool: Tool, encoding: Encoding) -> Json:
+def _encode_tool(tool: Tool, source: Residue | None, encoding: Encoding) -> Json:
+    parameters, strict = fit_strict(tool, source, encoding.losses)
     known = {
         "name": tool.name,
         "description": tool.description,
-        "parameters": tool.parameters,
-        "strict": tool.strict,
+        "parameters": parameters,
+        "strict": strict,
     }
     function = {name: value for name, value in known.items() if value is not None}
     extra = encoding.losses.residue(tool.residue, tool.at)

@@ -27,6 +27,7 @@ from dragoman.dialects.openai_responses.parts import (
     encode_output,
     encode_said,
 )
+from dragoman.dialects.schemas import fit_strict
 from dragoman.dialects.tiers import tier_of
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
@@ -180,6 +181,7 @@ def _tool(value: Any, path: str) -> Tool | OpaqueTool:
         parameters=fields.json("parameters"),
         strict=fields.take_optional("strict", bool),
         strict_at=fields.at("strict"),
+        parameters_at=fields.at("parameters"),
         at=path,
         residue=fields.rest(NAME),
     )
@@ -218,6 +220,7 @@ def _format(top: Fields) -> ResponseFormat | OpaqueTool | None:
         strict=inner.take_optional("strict", bool),
         at=inner.path,
         fields_at=inner.path,
+        schema_at=inner.at("schema"),
         residue=inner.rest(NAME),
     )
     top.put("text", beside)
@@ -367,11 +370,10 @@ def _spoken(part: Part, losses: Losses) -> Json:
 
 
 def _tools_out(request: Request, losses: Losses, body: Json) -> None:
-    is_own = request.residue is not None and request.residue.dialect == NAME
     tools: list[Json] = []
     for tool in request.tools:
         if isinstance(tool, Tool):
-            tools.append(_tool_out(tool, losses, is_own=is_own))
+            tools.append(_tool_out(tool, request.residue, losses))
         elif tool.dialect != NAME:
             losses.omit("tools", tool.at, f"it has no tool of type {tool.kind}")
         elif tool.kind == _CHOICE and tool.at == f"$.{_CHOICE}":
@@ -391,7 +393,7 @@ def _tools_out(request: Request, losses: Losses, body: Json) -> None:
         body[_CHOICE] = named if choice.mode == "tool" else choice.mode
 
 
-def _tool_out(tool: Tool, losses: Losses, *, is_own: bool) -> Json:
+def _tool_out(tool: Tool, source: Residue | None, losses: Losses) -> Json:
     """`parameters` and `strict` must be there, if only as null, for this API."""
     extra = losses.residue(tool.residue, tool.at)
     if tool.cache_control is not None:
@@ -399,11 +401,13 @@ def _tool_out(tool: Tool, losses: Losses, *, is_own: bool) -> Json:
     wire: Json = {**extra, "type": "function", "name": tool.name}
     if tool.description is not None:
         wire["description"] = tool.description
-    if tool.parameters is not None or not is_own:
+    is_own = source is not None and source.dialect == NAME
+    parameters, strict = fit_strict(tool, source, losses)
+    if parameters is not None or not is_own:
         default: Json = {} if is_own else {"type": "object", "properties": {}}
-        wire["parameters"] = tool.parameters or default
-    if tool.strict is not None:
-        wire["strict"] = tool.strict
+        wire["parameters"] = parameters or default
+    if strict is not None:
+        wire["strict"] = strict
     elif not is_own:
         wire["strict"] = False
     return wire

@@ -105,6 +105,7 @@ def _grammar(fields: Fields, parts: list[Part]) -> ResponseFormat | None:
         schema=schema,
         at=at,
         fields_at=f"{at}.value",
+        schema_at=f"{at}.value.schema" if kind == _NAMED else f"{at}.value",
         residue=residue,
     )
 
