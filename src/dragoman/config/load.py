@@ -19,6 +19,7 @@ from dragoman.catalog.costs import NANODOLLARS
 from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_table
 from dragoman.config.callers import resolve_callers
 from dragoman.config.cores import available_cores
+from dragoman.config.listener import check_listener
 from dragoman.config.models import resolve_models
 from dragoman.config.policy import (
     Audit,
@@ -118,6 +119,7 @@ class _Resolver:
         if file.issued_keys and not (file.store.url or file.store.directory):
             raise self._refuse("$.issued_keys", "needs store.url or store.directory")
         callers = resolve_callers(file, providers, self._refuse)
+        check_listener(file.listener, self._refuse)
         models = resolve_models(
             file.models, providers, functools.partial(self._is_served, providers), self._refuse
         )

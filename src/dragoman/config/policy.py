@@ -20,6 +20,7 @@ from dragoman.config.schema import (
     KeySource,
     Ledger,
     Limits,
+    Listener,
     Mask,
     Native,
     RoleEntry,
@@ -282,6 +283,10 @@ class Callers(NamedTuple):
     """Keys that the store holds are theirs too."""
     issuers: Mapping[str, Issuer] = {}
     """Of tokens, by their names in the policy."""
+    by_spiffe: Mapping[str, Caller] = {}
+    """By name in the certificate; `*` at an end matches any rest."""
+    certificate_proxies: tuple[Network, ...] = ()
+    """Those whose `x-forwarded-client-cert` is believed."""
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
@@ -334,7 +339,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     profiles: Profiles
     pass_through: tuple[PassThroughRoute, ...]
     quotas: tuple[Quota, ...]
-    listener: Address
+    listener: Listener
     admin: Address
     run_dir: str
     workers: int

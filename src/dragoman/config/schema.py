@@ -17,6 +17,7 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 """Such as `eu` or `eu-west-1`, which is in `eu`."""
+SpiffeId = Annotated[str, msgspec.Meta(pattern=r"^spiffe://[a-z0-9._-]+/[^*]*\*?$")]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -37,6 +38,34 @@ class Address(_Section, frozen=True, kw_only=True):
 
     port: Port
     address: str = "127.0.0.1"
+
+
+class Tls(_Section, frozen=True, kw_only=True):
+    """TLS for clients; PEM files, which Envoy reads at its start."""
+
+    certificate: str
+    """With the chain behind it."""
+    key: str
+    client_ca: str | None = None
+    """Roots that clients' own certificates are verified against (mutual TLS). None: clients show
+    none."""
+    require: bool = False
+    """Without a certificate no request is heard. Needs `client_ca`."""
+
+
+class Listener(Address, frozen=True, kw_only=True):
+    """Where clients connect, and from where they may."""
+
+    port: Port = 10000
+    tls: Tls | None = None
+    """None: plain text."""
+    allow: tuple[str, ...] = ()
+    """Networks such as `10.0.0.0/8`, outside of which nobody is answered; none: all may ask."""
+    deny: tuple[str, ...] = ()
+    """Networks that are not answered, whatever `allow` says."""
+    trusted_hops: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
+    """How many proxies in front add to `x-forwarded-for`, where the client's address then stands.
+    0: the client is whoever connects, and the header is nobody's."""
 
 
 class Limits(_Section, frozen=True, kw_only=True):
@@ -371,6 +400,9 @@ class CallerEntry(_Section, frozen=True, kw_only=True):
     keys: list[Digest] = []
     """SHA-256 digests of the keys, in hexadecimal (`dragoman digest` prints one). Others may be
     issued by `dragoman keys`."""
+    spiffe: tuple[SpiffeId, ...] = ()
+    """Names in the certificates (URI SANs) that are the caller's; `*` at the end matches any
+    rest."""
     organization: Name | None = None
     team: Name | None = None
     user: Name | None = None
@@ -443,6 +475,9 @@ class Identity(_Section, frozen=True, kw_only=True):
     """Who calls, beside keys."""
 
     jwt: dict[Name, JwtEntry] = {}
+    forwarded_client_cert: tuple[str, ...] = ()
+    """Networks of proxies (a mesh's sidecars) that verify clients' certificates and say so in
+    `x-forwarded-client-cert`. Nobody else's is believed."""
 
 
 class QuotaEntry(_Section, frozen=True, kw_only=True):
@@ -518,7 +553,7 @@ class File(_Section, frozen=True, kw_only=True):
     profiles: list[ProfileEntry] = []
     """Facts on models that the catalogue lacks or has otherwise."""
     quotas: list[QuotaEntry] = []
-    listener: Address = Address(port=10000)
+    listener: Listener = Listener()
     admin: Address = Address(port=9901)
     run_dir: str | None = None
     """Folder of the sockets. None: a fresh one a start."""

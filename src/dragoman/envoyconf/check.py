@@ -13,7 +13,15 @@ from dragoman import metadata as names
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import needs_secret
 from dragoman.envoyconf.filters import DECIDE
-from dragoman.envoyconf.identity import JWT, provider_rules
+from dragoman.envoyconf.identity import (
+    ALLOW,
+    CERTIFICATE,
+    DENY,
+    JWT,
+    forwarding,
+    provider_rules,
+    proxy_headers,
+)
 from dragoman.envoyconf.render import UNTRUSTED_PREFIXES
 from dragoman.errors import ConfigError
 from dragoman.ir import Json
@@ -26,6 +34,7 @@ _EXT_PROC = "ext_proc.v3.ExternalProcessor"
 _HCM = "http_connection_manager.v3.HttpConnectionManager"
 FLOW_CONTROL = "envoy.reloadable_features.grpc_side_stream_flow_control"
 _JWT_AUTHN = "jwt_authn.v3.JwtAuthentication"
+_DOWNSTREAM_TLS = "tls.v3.DownstreamTlsContext"
 _BUFFER = "buffer.v3.Buffer"
 _TRANSLATE = "translate"
 
@@ -231,6 +240,49 @@ def _token_rules(at: _Inspection, path: str, config: Json) -> None:
         at.report(f"{path}.rules", problem, "Require allow_missing_or_failed", "warning")
 
 
+def _certificates(at: _Inspection) -> None:
+    """Clients are asked for certificates, and those are verified, where the policy goes by them."""
+    callers, tls = at.policy.callers, at.policy.listener.tls
+    for path, listener in at.listeners if tls is not None else ():
+        for i, chain in enumerate(listener.get("filter_chains", [])):
+            where = f"{path}.filter_chains[{i}].transport_socket"
+            context = _config(chain.get("transport_socket", {}))
+            common = msgspec.json.encode(context.get("common_tls_context", {})).decode()
+            if not _is(context, _DOWNSTREAM_TLS):
+                at.report(where, "speaks no TLS", "Add DownstreamTlsContext")
+            elif tls is not None and tls.client_ca and "validation_context" not in common:
+                at.report(where, "verifies no client's certificate", "Add a validation_context")
+            elif tls is not None and tls.require and not context.get("require_client_certificate"):
+                at.report(where, "requires no certificate", "Set require_client_certificate: true")
+    for manager in at.managers if callers.by_spiffe else ():
+        for path, item in _filters(manager):
+            asked = _config(item).get("request_attributes", [])
+            if item.get("name") == DECIDE and CERTIFICATE not in asked:
+                at.report(
+                    f"{path}.typed_config.request_attributes", "lacks it", f"Add {CERTIFICATE}"
+                )
+
+
+def _addresses(at: _Inspection) -> None:
+    """Which address is the client's, who may say so, and who is let in."""
+    listener = at.policy.listener
+    lists = [name for name, given in ((DENY, listener.deny), (ALLOW, listener.allow)) if given]
+    for path, manager in at.managers:
+        for key, wanted in forwarding(at.policy).items():
+            if manager.get(key) != wanted:
+                at.report(f"{path}.{key}", "is not as the policy has it", f"Set {wanted}")
+        early = msgspec.json.encode(manager.get("early_header_mutation_extensions", [])).decode()
+        for name in proxy_headers(at.policy)[1:]:
+            if f'"key":"{name}"' not in early:
+                where = f"{path}.early_header_mutation_extensions"
+                at.report(where, f"does not write {name}", "Copy dragoman.untrusted")
+        before = [item.get("name") for item in manager.get("http_filters", [])]
+        before = before[: before.index(DECIDE)] if DECIDE in before else before
+        for name in lists:
+            if name not in before:
+                at.report(f"{path}.http_filters", f"has no {name}", f"Put it in front of {DECIDE}")
+
+
 def _message_timeouts(at: _Inspection) -> None:
     """Envoy's default of 200 ms is too short for a large body."""
     nodes = [node for manager in at.managers for node in _walk(manager[1], manager[0])]
@@ -372,6 +424,8 @@ def _plain_keys(at: _Inspection) -> None:
 _RULES: tuple[Callable[[_Inspection], None], ...] = (
     _decide_filter,
     _tokens,
+    _certificates,
+    _addresses,
     _message_timeouts,
     _provider_clusters,
     _stage_clusters,

@@ -7,7 +7,7 @@ from pathlib import Path
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import LENGTH, grpc_service
-from dragoman.envoyconf.identity import identity_filters
+from dragoman.envoyconf.identity import CERTIFICATE, identity_filters, proxy_headers
 from dragoman.envoyconf.statistics import usage_filter
 from dragoman.envoyconf.typed import message, seconds, typed
 from dragoman.ir import Json
@@ -87,7 +87,9 @@ def _decide(policy: Policy) -> Json:
     attributes = ["request.path", "request.method"]
     if any(caller.addresses for caller in policy.callers.by_name.values()):
         attributes.append("source.address")
-    wanted = dict.fromkeys((*REQUEST_HEADERS, *_model_headers(policy)))
+    if policy.callers.by_spiffe:
+        attributes.append(CERTIFICATE)
+    wanted = dict.fromkeys((*REQUEST_HEADERS, *_model_headers(policy), *proxy_headers(policy)))
     attributes += [f"request.headers['{name}']" for name in wanted]
     metadata_options: Json = {}
     if policy.callers.issuers:

@@ -1,4 +1,5 @@
-"""Who calls, as far as Envoy finds out: it verifies tokens; the decide stage reads what they say.
+"""Who calls, as far as Envoy finds out: it judges addresses and verifies certificates and tokens;
+the decide stage reads what they say.
 
 A token that is not valid passes the filter and is refused by the decide stage, in the client's own
 dialect; so a key, which is no token, passes too.
@@ -7,24 +8,92 @@ dialect; so a key, which is no token, passes too.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_network
 from pathlib import Path
 
 from dragoman.config.policy import Issuer, Policy
+from dragoman.config.schema import Listener
 from dragoman.envoyconf.clusters import endpoints, tls_context
 from dragoman.envoyconf.typed import seconds, typed
 from dragoman.ir import Json
-from dragoman.metadata import UNVERIFIED
+from dragoman.metadata import FORWARDED_CERTIFICATE, PEER_ADDRESS, UNVERIFIED
 
 JWT = "dragoman.jwt"
+ALLOW, DENY = "dragoman.allow", "dragoman.deny"
+CERTIFICATE = "connection.uri_san_peer_certificate"
+"""Attribute: the name in the client's certificate; absent where it showed none."""
 _FETCH_SECONDS = 5
 _KEPT_SECONDS = 300
 """How long fetched keys are good for: an issuer shows a new one long before it signs with it."""
 
 
 def identity_filters(policy: Policy) -> list[Json]:
-    """Those in front of the decide stage; none where keys are all that callers have."""
-    issuers = policy.callers.issuers
-    return [_jwt_filter(issuers.values())] if issuers else []
+    """Those in front of the decide stage, as far as the policy has use for them."""
+    issuers, listener = policy.callers.issuers, policy.listener
+    filters: list[Json] = []
+    if listener.deny:
+        filters.append(_address_filter(DENY, "DENY", listener.deny))
+    if listener.allow:
+        filters.append(_address_filter(ALLOW, "ALLOW", listener.allow))
+    return [*filters, _jwt_filter(issuers.values())] if issuers else filters
+
+
+def listener_tls(listener: Listener) -> Json:
+    """The transport socket of the filter chain; none for plain text."""
+    tls = listener.tls
+    if tls is None:
+        return {}
+    pair = {
+        "certificate_chain": {"filename": tls.certificate},
+        "private_key": {"filename": tls.key},
+    }
+    common: Json = {"alpn_protocols": ["h2", "http/1.1"], "tls_certificates": [pair]}
+    if tls.client_ca is not None:
+        common["validation_context"] = {"trusted_ca": {"filename": tls.client_ca}}
+    socket = typed(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        common_tls_context=common,
+        require_client_certificate=tls.require,
+    )
+    return {"transport_socket": socket}
+
+
+def forwarding(policy: Policy) -> Json:
+    """What the connection manager believes of proxies in front."""
+    found: Json = {}
+    if policy.listener.trusted_hops:
+        found["xff_num_trusted_hops"] = policy.listener.trusted_hops
+    if policy.callers.certificate_proxies:
+        found["forward_client_cert_details"] = "ALWAYS_FORWARD_ONLY"
+    return found
+
+
+def proxy_headers(policy: Policy) -> tuple[str, ...]:
+    """What the decide stage reads of a proxy that verifies certificates, and no provider sees."""
+    return (FORWARDED_CERTIFICATE, PEER_ADDRESS) if policy.callers.certificate_proxies else ()
+
+
+def peer_address(policy: Policy) -> list[Json]:
+    """Writes down who connected, so that only the named proxies' word is taken."""
+    if not policy.callers.certificate_proxies:
+        return []
+    value = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
+    header = {"key": PEER_ADDRESS, "value": value}
+    return [{"append": {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD", "header": header}}]
+
+
+def _address_filter(name: str, action: str, networks: Iterable[str]) -> Json:
+    """Judges by the address that `use_remote_address` and `xff_num_trusted_hops` find."""
+    principals = [{"remote_ip": _range(network)} for network in networks]
+    rule = {"permissions": [{"any": True}], "principals": principals}
+    kind = "extensions.filters.http.rbac.v3.RBAC"
+    return typed(name, kind, rules={"action": action, "policies": {"listener": rule}})
+
+
+def _range(network: str) -> Json:
+    address, _, length = str(ip_network(network)).partition("/")
+    return {"address_prefix": address, "prefix_len": int(length)}
 
 
 def jwks_clusters(policy: Policy) -> list[Json]:
@@ -88,6 +157,8 @@ def _jwks_cluster(issuer: Issuer, address: tuple[str, int, bool], policy: Policy
         "connect_timeout": seconds(policy.timeouts.connect_seconds),
         **endpoints(name, endpoint, host),
     }
+    if cluster["type"] == "STRICT_DNS":  # one host, whichever of its addresses can be reached
+        cluster |= {"type": "LOGICAL_DNS", "dns_lookup_family": "ALL"}
     if tls:
         cluster["transport_socket"] = tls_context(host, policy.ca_file, ("http/1.1",))
     return cluster

@@ -25,7 +25,13 @@ from dragoman.envoyconf.filters import (
     unheld,
     without_answer_filters,
 )
-from dragoman.envoyconf.identity import jwks_clusters
+from dragoman.envoyconf.identity import (
+    forwarding,
+    jwks_clusters,
+    listener_tls,
+    peer_address,
+    proxy_headers,
+)
 from dragoman.envoyconf.local_replies import error_body, local_replies
 from dragoman.envoyconf.statistics import access_logs
 from dragoman.envoyconf.typed import seconds, typed
@@ -102,7 +108,12 @@ def _listener(policy: Policy) -> Json:
         "name": "dragoman",
         "address": _address(policy.listener.address, policy.listener.port),
         "per_connection_buffer_limit_bytes": policy.limits.request_body_bytes,
-        "filter_chains": [{"filters": [typed("hcm", _HCM, **_connection_manager(policy))]}],
+        "filter_chains": [
+            {
+                "filters": [typed("hcm", _HCM, **_connection_manager(policy))],
+                **listener_tls(policy.listener),
+            }
+        ],
     }
 
 
@@ -110,8 +121,9 @@ def _connection_manager(policy: Policy) -> Json:
     return {
         "stat_prefix": "dragoman",
         "use_remote_address": True,
+        **forwarding(policy),
         "normalize_path": True,
-        "early_header_mutation_extensions": [_untrusted_headers()],
+        "early_header_mutation_extensions": [_untrusted_headers(policy)],
         "stream_idle_timeout": seconds(_silence(policy)),
         "request_headers_timeout": "10s",
         "local_reply_config": local_replies(),
@@ -129,6 +141,7 @@ def _connection_manager(policy: Policy) -> Json:
                         "accept-encoding",
                         "dragoman-provider",
                         "dragoman-residency",
+                        *proxy_headers(policy),
                     ],
                     **_told_headers(policy),
                     "routes": routes(policy),
@@ -166,11 +179,13 @@ def _silence(policy: Policy) -> float:
     return max(policy.timeouts.first_byte_seconds, policy.timeouts.idle_seconds) + 5
 
 
-def _untrusted_headers() -> Json:
-    mutations: list[Json] = [{"remove": name} for name in _UNTRUSTED]
+def _untrusted_headers(policy: Policy) -> Json:
+    believed = ("x-forwarded-for",) if policy.listener.trusted_hops else ()
+    mutations: list[Json] = [{"remove": name} for name in _UNTRUSTED if name not in believed]
     mutations += [
         {"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in UNTRUSTED_PREFIXES
     ]
+    mutations += peer_address(policy)
     return typed(
         "dragoman.untrusted",
         "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",

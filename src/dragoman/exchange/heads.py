@@ -25,6 +25,8 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     """Of the client, `IP:PORT`; given where the policy asks for it."""
     token: Json = {}
     """What Envoy's `jwt_authn` found: a verified payload by its issuer's name, or a failure."""
+    certificate: str = ""
+    """The URI SAN of the client's certificate, which Envoy verified; empty: it showed none."""
 
 
 class AttemptHead(msgspec.Struct, frozen=True, kw_only=True):

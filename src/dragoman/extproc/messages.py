@@ -174,6 +174,7 @@ def request_head(attributes: Attributes, token: Json) -> RequestHead:
         headers=_keyed(attributes, _HEADERS),
         address=attributes.get("source.address", ""),
         token=token,
+        certificate=attributes.get("connection.uri_san_peer_certificate", ""),
     )
 
 

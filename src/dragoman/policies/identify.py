@@ -11,9 +11,12 @@ from urllib.parse import unquote
 from dragoman.config.policy import Caller, Callers
 from dragoman.errors import InvalidToken, PermissionDenied, Unauthenticated
 from dragoman.ir import Json
+from dragoman.policies.certificates import find_peer
 from dragoman.policies.tokens import check_failure, read_token
 
 _BEARER = "bearer "
+_NO_KEYS = ("", "mtls")
+"""What a client sends that is known by its certificate; the word is for SDKs that insist on one."""
 _DOTS = 2
 """In a token, between header, payload and signature."""
 _HEADERS = ("x-api-key", "api-key", "x-goog-api-key")
@@ -28,6 +31,8 @@ class Head(Protocol):
     def headers(self) -> Mapping[str, str]: ...
     @property
     def address(self) -> str: ...
+    @property
+    def certificate(self) -> str: ...
     @property
     def token(self) -> Json: ...
 
@@ -46,7 +51,7 @@ class Issued(Protocol):
 def identify(head: Head, callers: Callers, issued: Issued | None) -> Caller:
     """The caller whose token Envoy verified in `authorization` (Bearer), else whose key stands
     there, in another dialect's header for it (`x-api-key`, `api-key`, `x-goog-api-key`) or in the
-    query's `key`.
+    query's `key`; without a key, whose certificate the client showed.
 
     Keys are known by their SHA-256 digests, so that neither policy nor store nor the memory of a
     worker holds one. Raises `Unauthenticated`, whose words never repeat what was sent, and
@@ -63,6 +68,10 @@ def identify(head: Head, callers: Callers, issued: Issued | None) -> Caller:
 
 def _key_owner(head: Head, callers: Callers, issued: Issued | None) -> Caller:
     key = _key(head)
+    if callers.by_spiffe and key in _NO_KEYS:
+        peer = find_peer(head, callers)
+        if peer is not None:
+            return peer
     if not key:
         message = "No API key given: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'."
         raise Unauthenticated(message)

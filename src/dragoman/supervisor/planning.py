@@ -136,7 +136,8 @@ def _envoy(policy: Policy) -> Process:
 
 def _announcement(policy: Policy, config: str | None) -> str:
     listener, admin = _location(policy.listener), _location(policy.admin)
-    line = f"ready listener=http://{listener} admin=http://{admin}\n"
+    scheme = "https" if policy.listener.tls else "http"
+    line = f"ready listener={scheme}://{listener} admin=http://{admin}\n"
     if config is not None:
         return line
     return line + _HINT.format(address=policy.listener.address, port=policy.listener.port)
