@@ -27,6 +27,8 @@ QUOTAS: list[dict[str, Any]] = [
     {"name": "words", "unit": "tokens", "limit": 100_000, "window": "day", "models": ["g/*"]},
     {"name": "told", "unit": "requests", "limit": 10, "window": "month", "models": ["fall/*"]}
     | {"warn_at": [0.5, 0.8]},
+    {"name": "supply", "unit": "requests", "limit": 2, "window": "month", "models": ["back/*"]}
+    | {"per": ["caller", "provider"]},
     {"name": "narrow", "unit": "concurrency", "limit": 1, "models": ["same/*"]},
     {"name": "purse", "unit": "usd", "limit": 0.01, "window": "month", "models": ["m/*", "z/*"]},
     {"name": "open", "unit": "requests", "limit": 9, "window": "day", "models": ["b/*"]}
@@ -59,12 +61,12 @@ class Asker:
         url = self.gateway.url + path
         return httpx.post(url, json=content, headers=self.headers, timeout=30)
 
-    def counted(self, quota: str) -> dict[str, int]:
-        """Used and still out on leases."""
+    def counted(self, quota: str, provider: str = "") -> dict[str, int]:
+        """Used and still out on leases, of all providers or one."""
         sums: Counter[str] = Counter()
         url = f"unix://{self.gateway.folder}/run/store.sock"
         with redis.Redis.from_url(url, decode_responses=True) as store:
-            for key in store.scan_iter(f"dragoman:quota:{{{quota}|{self.name}*"):
+            for key in store.scan_iter(f"dragoman:quota:{{{quota}|{self.name}*{provider}}}*"):
                 for name, value in store.hgetall(key).items():
                     sums[name[:1]] += int(value) if name[0] in "ul" else 0
         return {"used": sums["u"], "out": sums["l"]}
@@ -199,6 +201,33 @@ def test_a_level_is_told_once_of_each_subject(asker: Asker) -> None:
 
     wait_until(seen, 10, "both counted")
     assert len(logged()) == 2
+
+
+def test_a_provider_whose_quota_is_spent_is_left_out(asker: Asker) -> None:
+    decisions = []
+    for _ in range(4):
+        answer = asker.ask("/v1/messages", body("back/bytes-16"))
+        assert answer.status_code == 200
+        decisions.append(answer.headers["x-dragoman-decision"])
+    first, second = "anthropic/sim/bytes-16", "openai/sim/bytes-16"
+    usual = f"strategy=weighted; order={first},{second}"
+    spent = f"strategy=weighted; order={second}; left_out={first}(quota)"
+    assert decisions == [usual, usual, spent, spent]
+    refused = asker.ask("/v1/messages", body("back/bytes-16"))
+    assert refused.status_code == 429
+    assert_shape("/v1/messages", 429, refused.content)
+    wait_until(lambda: len(entries(asker)) == 5, 10, "ledger")
+    served = [entry.get("gen_ai.provider.name") for entry in entries(asker)]
+    assert sorted(served, key=str) == [None, "anthropic", "anthropic", "openai", "openai"]
+    wait_until(lambda: asker.counted("supply") == {"used": 4, "out": 0}, 10, "settled")
+
+
+def test_use_counts_at_the_provider_that_served(asker: Asker, simulator: Simulator) -> None:
+    simulator.control.script({"status": 500}, {"listener": "anthropic"})
+    assert asker.ask("/v1/messages", body("back/bytes-16")).status_code == 200
+    wait_until(lambda: asker.counted("supply") == {"used": 1, "out": 0}, 10, "settled")
+    assert asker.counted("supply", "openai") == {"used": 1, "out": 0}
+    assert asker.counted("supply", "anthropic") == {"used": 0, "out": 0}
 
 
 def test_what_has_no_price_is_not_bought_on_a_budget(asker: Asker) -> None:

@@ -169,6 +169,33 @@ def test_costs(prices: Prices, counts: dict[str, int], cost: int | None) -> None
     assert cost_nanodollars(prices, **counts) == cost
 
 
+def test_quotas_of_providers_are_apart_from_the_others() -> None:
+    policy = QuotaPolicy(
+        quotas(
+            "{name: a, unit: requests, limit: 5, window: day},"
+            "{name: b, unit: requests, limit: 5, window: day, per: [team, provider]},"
+            "{name: c, unit: tokens, limit: 5, window: day, per: [], providers: [open*]}"
+        )
+    )
+    caller = Caller(name="x", models=("*",), belongs={"team": "web"})
+    amounts = {"requests": 1, "tokens": 7}
+    assert policy.counts_providers
+    found = {
+        provider: [(d.counter.key, d.counter.provider) for d in demands]
+        for provider in (None, "openai", "mistral")
+        if (demands := policy.demands(caller, "fast", amounts, 0.0, provider))
+    }
+    assert found == {
+        None: [("dragoman:quota:{a|x}:0", "")],
+        "openai": [
+            ("dragoman:quota:{b|web|openai}:0", "openai"),
+            ("dragoman:quota:{c|}:0", "openai"),
+        ],
+        "mistral": [("dragoman:quota:{b|web|mistral}:0", "mistral")],
+    }
+    assert policy.demands(DEMO, "fast", amounts, 0.0, "mistral") == ()
+
+
 def test_levels_are_found_by_a_counters_key() -> None:
     found = quotas(
         "{name: a, unit: usd, limit: 5, window: day, warn_at: [0.9, 0.5], per: [team, model]},"

@@ -170,6 +170,30 @@ def test_what_a_window_left_over_is_carried_into_the_next(
     assert on(store, run) == 100 + carried
 
 
+def test_use_counts_at_the_provider_that_served_and_what_is_spent_is_known(store: Store) -> None:
+    first = counter(key="{a}", limit=2, provider="a")
+    other = counter(key="{b}", limit=2, provider="b")
+
+    async def run() -> list[bool]:
+        spent = list[bool]()
+        for life, served in enumerate(("a", "b", "b")):
+            quota = keeper(store, f"w{life}")
+            holds = await quota.acquire((Demand(first, 1), Demand(other, 0)))
+            assert not isinstance(holds, Exceeded)
+            spent.append(quota.is_spent(other))
+            quota.settle(holds, {"requests": 1}, served)
+            await quota.close()
+        quota = keeper(store, "last")
+        holds = await quota.acquire((Demand(other, 0),))
+        spent.append(quota.is_spent(other))
+        await quota.close()
+        return spent
+
+    assert asyncio.run(run()) == [False, False, False, True]
+    assert fields(store, "{a}") == {"used": 1, "out": 0}
+    assert fields(store, "{b}") == {"used": 2, "out": 0}
+
+
 def test_a_level_is_told_once_whoever_reaches_it_and_however_often_it_is_asked(
     store: Store,
 ) -> None:

@@ -95,6 +95,8 @@ def _quota(entry: QuotaEntry, *, rolls: bool) -> Quota:
         per=entry.per,
         callers=entry.callers,
         models=entry.models,
+        providers=entry.providers,
+        by_provider="provider" in entry.per or "*" not in entry.providers,
         carry_over=entry.carry_over,
         warn_at=tuple(sorted(set(entry.warn_at))),
         allows_without_store=entry.on_store_failure == "allow",

@@ -303,6 +303,9 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     per: tuple[str, ...]
     callers: tuple[str, ...]
     models: tuple[str, ...]
+    providers: tuple[str, ...]
+    by_provider: bool
+    """It counts what providers serve: nothing else, or each by itself."""
     carry_over: bool
     warn_at: tuple[float, ...]
     allows_without_store: bool

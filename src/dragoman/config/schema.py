@@ -499,14 +499,17 @@ class QuotaEntry(_Section, frozen=True, kw_only=True):
     ) = None
     """A calendar window in UTC by its name, or a rolling one, such as `24h`; None for concurrency
     alone, which has none."""
-    per: tuple[Literal["caller", "model", "organization", "team", "user", "application"], ...] = (
-        "caller",
-    )
+    per: tuple[
+        Literal["caller", "model", "organization", "team", "user", "application", "provider"], ...
+    ] = ("caller",)
     """A counter for each; none: one counter for all that it covers. It does not cover callers
-    that have no such thing."""
+    that have no such thing, and by `provider` nothing that Envoy's own routes send somewhere."""
     callers: tuple[str, ...] = ("*",)
     models: tuple[str, ...] = ("*",)
     """Whom and what it covers, by public name; `*` at the end matches any rest."""
+    providers: tuple[str, ...] = ("*",)
+    """What it covers by who serves it. One whose quota is spent is not asked, if others are left;
+    use counts at the one that served."""
     carry_over: bool = False
     """What a calendar window leaves over is added to the next one, once."""
     warn_at: tuple[Annotated[float, msgspec.Meta(gt=0, le=1)], ...] = ()

@@ -26,8 +26,8 @@ from dragoman.exchange.asked import Asked, Asker, headers_said, model_name, said
 from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.heads import RequestHead
 from dragoman.exchange.plan import Plan
-from dragoman.exchange.redaction import RequestRedaction
-from dragoman.exchange.reserve import Pending, Quotas, Reserve, Unlimited
+from dragoman.exchange.redaction import RequestRedaction, Treated
+from dragoman.exchange.reserve import Pending, Quotas, Reserve, Spending, Unlimited
 from dragoman.exchange.unread import UNKNOWN_PATH, Unread
 from dragoman.ir import Json, TokenCount
 from dragoman.ir.losses import Losses
@@ -114,18 +114,27 @@ class Decide:
         asker: Asker,
         model: str = "",
         amounts: Mapping[str, int] = UNREAD_AMOUNTS,
+        without: Callable[[frozenset[str]], Mutate] | None = None,
     ) -> Mutate | Respond | Pending:
-        """`admitted`, once the caller's quotas allow it."""
-        if asker.caller.stated:
-            stated = {names.SUBJECT_NAMESPACE: asker.caller.stated}
-            spaces = amend(admitted.metadata, stated)
-            admitted = msgspec.structs.replace(admitted, metadata=spaces)
+        """`admitted`, once the caller's quotas allow it. `without` makes it anew for an order that
+        some providers are left out of."""
+        stated = {names.SUBJECT_NAMESPACE: asker.caller.stated} if asker.caller.stated else None
+
+        def offer(spent: frozenset[str]) -> Mutate:
+            offered = without(spent) if spent and without else admitted
+            if stated is None:
+                return offered
+            spaces = amend(offered.metadata, stated)
+            return msgspec.structs.replace(offered, metadata=spaces)
 
         def refuse(error: DragomanError) -> Respond:
             operation = cast("str", admitted.metadata[names.NAMESPACE][names.OPERATION])
             return deny(error, asker.client, asker.caller, operation)
 
-        return self._reserve.admit(admitted, (asker.caller, model), amounts, refuse)
+        providers = _providers(admitted) if self._reserve.counts_providers else ()
+        return self._reserve.admit(
+            Spending((asker.caller, model), amounts, offer, refuse), providers
+        )
 
     def _prices(self, order: list[Target]) -> Iterator[Prices | None]:
         today = datetime.fromtimestamp(self._clock(), UTC).date()
@@ -178,21 +187,28 @@ class Decide:
         if choice.order and self._must_estimate(asked, choice.order[0]):
             return self._estimate(asked, choice.order[0])
         choice = self._plan.speakable(asked, choice)
-        order = choice.order
-        edits = self._plan.edits(asked, order)
-        base = next((edit for edit in edits if edit is not None), Json())
-        spaces = treated.tell(self._plan.spaces(asked, caller, choice, edits, base))
-        admitted = Mutate(
-            set_headers=headers_said(asked),
-            body=edit_body(call.body, treated.body, base) or treated.changed,
-            metadata=spaces,
-            clear_route_cache=True,
-        )
+
+        def without(spent: frozenset[str]) -> Mutate:
+            gone = {t: "quota" for t in choice.order if t.provider in spent}
+            return self._offer(asked, caller, choice.without(gone), treated)
+
+        admitted = self._offer(asked, caller, choice, treated)
         amounts = UNREAD_AMOUNTS
         if self._reserve.counts:
-            prices = self._prices(order) if self._reserve.counts_dollars else None
+            prices = self._prices(choice.order) if self._reserve.counts_dollars else None
             amounts = amounts_of(body, len(raw) // _BYTES_PER_TOKEN, prices)
-        return self._spend(admitted, Asker(head, client, caller), model.name, amounts)
+        return self._spend(admitted, Asker(head, client, caller), model.name, amounts, without)
+
+    def _offer(self, asked: Asked, caller: Caller, choice: Choice, treated: Treated) -> Mutate:
+        """How the request goes out, to the targets of `choice`."""
+        edits = self._plan.edits(asked, choice.order)
+        base = next((edit for edit in edits if edit is not None), Json())
+        return Mutate(
+            set_headers=headers_said(asked),
+            body=edit_body(asked.call.body, treated.body, base) or treated.changed,
+            metadata=treated.tell(self._plan.spaces(asked, caller, choice, edits, base)),
+            clear_route_cache=True,
+        )
 
     def _must_estimate(self, asked: Asked, target: Target) -> bool:
         """Whether a count is asked for of a model whose provider counts none."""
@@ -218,3 +234,10 @@ class Decide:
 
         demands = find_demands(caller, head.headers)
         return self._chooser.choose(asked.model, asked.name, demands, look)
+
+
+def _providers(admitted: Mutate) -> list[str]:
+    """Those that the request may go to, in their order; none where Envoy's own routes choose."""
+    route = admitted.metadata.get(names.ROUTE_NAMESPACE, {})
+    groups = cast("list[dict[str, str]]", route.get("priority_groups", []))
+    return [group["name"] for group in groups]

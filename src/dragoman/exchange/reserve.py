@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from dragoman.policies.quotas import QuotaLevels, QuotaPolicy, encode_holds
 from dragoman.stores.keeper import Reached
 from dragoman.stores.leases import Counter, Demand, Exceeded, Hold, Shortage, State
 
+_NOBODY = frozenset[str]()
 Found = tuple[Hold, ...] | Exceeded | DragomanError
 """What the store said of a request's demands."""
 Refuse = Callable[[DragomanError], Respond]
@@ -28,6 +29,7 @@ class Quotas(Protocol):
 
     def reserve(self, demands: tuple[Demand, ...]) -> tuple[Hold, ...] | Shortage | Exceeded: ...
     def state(self, counter: Counter) -> State: ...
+    def is_spent(self, counter: Counter) -> bool: ...
     def next_reached(self) -> Reached | None: ...
 
 
@@ -41,15 +43,31 @@ class Unlimited:
     def state(self, counter: Counter) -> State:
         return State(counter.limit, counter.limit)
 
+    def is_spent(self, counter: Counter) -> bool:
+        del counter
+        return False
+
     def next_reached(self) -> None:
         return None
+
+
+class Spending(NamedTuple):
+    """A request that is admitted if the quotas let it."""
+
+    who: tuple[Caller, str]
+    """The caller, and the model as the policy file names it, or empty."""
+    amounts: Mapping[str, int]
+    """What it takes, by unit."""
+    offer: Callable[[frozenset[str]], Mutate]
+    """What becomes of it without these providers, of which one at least is left."""
+    refuse: Refuse
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
     """A request that waits for the store: have `demands` reserved there, then `resume`."""
 
     demands: tuple[Demand, ...]
-    resume: Callable[[Found], Mutate | Respond]
+    resume: Callable[[Found], Mutate | Respond | Pending]
 
 
 class Reserve:
@@ -74,34 +92,66 @@ class Reserve:
         """Some quota needs to know what a request costs."""
         return "usd" in self._policy.units
 
+    @property
+    def counts_providers(self) -> bool:
+        """Some quota hangs on who serves."""
+        return self._policy.counts_providers
+
     def admit(
-        self,
-        admitted: Mutate,
-        who: tuple[Caller, str],
-        amounts: Mapping[str, int],
-        refuse: Refuse,
+        self, spending: Spending, providers: Sequence[str] = ()
     ) -> Mutate | Respond | Pending:
-        """`admitted`, once the quotas of `who` (caller, and model as the policy file names it, or
-        empty) have `amounts`, by unit, to give."""
+        """What `spending` offers, once the quotas have what it takes to give.
+
+        `providers` is its order, where some quota hangs on it: reserved is of the first, and use
+        counts at whichever serves. One whose quota is spent is left out of the offer.
+        """
         if not self._policy:
-            return admitted
+            return spending.offer(_NOBODY)
+        return self._admit(spending, tuple(dict.fromkeys(providers)), _NOBODY)
+
+    def _admit(
+        self, spending: Spending, providers: tuple[str, ...], spent: frozenset[str]
+    ) -> Mutate | Respond | Pending:
         now = self._clock()
         try:
-            demands = self._policy.demands(*who, amounts, now)
+            demands = self._policy.demands(*spending.who, spending.amounts, now)
+            of_each = self._of_each(spending, providers, now)
         except DragomanError as error:
-            return refuse(error)
+            return spending.refuse(error)
+        first, *later = of_each or [()]
+        all_demands = (*demands, *first, *(Demand(d.counter, 0) for own in later for d in own))
 
-        def resume(found: Found) -> Mutate | Respond:
+        def resume(found: Found) -> Mutate | Respond | Pending:
             if isinstance(found, Exceeded):
-                return self._announce(refuse(_exceeded(found)))
+                if providers[1:] and any(found.counter == demand.counter for demand in first):
+                    return self._admit(spending, providers[1:], spent | {providers[0]})
+                return self._announce(spending.refuse(_exceeded(found)))
             if isinstance(found, DragomanError):
-                return self._announce(refuse(found))
-            return self._announce(self._note(admitted, demands, found, now))
+                return self._announce(spending.refuse(found))
+            gone = spent | self._spent(zip(providers[1:], later, strict=False))
+            admitted = spending.offer(gone)
+            return self._announce(self._note(admitted, (*demands, *first), found, now))
 
-        found = self._quotas.reserve(demands)
+        found = self._quotas.reserve(all_demands)
         if isinstance(found, Shortage):
-            return Pending(demands=demands, resume=resume)
+            return Pending(demands=all_demands, resume=resume)
         return resume(found)
+
+    def _of_each(
+        self, spending: Spending, providers: tuple[str, ...], now: float
+    ) -> list[tuple[Demand, ...]]:
+        """What is taken of each provider's own quotas, where it serves."""
+        return [
+            self._policy.demands(*spending.who, spending.amounts, now, provider)
+            for provider in providers
+        ]
+
+    def _spent(self, providers: Iterable[tuple[str, tuple[Demand, ...]]]) -> frozenset[str]:
+        return frozenset(
+            provider
+            for provider, demands in providers
+            if any(self._quotas.is_spent(demand.counter) for demand in demands)
+        )
 
     def _announce(self, action: Action) -> Action:
         """`action`, with a level of some quota that was reached since the one before."""

@@ -130,7 +130,7 @@ class LedgerStream:
             return
         tokens = entry.tokens.input + entry.tokens.output
         used = {"requests": 1, "tokens": tokens, "usd": entry.cost_nanodollars or 0}
-        self._keeper.settle(decode_holds(held), used)
+        self._keeper.settle(decode_holds(held), used, entry.provider)
 
     def _belongs(self, caller: str) -> Mapping[str, str]:
         known = self._policy.callers.by_name.get(caller)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from dragoman.actions import Action, join_chunks
+from dragoman.actions import Action, Mutate, Respond, join_chunks
 from dragoman.config.policy import Policy
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import client_call, client_dialect
@@ -65,14 +65,19 @@ class DecideStream:
         return [messages.decide_reply(action, kind)]
 
     async def _resume(self, pending: Pending, kind: messages.Kind) -> list[bytes]:
-        """The reply once the store has said what may be spent."""
+        """The reply once the store has said what may be spent: of one provider after the other,
+        where the quotas of some are."""
         if self._keeper is None:
             raise UnexpectedMessage("a quota, and nobody keeps it")
-        try:
-            found = await self._keeper.acquire(pending.demands)
-        except DragomanError as error:
-            return [messages.decide_reply(pending.resume(error), kind)]
-        return [messages.decide_reply(pending.resume(found), kind)]
+        action: Mutate | Respond | Pending = pending
+        while isinstance(action, Pending):
+            try:
+                found = await self._keeper.acquire(action.demands)
+            except DragomanError as error:
+                action = action.resume(error)
+            else:
+                action = action.resume(found)
+        return [messages.decide_reply(action, kind)]
 
     def close(self) -> list[bytes]:
         return []

@@ -56,10 +56,16 @@ def explain(policy: Policy, caller: Caller, wish: Wish) -> Explanation:
 
 
 def _quota_lines(policy: Policy, caller: Caller, model: Model) -> list[str]:
-    covering = QuotaPolicy(policy.quotas).covering(caller, model.name)
-    return [
-        f"quota {quota.name}: {quota.unit}, counted for {who or 'all'}" for quota, who in covering
-    ]
+    quotas = QuotaPolicy(policy.quotas)
+    covering = quotas.covering(caller, model.name)
+    for provider in dict.fromkeys(target.provider for target in model.targets):
+        covering += quotas.covering(caller, model.name, provider)
+    return list(
+        dict.fromkeys(
+            f"quota {quota.name}: {quota.unit}, counted for {who or 'all'}"
+            for quota, who in covering
+        )
+    )
 
 
 def _end_lines(model: Model) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from math import inf
 from typing import Any, cast
 
 import msgspec
@@ -47,49 +46,57 @@ class QuotaPolicy:
     def __init__(self, quotas: Iterable[Quota]) -> None:
         self._quotas = tuple(quotas)
         self.units = frozenset(quota.unit for quota in self._quotas)
-        self._covering: dict[tuple[str, tuple[str, ...], str], tuple[Quota, ...]] = {}
-        self._counters: dict[tuple[str, str], tuple[float, float, Counter]] = {}
-        """The last counter of each quota and subject, and the times between which it is theirs."""
+        self.counts_providers = any(quota.by_provider for quota in self._quotas)
+        """Some quota hangs on who serves."""
+        self._covering: dict[tuple[str, tuple[str, ...], str, str | None], tuple[Quota, ...]] = {}
 
     def demands(
-        self, caller: Caller, model: str, amounts: Mapping[str, int], now: float
+        self,
+        caller: Caller,
+        model: str,
+        amounts: Mapping[str, int],
+        now: float,
+        provider: str | None = None,
     ) -> tuple[Demand, ...]:
-        """What a request of `caller` for `model` takes: `amounts` by unit, at Unix time `now`.
+        """What a request of `caller` for `model` takes: `amounts` by unit, at Unix time `now`; of
+        the quotas that hang on nobody's serving it, or, with `provider`, of those that do.
 
         `model` is a name of the policy file, a pattern perhaps, and empty where none is asked.
         Raises `PermissionDenied` where dollars are counted and `amounts` has none.
         """
-        covering = self.covering(caller, model)
+        covering = self.covering(caller, model, provider)
+        counters = ((quota, counter_at(quota, subject, now)) for quota, subject in covering)
         return tuple(
-            [
-                Demand(self._counter(quota, subject, now), _amount(quota, amounts))
-                for quota, subject in covering
-            ]
+            Demand(
+                counter._replace(provider=provider) if provider else counter,
+                _amount(quota, amounts),
+            )
+            for quota, counter in counters
         )
 
-    def _counter(self, quota: Quota, subject: str, now: float) -> Counter:
-        """As `counter_at`, which says the same until the window or its bucket ends."""
-        known = self._counters.get((quota.name, subject))
-        if known is None or not known[0] <= now < known[1]:
-            if len(self._counters) >= _MOST_COUNTERS:
-                self._counters.clear()
-            counter = counter_at(quota, subject, now)
-            known = self._counters[quota.name, subject] = now, counter.ends_at or inf, counter
-        return known[2]
-
-    def covering(self, caller: Caller, model: str) -> list[tuple[Quota, str]]:
+    def covering(
+        self, caller: Caller, model: str, provider: str | None = None
+    ) -> list[tuple[Quota, str]]:
         """The quotas that cover such requests, each with whom it counts for."""
-        alike = caller.name, tuple(caller.belongs), model
+        alike = caller.name, tuple(caller.belongs), model, provider
         quotas = self._covering.get(alike)
         if quotas is None:
-            quotas = self._covering[alike] = tuple(self._find(caller, model))
-        names = {**caller.belongs, "caller": caller.name, "model": model}
+            quotas = self._covering[alike] = tuple(self._find(caller, model, provider))
+        names = {
+            **caller.belongs,
+            "caller": caller.name,
+            "model": model,
+            "provider": provider or "",
+        }
         return [(quota, "|".join([_key(names[who]) for who in quota.per])) for quota in quotas]
 
-    def _find(self, caller: Caller, model: str) -> Iterable[Quota]:
-        subjects = {*caller.belongs, "caller", "model"}
+    def _find(self, caller: Caller, model: str, provider: str | None) -> Iterable[Quota]:
+        subjects = {*caller.belongs, "caller", "model", "provider"}
         for quota in self._quotas:
-            is_known = subjects.issuperset(quota.per)
+            if quota.by_provider != (provider is not None):
+                continue
+            is_served = provider is None or _covers(quota.providers, provider)
+            is_known = subjects.issuperset(quota.per) and is_served
             if is_known and _covers(quota.callers, caller.name) and _covers(quota.models, model):
                 yield quota
 

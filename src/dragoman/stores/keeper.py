@@ -205,15 +205,24 @@ class QuotaKeeper:
         """What is left, as far as is known here."""
         return self._book.state(counter)
 
+    def is_spent(self, counter: Counter) -> bool:
+        """Whether nothing of `counter` is left, as far as is known here."""
+        return self._book.is_spent(counter)
+
     def next_reached(self) -> Reached | None:
         """A level that was reached, once, for whoever tells Envoy."""
         return self._untold.popleft() if self._untold else None
 
-    def settle(self, holds: Iterable[Hold], used: Mapping[str, int]) -> None:
-        """Take in how a request ended: `used` of each unit. Never waits."""
+    def settle(
+        self, holds: Iterable[Hold], used: Mapping[str, int], provider: str | None = None
+    ) -> None:
+        """Take in how a request ended: `used` of each unit, at `provider` if one served it. Never
+        waits."""
         for hold in holds:
+            counts = not hold.provider or hold.provider == provider
             total = self._sum(hold.key, hold.life_seconds)
-            total.add(hold.lease, hold.bucket, hold.amount, used.get(hold.unit, 0))
+            amount = used.get(hold.unit, 0) if counts else 0
+            total.add(hold.lease, hold.bucket, hold.amount, amount)
 
     def _sum(self, key: str, life_seconds: int) -> _Sum:
         if key not in self._sums:

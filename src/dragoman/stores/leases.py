@@ -53,6 +53,8 @@ class Counter(NamedTuple):
     """How long the store keeps it unused."""
     is_open: bool
     """Without the store, requests go on."""
+    provider: str = ""
+    """Whose use alone it counts; empty: it counts whoever served."""
 
 
 class Demand(NamedTuple):
@@ -71,6 +73,8 @@ class Hold(NamedTuple):
     unit: str
     bucket: int
     life_seconds: int
+    provider: str = ""
+    """Who must have served for use to count; empty: whoever did."""
 
 
 class Want(NamedTuple):
@@ -177,9 +181,10 @@ class LeaseBook:
         lease.available -= amount
         lease.spent += amount
         lease.used_at = now
-        return Hold(
+        hold = Hold(
             counter.key, lease.id, amount, counter.unit, counter.bucket, counter.life_seconds
         )
+        return hold._replace(provider=counter.provider) if counter.provider else hold
 
     def want(self, counter: Counter, needed: int, now: float) -> Want:
         """What to take for requests that need `needed` now, and those to come."""
@@ -231,6 +236,13 @@ class LeaseBook:
         last = lease.last
         remaining = last.limit - last.used - last.out + lease.available
         return State(last.limit or counter.limit, max(remaining, 0))
+
+    def is_spent(self, counter: Counter) -> bool:
+        """Whether the store's last word was that nothing of `counter` is left."""
+        lease = self._leases.get(counter.key)
+        if lease is None or lease.is_lent or not lease.last.limit:
+            return False
+        return lease.last.used + lease.last.out - lease.available >= lease.last.limit
 
     def sweep(self, now: float) -> list[Retired]:
         """The leases that are idle, old, or of a window that is over; they are forgotten here."""
