@@ -20,6 +20,7 @@ import uvloop
 from dragoman.config.policy import Policy
 from dragoman.exchange.decide import Decide
 from dragoman.extproc import health, ledger
+from dragoman.extproc.allocator import keep_buffers
 from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream
 from dragoman.extproc.transports import Server, StreamMachine, Streams, Transport
 from dragoman.extproc.transports.lean.limits import Limits
@@ -100,6 +101,7 @@ def socket_path(policy: Policy, stage: str, worker: int) -> Path:
 
 def run_worker(policy: Policy, worker: int, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT. `ready` is called once all sockets accept."""
+    keep_buffers()
     uvloop.run(_serve(policy, worker, ready))
 
 

@@ -61,8 +61,7 @@ def decode(raw: bytes) -> Json:
         body = _unique(_read_values(raw).items())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refusal(raw, error) from error
-    may_be_deep = raw.count(b"{") + raw.count(b"[") > MAX_DEPTH
-    if may_be_deep and _is_too_deep(body):
+    if _is_too_deep(body):
         raise InvalidJson(_TOO_DEEP)
     return body
 
