@@ -83,10 +83,10 @@ def test_any_bytes_are_a_message_or_malformed(raw):
         return
 
 
-@given(st.binary(min_size=1, max_size=60), st.data())
-def test_a_message_cut_short_is_malformed(body, data):
+@given(st.sampled_from(["request_body", "response_body"]), st.binary(max_size=300), st.data())
+def test_a_message_cut_short_is_malformed(kind, body, data):
     request = ProcessingRequest()
-    request.request_body.body = body
+    getattr(request, kind).body = body
     request.attributes[OURS].update({"name": "value"})
     raw = request.SerializeToString()
     cut = raw[: data.draw(st.integers(1, len(raw) - 1))]

@@ -8,6 +8,7 @@ stage sets or removes it with its headers, because nothing behind them counts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -41,9 +42,11 @@ from dragoman.extproc.protobuf import (
     encode_member,
     encode_struct,
     field,
+    message_head,
     read_fields,
     read_json,
     read_struct,
+    read_varint,
     wrap,
 )
 from dragoman.extproc.transports import Message
@@ -84,6 +87,10 @@ _HEADER_MUTATION, _BODY_MUTATION, _CLEAR_ROUTE_CACHE = 2, 3, b"\x28\x01"
 """Of `CommonResponse`; the last one set."""
 _STREAMED_RESPONSE, _END_OF_STREAM = 3, b"\x10\x01"
 """Of `BodyMutation`, and of what it is."""
+_PIECE, _PIECE_BODY = 5 << 3 | 2, 1 << 3 | 2
+"""How a `ProcessingRequest` with a response's body begins, and how the body in it does."""
+_NOTHING_MORE = (b"\x42\x00", b"")
+"""What is behind it: metadata without any, or nothing."""
 _NO_MUTATION = HeaderMutation(remove_headers=[_NOTHING]).SerializeToString()
 
 
@@ -108,6 +115,8 @@ def read_message(raw: Message) -> Incoming:
     attributes: Attributes = {}
     token: Json = {}
     try:
+        if (piece := _read_piece(raw)) is not None:
+            return piece
         for number, begin, end in read_fields(raw, 0, len(raw)):
             if number in _BODIES:
                 kind = _BODIES[number]
@@ -125,6 +134,21 @@ def read_message(raw: Message) -> Incoming:
     except (IndexError, UnicodeDecodeError, DecodeError) as error:
         raise Malformed from error
     return Incoming(kind, body, ended, headers, attributes, token)
+
+
+def _read_piece(raw: Message) -> Incoming | None:
+    """A piece of an answer's body that is not the last, read at a look; None for all else."""
+    if not raw or raw[0] != _PIECE:
+        return None
+    size, at = read_varint(raw, 1)
+    if raw[at] != _PIECE_BODY:
+        return None
+    length, begin = read_varint(raw, at + 1)
+    end = begin + length
+    if end != at + size or end > len(raw) or raw[end:] not in _NOTHING_MORE:
+        return None
+    body = bytes(memoryview(raw)[begin:end])
+    return Incoming("response_body", body, False, None, {}, {})  # noqa: FBT003 - a field
 
 
 def _read_body(raw: Message, at: int, end: int) -> tuple[bytes, bool]:
@@ -296,12 +320,14 @@ def trailers_reply() -> bytes:
 
 def _answer_reply(action: Action) -> bytes:
     match action:
-        case Respond():
-            return _immediate(action)
+        case Chunk() if not (action.end_of_stream or action.metadata):
+            return _piece_head(len(action.body)) + action.body
         case Chunk():
             streamed = [field(1, action.body), _END_OF_STREAM if action.end_of_stream else b""]
             common = wrap(_BODY_MUTATION, wrap(_STREAMED_RESPONSE, streamed))
             return _reply(_RESPONSE_BODY, common, action.metadata)
+        case Respond():
+            return _immediate(action)
         case Mutate():
             mutation = _header_mutation(action.set_headers, action.remove_headers)
             changed = CommonResponse(header_mutation=mutation)
@@ -309,6 +335,15 @@ def _answer_reply(action: Action) -> bytes:
         case Continue():
             reply = ProcessingResponse(response_headers=HeadersResponse())
     return _finish(reply, action.metadata)
+
+
+@lru_cache(1024)
+def _piece_head(size: int) -> bytes:
+    """What goes before a piece of an answer of so many bytes, which is the last in its message."""
+    head = b""
+    for number in (1, _STREAMED_RESPONSE, _BODY_MUTATION, 1, _RESPONSE_BODY):
+        head = message_head(number, size + len(head)) + head
+    return head
 
 
 def _immediate(action: Respond) -> bytes:

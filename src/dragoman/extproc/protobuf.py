@@ -38,7 +38,10 @@ class Malformed(ValueError):
 
 def read_varint(raw: bytes | bytearray, at: int) -> tuple[int, int]:
     """The number at `at`, and where it ends. Raises `IndexError` or `Malformed`."""
-    value = shift = 0
+    value, shift = raw[at], 0
+    if value < _SHORT:
+        return value, at + 1
+    value = 0
     while True:
         byte = raw[at]
         at += 1
@@ -168,15 +171,16 @@ def varint(value: int) -> bytes:
 
 def field(number: int, payload: bytes) -> bytes:
     """A field of text, bytes or a message, numbered up to 15."""
-    return _head(number, len(payload)) + payload
+    return message_head(number, len(payload)) + payload
 
 
 def wrap(number: int, pieces: Pieces) -> Pieces:
     """A message in pieces as the field `number`, up to 15, of another."""
-    return [_head(number, sum(map(len, pieces))), *pieces]
+    return [message_head(number, sum(map(len, pieces))), *pieces]
 
 
-def _head(number: int, length: int) -> bytes:
+def message_head(number: int, length: int) -> bytes:
+    """What goes before a field of text, bytes or a message of so many bytes."""
     tag = number << 3 | _DELIMITED
     if length < _SHORT:
         return bytes((tag, length))

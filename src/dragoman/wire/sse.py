@@ -16,7 +16,7 @@ MAX_LINE_BYTES = 16 * 2**20
 """Where nobody sets another: more than any chunk of text, less than a worker's memory."""
 
 _BOM = b"\xef\xbb\xbf"
-_PREFIX = b"data: "
+_TYPE, _PREFIX = b"event: ", b"data: "
 _END = b"\n\n"
 
 
@@ -60,17 +60,21 @@ class SseDecoder:
         return events
 
     def _whole_frames(self, data: bytes) -> list[SseEvent] | None:
-        """The events of a chunk of whole one-line frames, as most chunks are; None otherwise."""
-        if not data.startswith(_PREFIX) or not data.endswith(_END) or b"\r" in data:
+        """The events of a chunk of whole frames, as most chunks are: each a line of data, behind
+        its type perhaps. None for any other."""
+        if not data.endswith(_END) or b"\r" in data:
             return None
         if self._line or self._data or self._event or len(data) > self._max_line_bytes:
             return None
-        frames = data[len(_PREFIX) : -len(_END)].split(_END + _PREFIX)
         events: list[SseEvent] = []
-        for frame in frames:
-            if b"\n" in frame:
+        for frame in data[: -len(_END)].split(_END):
+            name, line = b"", frame
+            if frame.startswith(_TYPE):
+                name, _, line = frame[len(_TYPE) :].partition(b"\n")
+            if not line.startswith(_PREFIX) or b"\n" in line:
                 return None
-            events.append(SseEvent("", frame.decode("utf-8", "replace")))
+            text = line[len(_PREFIX) :].decode("utf-8", "replace")
+            events.append(SseEvent(name.decode("utf-8", "replace"), text))
         self._at_start = self._after_cr = False
         return events
 

@@ -29,18 +29,15 @@ class MessageReader:
     `bytearray` of its own, which grows as its bytes come and not as its length says.
     """
 
-    __slots__ = ("_max_bytes", "_missing", "_partial", "_prefix")
+    __slots__ = ("_max_bytes", "_missing", "_partial", "_prefix", "held_bytes")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._prefix = b""
         self._partial: bytearray | None = None
         self._missing = 0
-
-    @property
-    def held_bytes(self) -> int:
+        self.held_bytes = 0
         """Of a message that is not whole yet."""
-        return len(self._prefix) if self._partial is None else len(self._partial)
 
     @property
     def between_messages(self) -> bool:
@@ -49,6 +46,17 @@ class MessageReader:
 
     def feed(self, data: memoryview) -> list[Message]:
         """The messages that are whole now. Raises `CallRefused`."""
+        size = len(data)
+        if size >= PREFIX_BYTES and self.between_messages:
+            self._prefix = bytes(data[:PREFIX_BYTES])
+            length = self._length()
+            if PREFIX_BYTES + length == size:  # as most come
+                return [bytes(data[PREFIX_BYTES:])]
+        found = self._cut(data)
+        self.held_bytes = len(self._prefix) if self._partial is None else len(self._partial)
+        return found
+
+    def _cut(self, data: memoryview) -> list[Message]:
         found: list[Message] = []
         at, size = 0, len(data)
         while at < size:
