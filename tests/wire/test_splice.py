@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dragoman.errors import InvalidJson, InvalidRequest
 from dragoman.wire.json import decode, decode_fields
-from dragoman.wire.splice import splice
+from dragoman.wire.splice import splice, splice_simple
 from tests.strategies import json_objects, json_values
 
 RAW = b'{ "z": 1.50, "model": "a", "messages": [ {"x": "\\u00e9\xc3\xa9", "n": 1E2} ], "n": null}'
@@ -71,3 +71,39 @@ def test_splicing_is_dictionary_update(body: dict[str, Any], edits: dict[str, An
 def test_kept_values_cost_nothing_to_read() -> None:
     """They are skipped, not parsed: even one no parser could hold goes through as it is."""
     assert splice(b'{"a":1e999,"b":1}', {"b": 2}) == b'{"a":1e999,"b":2}'
+
+
+@pytest.mark.parametrize(
+    ("raw", "spliced"),
+    [
+        (b'{ "model" : "a\\"b" , "n": [1]} ', b'{ "model" : "c" , "n": [1]} '),
+        (b'{"n":-1.5e3,"m":null,"model":"a"}', b'{"n":-1.5e3,"m":null,"model":"c"}'),
+        (b'{"model":"a","x":{"model":"b"}}', b'{"model":"c","x":{"model":"b"}}'),
+        (b'{"x":{"model":"b"},"model":"a"}', None),
+        (b'{"mod\\u0065l":"a"}', None),
+        (b"{}", None),
+        (b"{ }", None),
+    ],
+)
+def test_what_stands_before_anything_nested_is_replaced_at_a_look(
+    raw: bytes, spliced: bytes | None
+) -> None:
+    assert splice_simple(raw, {"model": "c"}) == spliced
+
+
+def test_a_field_is_only_added_where_it_is_not() -> None:
+    edits = {"model": "c", "stream": True}
+
+    assert splice_simple(b'{"model":"a","x":[]} ', edits) == b'{"model":"c","x":[],"stream":true} '
+    for there in (b'{"model":"a","x":[],"stream":1}', b'{"model":"a","x":[],"stre\\u0061m":1}'):
+        assert splice_simple(there, edits) is None
+
+
+@given(json_objects, st.dictionaries(st.sampled_from(["a", "b", "model"]), json_values | st.none()))
+def test_a_look_splices_as_reading_all_does(body: dict[str, Any], edits: dict[str, Any]) -> None:
+    for indent in (None, 1):
+        raw = json.dumps({"model": "a", **body, "z": 1}, indent=indent).encode()
+        spliced = splice_simple(raw, edits)
+
+        if spliced is not None:
+            assert list(decode(spliced).items()) == list(decode(splice(raw, edits)).items())

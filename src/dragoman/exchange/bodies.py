@@ -10,7 +10,7 @@ from dragoman.errors import InvalidRequest
 from dragoman.ir import Json
 from dragoman.wire.json import decode
 from dragoman.wire.multipart import find_fields, replace_field
-from dragoman.wire.splice import splice
+from dragoman.wire.splice import splice, splice_simple
 
 CONTENT_TYPES: dict[BodyKind, str] = {"json": "application/json", "form": "multipart/form-data"}
 """What a body of each kind must say it is."""
@@ -34,11 +34,12 @@ def read_body(kind: BodyKind, raw: bytes) -> Json:
 
 
 def edit_body(kind: BodyKind, raw: bytes, edits: Mapping[str, Any]) -> bytes | None:
-    """`raw` with top-level fields set, or removed where None; None where nothing changes."""
+    """`raw`, which `read_body` took, with top-level fields set, or removed where None; None where
+    nothing changes."""
     if not edits:
         return None
     if kind == "json":
-        return splice(raw, edits)
+        return splice_simple(raw, edits) or splice(raw, edits)
     for name, value in edits.items():
         raw = replace_field(raw, name, str(value))
     return raw
