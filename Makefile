@@ -6,7 +6,7 @@ RESULTS := tests/bench/results
 PEER_CASES := json-2k,json-400k,stream-100
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-recordings fuzz matrix check proto goldens envoy-yaml bench bench-streams bench-peers bench-results soak lock clean
+.PHONY: help run test test-recordings fuzz matrix check proto goldens envoy-yaml bench bench-streams bench-reload bench-peers bench-results soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -72,6 +72,9 @@ soak: $(VENV)/.dev ## 500,000 mixed requests, and what they leave in memory; SOA
 
 bench-streams: $(VENV)/.dev ## what 10,000 open translated streams cost a worker; STREAMS="--streams 1000" for fewer
 	$(BIN)/python -m tests.bench.streams $(STREAMS)
+
+bench-reload: $(VENV)/.dev ## how soon a changed policy of 1,000 models and 200 clusters is in force
+	$(BIN)/python -m tests.bench.reload $(RELOAD)
 
 bench-peers: $(VENV)/.dev build/peers/litellm/.done build/peers/portkey/.done ## the same with LiteLLM and Portkey; draws the README's plot
 	$(BIN)/python -m tests.bench --peers --cases $(PEER_CASES) --connections 1,16 \

@@ -5,6 +5,7 @@ from datetime import datetime
 import pytest
 
 from dragoman.config.load import parse
+from dragoman.extproc.in_force import InForce
 from dragoman.extproc.ledger import LedgerStream
 from dragoman.extproc.pb.access_log_pb2 import AccessLogType, StreamAccessLogsMessage
 from tests.extproc.test_streams import POLICY
@@ -41,7 +42,7 @@ def logged(kind=AccessLogType.DownstreamEnd, *, hung_up=True):
 
 def test_an_entry_says_who_asked_what_and_what_came_of_it():
     entries = []
-    machine = LedgerStream(POLICY, entries.extend)
+    machine = LedgerStream(InForce(POLICY), entries.extend)
     assert machine.feed(logged()) == []
     [entry] = entries
     assert (entry.request_id, entry.caller, entry.model) == ("r-1", "demo", "fast")
@@ -59,15 +60,15 @@ def test_a_call_costs_what_the_model_did_on_its_day(day, cost):
     at = datetime.fromisoformat(f"{day}T23:59:59+00:00").timestamp()
     entries = []
     policy = parse(text, "p.yaml", {"K": "1"})
-    LedgerStream(policy, entries.extend, clock=lambda: at).feed(logged(hung_up=False))
+    LedgerStream(InForce(policy), entries.extend, clock=lambda: at).feed(logged(hung_up=False))
     assert [entry.cost_nanodollars for entry in entries] == [cost]
 
 
 def test_only_the_end_of_a_request_is_entered():
     entries = []
-    LedgerStream(POLICY, entries.extend).feed(logged(AccessLogType.NotSet))
+    LedgerStream(InForce(POLICY), entries.extend).feed(logged(AccessLogType.NotSet))
     assert entries == []
 
 
 def test_the_stream_ends_with_its_one_empty_answer():
-    assert LedgerStream(POLICY, lambda _: None).close() == [b""]
+    assert LedgerStream(InForce(POLICY), lambda _: None).close() == [b""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -50,8 +51,13 @@ main.add_command(usage)
 
 
 def _load(config: str | None) -> Policy:
+    return _checked(lambda: load(config))
+
+
+def _checked(read: Callable[[], Policy]) -> Policy:
+    """What `read` finds, or the end of the program with what is wrong."""
     try:
-        return load(config)
+        return read()
     except ConfigError as error:
         click.echo(f"dragoman: {error}", err=True)
         sys.exit(_USAGE_EXIT)
@@ -101,17 +107,21 @@ def up(
 @click.option("--worker", type=click.IntRange(0, 255), help="serve as this one alone")
 def serve(config: str | None, run_dir: str | None, workers: int | None, worker: int | None) -> None:
     """Run the workers without Envoy, for one that somebody else runs."""
-    policy = _load(config)
-    policy = msgspec.structs.replace(
-        policy, run_dir=run_dir or policy.run_dir, workers=workers or policy.workers
-    )
+
+    def read() -> Policy:
+        found = load(config)
+        return msgspec.structs.replace(
+            found, run_dir=run_dir or found.run_dir, workers=workers or found.workers
+        )
+
+    policy = _checked(read)
     if worker is None:
         from dragoman.supervisor.planning import run_workers  # noqa: PLC0415 - not for one worker
 
         run_workers(policy, config)
     from dragoman.extproc.server import announce_ready, run_worker  # noqa: PLC0415 - gRPC is heavy
 
-    run_worker(policy, worker, announce_ready)
+    run_worker(policy, worker, announce_ready, read)
 
 
 @main.command()

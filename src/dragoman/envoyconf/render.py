@@ -73,6 +73,12 @@ def to_yaml(document: Json) -> str:
     return text
 
 
+def from_yaml(text: bytes) -> Json:
+    """The document that `to_yaml` wrote."""
+    document: Json = yaml.load(text, yaml.CSafeLoader)
+    return document
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes shared parts in full, each where it stands, and long text as blocks."""
 

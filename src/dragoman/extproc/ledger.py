@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Value
 
 from dragoman.catalog.profiles import Prices
-from dragoman.config.policy import Policy
-from dragoman.dialects.registry import client_dialect
+from dragoman.extproc.in_force import InForce
 from dragoman.extproc.pb.access_log_pb2 import (
     AccessLogCommon,
     AccessLogType,
@@ -32,7 +30,6 @@ from dragoman.metadata import (
     USAGE_NAMESPACE,
 )
 from dragoman.policies.quotas import decode_holds
-from dragoman.stores.keeper import QuotaKeeper
 from dragoman.stores.trail import AuditTrail
 from dragoman.telemetry.ledger import AccessRecord, Entry, make_entry
 
@@ -49,7 +46,6 @@ _READ = (
     REDACTION_ANSWER_NAMESPACE,
     SUBJECT_NAMESPACE,
 )
-_REMEMBERED = 1024
 
 _FLAGS = {
     "failed_local_healthcheck": "LH",
@@ -81,20 +77,17 @@ class LedgerStream:
 
     def __init__(
         self,
-        policy: Policy,
+        in_force: InForce,
         sink: Sink,
-        keeper: QuotaKeeper | None = None,
         clock: Callable[[], float] = time.time,
         trail: AuditTrail | None = None,
     ) -> None:
-        """`keeper` settles what requests had reserved; `clock` tells Unix seconds; `trail` takes
-        in those that were denied."""
-        self._policy = policy
+        """`clock` tells Unix seconds; `trail` takes in those that were denied. What requests had
+        reserved is settled here."""
+        self._in_force = in_force
         self._trail = trail
         self._clock = clock
         self._sink = sink
-        self._keeper = keeper
-        self._upstream_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
         self.finished = False
 
     def feed(self, message: Message, *, more: bool = False) -> list[bytes]:
@@ -104,7 +97,7 @@ class LedgerStream:
         for logged in logs.http_logs.log_entry:
             if logged.common_properties.access_log_type == AccessLogType.DownstreamEnd:
                 record = read_record(logged)
-                entry = make_entry(record, self._upstream_dialect, self._prices, self._belongs)
+                entry = make_entry(record, self._in_force.find_dialect, self._prices, self._belongs)
                 self._settle(record, entry)
                 self._note(entry)
                 entries.append(entry)
@@ -126,26 +119,22 @@ class LedgerStream:
 
     def _settle(self, record: AccessRecord, entry: Entry) -> None:
         held = record.metadata.get(NAMESPACE, {}).get(QUOTA)
-        if self._keeper is None or not isinstance(held, str):
+        keeper = self._in_force.keeper
+        if keeper is None or not isinstance(held, str):
             return
         tokens = entry.tokens.input + entry.tokens.output
         used = {"requests": 1, "tokens": tokens, "usd": entry.cost_nanodollars or 0}
-        self._keeper.settle(decode_holds(held), used, entry.provider)
+        keeper.settle(decode_holds(held), used, entry.provider)
 
     def _belongs(self, caller: str) -> Mapping[str, str]:
-        known = self._policy.callers.by_name.get(caller)
+        known = self._in_force.policy.callers.by_name.get(caller)
         return known.belongs if known else {}
 
     def _prices(self, provider: str, model: str) -> Prices | None:
         """Those of today."""
-        profile = self._policy.profile(provider, model)
+        profile = self._in_force.policy.profile(provider, model)
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         return profile.prices_on(today) if profile else None
-
-    def _find_dialect(self, provider: str, client: str, model: str) -> str | None:
-        found = self._policy.providers.get(provider)
-        endpoint = found and found.endpoint_for(client_dialect(client), model)
-        return endpoint.dialect.name if endpoint else None
 
     def close(self) -> list[bytes]:
         return [StreamAccessLogsResponse().SerializeToString()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import secrets
 import signal
@@ -13,30 +14,24 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import uvloop
 
 from dragoman.config.policy import Policy
-from dragoman.exchange.decide import Decide
+from dragoman.errors import DragomanError
 from dragoman.extproc import health, ledger
 from dragoman.extproc.allocator import keep_buffers
+from dragoman.extproc.in_force import InForce
 from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream
 from dragoman.extproc.transports import Server, StreamMachine, Streams, Transport
 from dragoman.extproc.transports.lean.limits import Limits
 from dragoman.extproc.transports.lean.server import LeanTransport
-from dragoman.policies.identify import Issued
-from dragoman.policies.quotas import QuotaLevels
 from dragoman.stores.embedded import store_url
 from dragoman.stores.keeper import QuotaKeeper, Reached
 from dragoman.stores.keys import KeyWatch
-from dragoman.stores.shared_key import shared_key
 from dragoman.stores.trail import AuditTrail
 from dragoman.telemetry.ledger import Entry, encode_lines
 from dragoman.telemetry.logging import Logger, make_logger, open_lines
-
-if TYPE_CHECKING:
-    from dragoman.policies.redact.profiles import Redactors
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _MESSAGE_OVERHEAD_BYTES = 1 << 20
@@ -44,39 +39,19 @@ _MESSAGE_OVERHEAD_BYTES = 1 << 20
 
 
 def stage_streams(
-    policy: Policy,
-    sink: ledger.Sink,
-    keeper: QuotaKeeper | None = None,
-    issued: Issued | None = None,
-    trail: AuditTrail | None = None,
+    now: InForce, sink: ledger.Sink, trail: AuditTrail | None = None
 ) -> Mapping[str, Streams]:
-    """What each socket of a worker serves, by stage. `keeper` keeps the policy's quotas, `issued`
-    knows the keys of the store, `trail` takes in what is denied."""
-    redactors = make_redactors(policy)
-    decide = Decide(policy, quotas=keeper, issued=issued, redactors=redactors)
+    """What each socket of a worker serves, by stage. `trail` takes in what is denied."""
     factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
-        "decide": (PROCESS, lambda: DecideStream(decide, keeper)),
-        "translate": (PROCESS, lambda: TranslateStream(policy)),
-        "respond": (PROCESS, lambda: RespondStream(policy, redactors)),
-        "ledger": (
-            ledger.METHOD,
-            lambda: ledger.LedgerStream(policy, sink, keeper, trail=trail),
-        ),
+        "decide": (PROCESS, lambda: DecideStream(now.decide, now.keeper)),
+        "translate": (PROCESS, lambda: TranslateStream(now.policy)),
+        "respond": (PROCESS, lambda: RespondStream(now.policy, now.redactors)),
+        "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(now, sink, trail=trail)),
     }
     return {
         stage: {method: factory, health.METHOD: health.HealthStream}
         for stage, (method, factory) in factories.items()
     }
-
-
-def make_redactors(policy: Policy) -> Redactors | None:
-    """The policy's redaction profiles, compiled; None where it has none, at no cost."""
-    section = policy.redaction
-    if section is None:
-        return None
-    from dragoman.policies.redact.profiles import Redactors  # noqa: PLC0415 - loads an engine
-
-    return Redactors(section, section.key or shared_key(policy.run_dir))
 
 
 async def listen(
@@ -99,64 +74,91 @@ def socket_path(policy: Policy, stage: str, worker: int) -> Path:
     return Path(policy.run_dir) / f"{stage}-{worker}.sock"
 
 
-def run_worker(policy: Policy, worker: int, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT. `ready` is called once all sockets accept."""
+def run_worker(
+    policy: Policy, worker: int, ready: Callable[[], None], reread: Callable[[], Policy]
+) -> None:
+    """Serve until SIGTERM or SIGINT. `ready` is called once all sockets accept, `reread` to find
+    the policy anew on SIGHUP."""
     keep_buffers()
-    uvloop.run(_serve(policy, worker, ready))
+    uvloop.run(_serve(policy, worker, ready, reread))
 
 
-async def _serve(policy: Policy, worker: int, ready: Callable[[], None]) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+async def _serve(
+    policy: Policy, worker: int, ready: Callable[[], None], reread: Callable[[], Policy]
+) -> None:
+    stop, changed = asyncio.Event(), asyncio.Event()
+    for number, event in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, changed)):
+        asyncio.get_running_loop().add_signal_handler(number, event.set)
     log = make_logger(worker=worker)
     transport = _transport(policy, log)
     watch = _watch(policy)
     trail = _trail(policy, worker, log)
-    keeper = _keeper(policy, worker, log, trail)
-    streams = stage_streams(policy, _sink(policy), keeper, watch, trail)
     if trail:
         trail.start()
     if watch:
         await watch.refresh()
         watch.start()
-    if keeper:
-        keeper.start()
-    servers = await listen(transport, policy, worker, streams)
+    now = InForce(policy, functools.partial(_start_keeper, worker, log, trail), watch)
+    servers = await listen(transport, policy, worker, stage_streams(now, _sink(policy), trail))
     gc.freeze()  # what is here now stays: no collection need look at it again
+    follower = asyncio.create_task(_follow(now, changed, reread, log, trail))
     ready()
     await stop.wait()
+    follower.cancel()
     grace = policy.timeouts.drain_seconds
     *stages, ledger_server = servers
     await asyncio.gather(*(server.close(grace) for server in stages))
     await ledger_server.close(0)
-    if keeper:
-        await keeper.close()
+    if now.keeper:
+        await now.keeper.close()
     if watch:
         await watch.close()
     if trail:
         await trail.close()
 
 
-def _keeper(
-    policy: Policy, worker: int, log: Logger, trail: AuditTrail | None
+async def _follow(
+    now: InForce,
+    changed: asyncio.Event,
+    reread: Callable[[], Policy],
+    log: Logger,
+    trail: AuditTrail | None,
+) -> None:
+    """Serve by the new policy each time there is one; by the old one where it cannot be used."""
+    while True:
+        await changed.wait()
+        changed.clear()
+        try:
+            now.replace(await asyncio.to_thread(reread))
+        except (DragomanError, OSError, ValueError) as error:
+            log.warning("policy_not_taken", problem=str(error))
+        else:
+            log.info("policy_taken")
+            if trail:
+                _note_policy(trail, now.policy)
+
+
+def _start_keeper(
+    worker: int, log: Logger, trail: AuditTrail | None, now: InForce
 ) -> QuotaKeeper | None:
     """Who keeps this worker's quotas, under a name that no other worker ever had."""
+    policy = now.policy
     if not policy.quotas:
         return None
     from dragoman.stores.quotas import RedisQuotas  # noqa: PLC0415 - the Redis client is heavy
 
     store = RedisQuotas(store_url(policy), cluster=policy.store.cluster)
-    quotas = QuotaLevels(policy.quotas)
 
     def tell(reached: Reached) -> None:
-        told = quotas.describe(reached)
+        told = now.levels.describe(reached)
         log.warning("quota_level_reached", **told)
         if trail:
             trail.note("quota.level_reached", None, told)
 
     name = f"{worker}-{secrets.token_hex(6)}"
-    return QuotaKeeper(store, name, time.time, quotas.levels, tell)
+    keeper = QuotaKeeper(store, name, time.time, lambda key, at: now.levels.levels(key, at), tell)  # noqa: PLW0108 - those of then
+    keeper.start()
+    return keeper
 
 
 def _trail(policy: Policy, worker: int, log: Logger) -> AuditTrail | None:
@@ -170,8 +172,12 @@ def _trail(policy: Policy, worker: int, log: Logger) -> AuditTrail | None:
 
     name = f"worker-{worker}@{socket.gethostname()}"
     trail = AuditTrail(open_audit(policy), name, time.time, warn)
-    trail.note("policy.load", name, {"file": policy.source, "sha256": policy.digest})
+    _note_policy(trail, policy)
     return trail
+
+
+def _note_policy(trail: AuditTrail, policy: Policy) -> None:
+    trail.note("policy.load", trail.worker, {"file": policy.source, "sha256": policy.digest})
 
 
 def _transport(policy: Policy, log: Logger) -> Transport:

@@ -42,7 +42,7 @@ class AuditTrail:
         """`worker` signs what is entered of its own; `clock` tells Unix seconds; `warn` is told,
         once for each time the store cannot be reached, how many events wait."""
         self._store = store
-        self._worker = worker
+        self.worker = worker
         self._clock = clock
         self._warn = warn
         self._waiting: deque[Event] = deque()
@@ -91,7 +91,7 @@ class AuditTrail:
         if self._lost and not self._waiting:
             at, what = time_of(self._clock()), {"count": self._lost}
             why = "more happened than could wait for the store"
-            taken.append(Event(event="audit.lost", time=at, who=self._worker, what=what, why=why))
+            taken.append(Event(event="audit.lost", time=at, who=self.worker, what=what, why=why))
             self._lost = 0
         return taken
 

@@ -13,9 +13,11 @@ import time
 from dragoman.config.environment import without
 from dragoman.supervisor import plan as plans
 from dragoman.supervisor.child import Child, ask
+from dragoman.supervisor.following import LOOK_SECONDS, Follower
 from dragoman.supervisor.plan import Plan, Process
 
-_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+_ENDS = {signal.SIGTERM, signal.SIGINT}
+_SIGNALS = {*_ENDS, signal.SIGCHLD}
 _START_SECONDS = 20.0
 _POLL_SECONDS = 0.005
 _STOP_SECONDS = 5.0
@@ -33,6 +35,7 @@ class _Supervisor:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._children: list[Child] = []
+        self._follower = _follower(plan)
 
     def start(self) -> None:
         for step in self._plan.steps:
@@ -60,6 +63,9 @@ class _Supervisor:
             for child in self._children:
                 _tend(child)
             due = [child.due for child in self._children if child.due is not None]
+            if self._follower:
+                self._follower.tend(self._children)
+                due.append(time.monotonic() + LOOK_SECONDS)
             _wait(max(0.0, min(due) - time.monotonic()) if due else None)
 
     def drain(self) -> None:
@@ -81,11 +87,19 @@ class _Supervisor:
         return ask(self._plan.admin or "", f"{head}content-length: 0\r\n\r\n")
 
     def stop(self) -> None:
+        if self._follower:
+            self._follower.stop()
         for child in reversed(self._children):
             child.stop(signal.SIGTERM)
             if not child.wait(_STOP_SECONDS):
                 child.stop(signal.SIGKILL)
                 child.wait(None)
+
+
+def _follower(plan: Plan) -> Follower | None:
+    if plan.watched is None:
+        return None
+    return Follower(plan.watched, plan.reload, without(plan.key_names))
 
 
 def _tend(child: Child) -> None:
@@ -101,13 +115,14 @@ def _tend(child: Child) -> None:
 
 
 def _wait(seconds: float | None) -> None:
-    """Until a child ends, or so long. Raises `_Told`."""
-    if seconds is None:
-        number = signal.sigwaitinfo(_SIGNALS).si_signo
-    else:
-        received = signal.sigtimedwait(_SIGNALS, seconds)
-        number = received.si_signo if received else signal.SIGCHLD
-    if number != signal.SIGCHLD:
+    """Until a child ends, or so long. Raises `_Told`.
+
+    Where this process was stopped meanwhile, Python 3.11 may return what is no signal at all.
+    """
+    received = (
+        signal.sigwaitinfo(_SIGNALS) if seconds is None else signal.sigtimedwait(_SIGNALS, seconds)
+    )
+    if received is not None and received.si_signo in _ENDS:
         raise _Told
 
 

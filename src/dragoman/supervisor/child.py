@@ -56,7 +56,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_before_exec,  # noqa: PLW1509 - this process has one thread
+            preexec_fn=before_exec,  # noqa: PLW1509 - this process has one thread
         )
 
     def reap(self) -> int | None:
@@ -80,6 +80,11 @@ class Child:
     def stop(self, number: signal.Signals) -> None:
         if self._running is not None:
             self._running.send_signal(number)
+
+    def follow(self) -> None:
+        """Have it read its policy anew, if it is one that does."""
+        if self._process.follows:
+            self.stop(signal.SIGHUP)
 
     def wait(self, seconds: float | None) -> bool:
         """Whether it is gone."""
@@ -120,7 +125,9 @@ def _connect(address: str) -> socket.socket:
     return socket.create_connection((host, int(port)), _PROBE_SECONDS)
 
 
-def _before_exec() -> None:
-    """In the child: end when the supervisor does, and hear the signals that it waits for."""
+def before_exec() -> None:
+    """In the child: end when the supervisor does, and hear the signals that it waits for. SIGHUP
+    is for who asks for it, once it can."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -25,6 +25,8 @@ class Process(NamedTuple):
     ready: Probe
     has_keys: bool = False
     """The providers' keys stay in its environment."""
+    follows: bool = False
+    """Told by SIGHUP, it reads its policy anew."""
 
 
 class Plan(NamedTuple):
@@ -42,6 +44,10 @@ class Plan(NamedTuple):
     drain_seconds: float
     admin: str | None = None
     """`host:port` of Envoy's admin, through which it drains; None: no Envoy."""
+    watched: str | None = None
+    """The policy file; None: the embedded one, which does not change."""
+    reload: list[str] = []  # noqa: RUF012 - a named tuple's, and never changed
+    """What makes a new policy file the one in force, as far as Envoy goes; 0 says that it did."""
 
 
 def write(plan: Plan) -> str:
@@ -59,5 +65,5 @@ def read(path: str) -> Plan:
     return Plan(run_dir, removes, [[_process(*p) for p in step] for step in steps], *rest)
 
 
-def _process(name: str, arguments: list[str], ready: list[str], has_keys: bool) -> Process:  # noqa: FBT001 - JSON
-    return Process(name, arguments, Probe(*ready), has_keys)
+def _process(name: str, arguments: list[str], ready: list[str], *flags: bool) -> Process:
+    return Process(name, arguments, Probe(*ready), *flags)

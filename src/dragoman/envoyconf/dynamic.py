@@ -1,0 +1,126 @@
+"""Envoy's configuration taken apart: what it starts with, and files that it follows.
+
+Each file holds the resources of one kind and is replaced whole, by renaming: Envoy then takes what
+changed in it, and drops no request. The providers' keys that are there at the start stay with it;
+one that comes later is a file of its own, as Envoy wants it, which takes it an inotify instance, of
+which a user has but 128.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from dragoman.ir import Json
+
+CLUSTERS, ROUTES, LISTENERS = "clusters.json", "routes.json", "listeners.json"
+_TYPES = {
+    "clusters": "envoy.config.cluster.v3.Cluster",
+    "listeners": "envoy.config.listener.v3.Listener",
+    "routes": "envoy.config.route.v3.RouteConfiguration",
+    "secrets": "envoy.extensions.transport_sockets.tls.v3.Secret",
+}
+
+
+class Parts(NamedTuple):
+    """A configuration in parts."""
+
+    bootstrap: Json
+    """With all keys."""
+    files: dict[str, bytes]
+    """By name; those that others lead to come first."""
+
+
+def take_apart(document: Json, folder: str, begun_with: Json | None = None) -> Parts:
+    """The parts of a whole bootstrap, which is left as it was. `folder` will hold the files.
+
+    `begun_with` is the bootstrap that Envoy started with, where it has.
+    """
+    resources: dict[str, Any] = document["static_resources"]
+    known: list[Json] = (begun_with or document)["static_resources"]["secrets"]
+    later = [secret for secret in resources["secrets"] if secret not in known]
+    keys = {secret["name"]: f"{secret['name']}.json" for secret in later}
+    clusters = [_with_keys(cluster, keys, folder) for cluster in resources["clusters"]]
+    routes: list[Json] = []
+    listeners = [_without_routes(listener, routes, folder) for listener in resources["listeners"]]
+    secrets = {keys[s["name"]]: encode_resources("secrets", [s]) for s in later}
+    bootstrap: Json = {
+        **document,
+        "node": {"id": "dragoman", "cluster": "dragoman"},
+        "static_resources": {"secrets": resources["secrets"]},
+        "dynamic_resources": {
+            "cds_config": _followed(folder, CLUSTERS),
+            "lds_config": _followed(folder, LISTENERS),
+        },
+    }
+    files = {
+        CLUSTERS: encode_resources("clusters", clusters),
+        ROUTES: encode_resources("routes", routes),
+        LISTENERS: encode_resources("listeners", listeners),
+    }
+    return Parts(bootstrap, {**secrets, **files})
+
+
+def encode_resources(kind: str, resources: list[Json]) -> bytes:
+    """The file that holds `resources`; its version is a digest of them."""
+    name = f"type.googleapis.com/{_TYPES[kind]}"
+    typed = [{"@type": name, **resource} for resource in resources]
+    version = hashlib.sha256(msgspec.json.encode(typed)).hexdigest()[:16]
+    return msgspec.json.encode({"version_info": version, "resources": typed})
+
+
+def read_resources(file: bytes) -> tuple[str, list[Json]]:
+    """Version and resources of a file."""
+    document: Json = msgspec.json.decode(file)
+    return document["version_info"], document["resources"]
+
+
+def _followed(folder: str, name: str) -> Json:
+    return {"resource_api_version": "V3", "path_config_source": {"path": f"{folder}/{name}"}}
+
+
+def _without_routes(listener: Json, routes: list[Json], folder: str) -> Json:
+    """The listener with its routes in a file; they are added to `routes`."""
+
+    def move(part: Json) -> Json:
+        if "route_config" not in part:
+            return part
+        found: Json = part["route_config"]
+        routes.append(found)
+        rest = {name: value for name, value in part.items() if name != "route_config"}
+        source = _followed(folder, ROUTES)
+        return {**rest, "rds": {"route_config_name": found["name"], "config_source": source}}
+
+    return _walk(listener, move)
+
+
+def _with_keys(cluster: Json, keys: dict[str, str], folder: str) -> Json:
+    """The cluster with its key in a file."""
+
+    def follow(part: Json) -> Json:
+        match part:
+            case {"credential": {"name": str(name)}} if name in keys:
+                source = _followed(folder, keys[name])
+                return {**part, "credential": {"name": name, "sds_config": source}}
+            case _:
+                return part
+
+    return _walk(cluster, follow)
+
+
+def _walk(part: Json, change: Callable[[Json], Json]) -> Json:
+    """`part` with each object in it changed, the inner ones first."""
+    return change({name: _walk_any(value, change) for name, value in part.items()})
+
+
+def _walk_any(part: Any, change: Callable[[Json], Json]) -> Any:
+    match part:
+        case dict():
+            return _walk(cast("Json", part), change)
+        case [*items]:
+            return [_walk_any(item, change) for item in items]
+        case _:
+            return part

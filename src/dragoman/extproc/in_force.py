@@ -1,0 +1,90 @@
+"""What a worker serves by: the policy in force, and what is made from it once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dragoman.config.policy import Policy
+from dragoman.dialects.registry import client_dialect
+from dragoman.exchange.decide import Decide
+from dragoman.policies.identify import Issued
+from dragoman.policies.quotas import QuotaLevels
+from dragoman.stores.keeper import QuotaKeeper
+from dragoman.stores.shared_key import shared_key
+
+if TYPE_CHECKING:
+    from dragoman.policies.redact.profiles import Redactors
+
+_REMEMBERED = 1024
+
+
+class InForce:
+    """Streams take what they need when they begin, and keep it: a new policy is for new ones."""
+
+    policy: Policy
+    """With what only the policy before it had of providers, redaction profiles and quotas: of
+    requests that were decided under that one, attempts and answers are still to come."""
+    decide: Decide
+    redactors: Redactors | None
+    levels: QuotaLevels
+    find_dialect: Callable[[str, str, str], str | None]
+    """Which dialect a provider is asked a model in, for a client's; None where it is not known."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        make_keeper: Callable[[InForce], QuotaKeeper | None] = lambda _: None,
+        issued: Issued | None = None,
+    ) -> None:
+        """`make_keeper` makes who keeps the quotas of the policy in force, and starts it, or None
+        where it has none; `issued` knows the keys of the store."""
+        self._make_keeper = make_keeper
+        self._issued = issued
+        self.keeper: QuotaKeeper | None = None
+        self._adopt(policy, policy)
+
+    def replace(self, policy: Policy) -> None:
+        """Serve by `policy` from now on. Raises, and changes nothing, where it cannot be used."""
+        self._adopt(policy, _with_former(policy, self._own))
+
+    def _adopt(self, policy: Policy, wider: Policy) -> None:
+        redactors = make_redactors(wider)
+        own = redactors if policy.redaction is not None else None
+        self._own, self.policy, self.redactors = policy, wider, redactors
+        self.levels = QuotaLevels(wider.quotas)
+        self.keeper = self.keeper or self._make_keeper(self)
+        quotas = self.keeper if policy.quotas else None
+        self.decide = Decide(policy, quotas=quotas, issued=self._issued, redactors=own)
+        self.find_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
+
+    def _find_dialect(self, provider: str, client: str, model: str) -> str | None:
+        found = self.policy.providers.get(provider)
+        endpoint = found and found.endpoint_for(client_dialect(client), model)
+        return endpoint.dialect.name if endpoint else None
+
+
+def _with_former(policy: Policy, former: Policy) -> Policy:
+    """`policy`, with what only `former` had and its requests may still need."""
+    redaction = policy.redaction or former.redaction
+    if redaction is not None and former.redaction is not None:
+        profiles = {**former.redaction.profiles, **redaction.profiles}
+        redaction = msgspec.structs.replace(redaction, profiles=profiles)
+    providers = {**former.providers, **policy.providers}
+    quotas = {quota.name: quota for quota in (*former.quotas, *policy.quotas)}
+    return msgspec.structs.replace(
+        policy, providers=providers, redaction=redaction, quotas=tuple(quotas.values())
+    )
+
+
+def make_redactors(policy: Policy) -> Redactors | None:
+    """The policy's redaction profiles, compiled; None where it has none, at no cost."""
+    section = policy.redaction
+    if section is None:
+        return None
+    from dragoman.policies.redact.profiles import Redactors  # noqa: PLC0415 - loads an engine
+
+    return Redactors(section, section.key or shared_key(policy.run_dir))

@@ -1,0 +1,161 @@
+"""Take in a changed policy file: check it whole, and have Envoy follow. A process that then ends.
+
+Whatever is wrong, the policy in force stays, and one line on standard error says why.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from dragoman.config.environment import key_names
+from dragoman.config.load import load
+from dragoman.config.policy import Policy
+from dragoman.config.schema import Address
+from dragoman.errors import ConfigError, DragomanError, ServiceUnavailable
+from dragoman.supervisor.child import ask
+
+_COPY = "policy.yaml"
+_FIXED = (
+    "admin", "audit", "issued_keys", "ledger", "limits", "listener.address", "listener.port",
+    "run_dir", "simulator", "store", "timeouts.drain_seconds", "transport", "workers",
+)  # fmt: skip
+"""Settings that processes are started with."""
+_MAX_FILES = 35
+"""That Envoy follows; each takes an inotify instance, of which a user has but 128."""
+_APPLY_SECONDS = 10.0
+_LOOK_SECONDS = 0.01
+
+
+class Placed(NamedTuple):
+    """What the command line said over the policy file, and where everything is."""
+
+    run_dir: str
+    port: int
+    """Of the listener."""
+    admin_port: int
+    workers: int
+    has_envoy: bool
+
+    @classmethod
+    def of(cls, policy: Policy, *, has_envoy: bool) -> Placed:
+        """As `policy` has it in force."""
+        ports = policy.listener.port, policy.admin.port
+        return cls(policy.run_dir, *ports, policy.workers, has_envoy)
+
+    def encode(self) -> str:
+        """As one argument."""
+        return msgspec.json.encode(self).decode()
+
+    def apply(self, policy: Policy) -> Policy:
+        """The policy as it is in force here."""
+        return msgspec.structs.replace(
+            policy,
+            run_dir=self.run_dir,
+            listener=msgspec.structs.replace(policy.listener, port=self.port),
+            admin=msgspec.structs.replace(policy.admin, port=self.admin_port),
+            workers=self.workers,
+        )
+
+
+def keep_copy(config: str, run_dir: str) -> str:
+    """The path of a copy of the policy file, which was found good: the workers' own, so that all
+    of them read the same, also those that start later."""
+    path = Path(run_dir, _COPY)
+    replace_file(path, Path(config).read_bytes())
+    return str(path)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Whole or not at all: Envoy, which follows the file, reads it when it gets its name."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def reload(config: str, placed: Placed) -> None:
+    """Make the policy file the one in force. Raises `DragomanError` where it cannot be."""
+    copy = str(Path(placed.run_dir, _COPY))
+    former, policy = load(copy), load(config)
+    _check_fixed(former, policy)
+    if placed.has_envoy:
+        _follow(placed.apply(former), placed.apply(policy))
+    keep_copy(config, placed.run_dir)
+
+
+def _check_fixed(former: Policy, policy: Policy) -> None:
+    """Raises for what a restart alone can change."""
+    for name in _FIXED:
+        setting = attrgetter(name)
+        if setting(former) != setting(policy):
+            raise ConfigError(policy.source, f"$.{name}", "changes with a restart only")
+    for name in sorted(key_names(policy) - key_names(former)):
+        problem = f"{name} is named by no key.env in force: the workers have seen it. Restart"
+        raise ConfigError(policy.source, "$.providers", problem)
+
+
+def _follow(former: Policy, policy: Policy) -> None:
+    """Have Envoy take in what differs. Clusters that are gone stay for what is on its way to them,
+    until the next change."""
+    from dragoman.envoyconf import dynamic, render  # noqa: PLC0415 - the pool has no Envoy
+
+    begun_with = render.from_yaml(Path(policy.run_dir, "envoy.yaml").read_bytes())
+    files = dynamic.take_apart(render.render(policy), policy.run_dir, begun_with).files
+    if len(files) > _MAX_FILES:
+        problem = "so many keys that are new since the start take a restart"
+        raise ConfigError(policy.source, "$.providers", problem)
+    _, before = dynamic.read_resources(Path(policy.run_dir, dynamic.CLUSTERS).read_bytes())
+    names = former.providers.keys() - policy.providers.keys()
+    if gone := [cluster for cluster in before if cluster["name"] in names]:
+        _, clusters = dynamic.read_resources(files[dynamic.CLUSTERS])
+        files[dynamic.CLUSTERS] = dynamic.encode_resources("clusters", [*clusters, *gone])
+    for name, content in files.items():
+        path = Path(policy.run_dir, name)
+        if not path.exists() or path.read_bytes() != content:
+            replace_file(path, content)
+    wanted = {
+        "cluster_manager.cds": dynamic.read_resources(files[dynamic.CLUSTERS])[0],
+        "http.dragoman.rds.dragoman": dynamic.read_resources(files[dynamic.ROUTES])[0],
+        "listener_manager.lds": dynamic.read_resources(files[dynamic.LISTENERS])[0],
+    }
+    _await_versions(policy.admin, wanted)
+
+
+def _await_versions(admin: Address, wanted: dict[str, str]) -> None:
+    """Raises `ServiceUnavailable` where Envoy does not say in time that it has them."""
+    query = "GET /stats?filter=version_text HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n"
+    deadline = time.monotonic() + _APPLY_SECONDS
+    while time.monotonic() < deadline:
+        answer = ask(f"{admin.address}:{admin.port}", query) or ""
+        if all(f'{name}.version_text: "{version}"' in answer for name, version in wanted.items()):
+            return
+        time.sleep(_LOOK_SECONDS)
+    raise ServiceUnavailable("Envoy has not taken the new configuration; its log says why.")
+
+
+def _log(event: str, **fields: str | float) -> None:
+    line: dict[str, object] = {**fields, "event": event, "timestamp": datetime.now(UTC)}
+    sys.stderr.write(msgspec.json.encode(line).decode() + "\n")
+
+
+def main(config: str, placed: str) -> int:
+    """The exit status: 0 where the file is in force."""
+    began = time.monotonic()
+    try:
+        reload(config, msgspec.json.decode(placed, type=Placed))
+    except DragomanError as error:
+        _log("policy_refused", level="error", problem=str(error))
+        return 1
+    _log("policy_reloaded", level="info", seconds=round(time.monotonic() - began, 3))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

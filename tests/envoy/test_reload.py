@@ -1,0 +1,152 @@
+"""A policy file that changes while requests are on their way: what is new serves, what runs ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from dragoman.simulator import Simulator
+from tests.envoy.gateway import KEY, LIMITED_KEY, Gateway, digest, run_gateway, wait_until
+from tests.envoy.test_routing import body, said
+
+CHAT = "/v1/chat/completions"
+
+
+class Editor:
+    """The policy file of a gateway, and what is said of its changes."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self._path = gateway.folder / "dragoman.yaml"
+        self._document: dict[str, Any] = yaml.safe_load(self._path.read_text())
+
+    @property
+    def providers(self) -> dict[str, Any]:
+        return dict(self._document["providers"])
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        text = (self.gateway.folder / "stderr.log").read_text()
+        return [json.loads(line) for line in text.splitlines() if f'"event":"{name}"' in line]
+
+    def change(self, event: str = "policy_taken", **sections: Any) -> dict[str, Any]:
+        """Write the file; what is then said of it, by the worker or by who refuses it."""
+        return self.write(yaml.safe_dump(self._document | sections), event)
+
+    def write(self, text: str, event: str) -> dict[str, Any]:
+        known = len(self.events(event))
+        self._path.write_text(text)
+        return wait_until(lambda: self.events(event)[known:], what=event)[-1]
+
+
+def models(provider: str, **settings: Any) -> dict[str, Any]:
+    def on(model: str) -> dict[str, Any]:
+        return {"targets": [{"provider": provider, "model": model}]}
+
+    return {
+        "m": on("sim/echo") | settings,
+        "slow": on("sim/slow-2500"),
+        "long": on("sim/pause-500"),
+        "other": on("sim/echo"),
+    }
+
+
+@pytest.fixture
+def editor(all_providers: Simulator, simulator: Simulator) -> Iterator[Editor]:
+    del simulator
+    with run_gateway(all_providers, models=models("openai")) as gateway:
+        yield Editor(gateway)
+
+
+def ask(editor: Editor, model: str = "m", key: str = KEY, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    url = editor.gateway.url + CHAT
+    return httpx.post(url, json=body(model), headers={"x-api-key": key} | named)
+
+
+def test_a_new_policy_serves_and_what_runs_under_the_old_one_ends(
+    editor: Editor, simulator: Simulator
+) -> None:
+    providers = editor.providers
+    gone = providers.pop("openai")
+    providers["later"] = gone
+    with ThreadPoolExecutor() as pool:
+        streamed = body("long", stream=True)
+        url, headers = editor.gateway.url + CHAT, {"x-api-key": KEY}
+        long = pool.submit(httpx.post, url, json=streamed, headers=headers, timeout=30)
+        slow = pool.submit(ask, editor, "slow")
+        simulator.control.wait_for_requests(2)
+        callers = {"new": {"keys": [digest(LIMITED_KEY)]}, "demo": {"keys": [digest(KEY)]}}
+        changes = {"callers": callers, "pass_through": []}
+        editor.change(models=models("later"), providers=providers, **changes)
+        assert not long.done()
+        assert not slow.done()
+        assert said(CHAT, ask(editor, key=LIMITED_KEY)) == "You said: one two three"
+        assert slow.result().json()["choices"]
+        assert long.result().text.endswith("data: [DONE]\n\n")
+    decision = ask(editor).headers["x-dragoman-decision"]
+    assert decision == "strategy=weighted; order=later/sim/echo"
+
+
+def test_a_change_of_the_listener_drops_nothing(editor: Editor, simulator: Simulator) -> None:
+    """A header that a rule looks at has to be asked for in Envoy's own filters."""
+    with ThreadPoolExecutor() as pool:
+        url, headers = editor.gateway.url + CHAT, {"x-api-key": KEY}
+        streamed = body("long", stream=True)
+        long = pool.submit(httpx.post, url, json=streamed, headers=headers, timeout=30)
+        simulator.control.wait_for_requests(1)
+        rules = [{"when": {"headers": {"x-tier": "gold"}}, "use": "other"}]
+        editor.change(models=models("openai", rules=rules))
+        assert "rule=0(other)" in ask(editor, x_tier="gold").headers["x-dragoman-decision"]
+        assert long.result().text.endswith("data: [DONE]\n\n")
+
+
+def test_a_file_that_is_wrong_changes_nothing_also_for_a_worker_that_starts_later(
+    editor: Editor,
+) -> None:
+    refused = editor.write("models: [", "policy_refused")
+    assert "not YAML" in refused["problem"]
+    (worker,) = editor.gateway.workers()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: worker not in editor.gateway.workers() and editor.gateway.workers())
+    wait_until(lambda: ask(editor).status_code == 200, what="the worker's successor")
+    editor.change(models=models("openai-b"))
+    assert "order=openai-b/" in ask(editor).headers["x-dragoman-decision"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "path"),
+    [
+        ({"workers": 2}, "$.workers"),
+        ({"listener": {"port": 12345}}, "$.listener.port"),
+        ({"timeouts": {"drain_seconds": 1}}, "$.timeouts.drain_seconds"),
+    ],
+)
+def test_what_takes_a_restart_is_refused_and_named(
+    shared_editor: Editor, sections: dict[str, Any], path: str
+) -> None:
+    refused = shared_editor.change("policy_refused", **sections)
+    assert f"{path}: changes with a restart only" in refused["problem"]
+    assert ask(shared_editor).status_code == 200
+
+
+def test_quotas_may_come_with_a_new_policy(editor: Editor) -> None:
+    calls = {"name": "calls", "unit": "requests", "limit": 1, "window": "day"}
+    editor.change(quotas=[calls])
+    assert ask(editor).headers["x-ratelimit-limit-requests"] == "1"
+    assert ask(editor).status_code == 429
+    editor.change(quotas=[])
+    assert ask(editor).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def shared_editor(all_providers: Simulator) -> Iterator[Editor]:
+    with run_gateway(all_providers, models=models("openai")) as gateway:
+        yield Editor(gateway)
