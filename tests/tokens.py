@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -69,6 +70,9 @@ class Issuer:
     scheme: str = "http"
     answers: bool = True
     fetches: list[str] = field(default_factory=list)
+    claims: dict[str, Any] = field(default_factory=dict)
+    """Of the tokens that it gives for codes."""
+    codes: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -92,7 +96,19 @@ def run_issuer(tls: Pair | None = None) -> Iterator[Issuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.fetches.append(self.path)
-            body = issuer.key_set().encode()
+            self._answer(issuer.key_set())
+
+        def do_POST(self) -> None:
+            raw = self.rfile.read(int(self.headers["content-length"])).decode()
+            form = {name: values[0] for name, values in parse_qs(raw).items()}
+            issuer.codes.append(form["code"])
+            assert form["code_verifier"]
+            token = issuer.token(**issuer.claims)
+            answer = {"access_token": token, "token_type": "Bearer", "expires_in": 3600}
+            self._answer(json.dumps(answer))
+
+        def _answer(self, text: str) -> None:
+            body = text.encode()
             self.send_response(200 if issuer.answers else 503)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))

@@ -27,6 +27,7 @@ def governed_gateway(
     callers: dict[str, Any] = {
         "demo": {"keys": [digest(KEY)]},
         "issued": {},
+        "owned": {"user": "owner"},
         "reader": {"keys": keys["reader"], "roles": ["reader"]},
         "far": {"keys": keys["far"], "addresses": ["203.0.113.0/24"]},
         "near": {"keys": keys["near"], "addresses": ["127.0.0.0/8"]},
@@ -87,6 +88,25 @@ def test_a_keys_life(governed: Gateway) -> None:
     assert key not in governed.written()
 
 
+def test_a_key_may_be_one_users_and_bound_to_networks(governed: Gateway) -> None:
+    words = ("--user", "alice@acme.test", "--application", "chat", "--label", "laptop")
+    (near,) = keys(governed, "issue", "issued", *words, "--address", "127.0.0.0/8")
+    (far,) = keys(governed, "issue", "issued", "--address", "10.0.0.0/8", "--address", "::1/128")
+    awaits(governed, near, 200)
+    awaits(governed, far, 403)
+    told = [line for line in keys(governed, "list", "issued") if "alice@acme.test" in line]
+    assert told[0].endswith("  laptop  alice@acme.test  chat  127.0.0.0/8")
+    entry = wait_until(
+        lambda: next((e for e in governed.ledger() if e.get("dragoman.user")), None), 10, "entry"
+    )
+    assert (entry["dragoman.user"], entry["dragoman.application"]) == ("alice@acme.test", "chat")
+    (second,) = keys(governed, "rotate", told[0].split()[0])
+    awaits(governed, second, 200)
+    assert sum("127.0.0.0/8" in line for line in keys(governed, "list", "issued")) == 2
+    for key_id in (line.split()[0] for line in keys(governed, "list", "issued")):
+        keys(governed, "revoke", key_id)
+
+
 def test_a_key_that_ends_by_itself(governed: Gateway) -> None:
     (key,) = keys(governed, "issue", "issued", "--expires", "3s")
     awaits(governed, key, 401)
@@ -97,6 +117,8 @@ def test_unknown_callers_and_ids_are_refused_in_words(governed: Gateway) -> None
         ("issue", "nobody"),
         ("revoke", "ffff"),
         ("issue", "issued", "--expires", "soon"),
+        ("issue", "issued", "--address", "home"),
+        ("issue", "owned", "--user", "another"),
     ):
         with pytest.raises(subprocess.CalledProcessError) as failed:
             keys(governed, *words)

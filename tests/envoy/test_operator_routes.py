@@ -43,7 +43,7 @@ def url(all_providers: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
         running.append(subprocess.Popen(commands[0]))  # noqa: S603 - our own
         wait_until((folder / "decide-0.sock").exists, what="workers")
         running.append(subprocess.Popen(commands[1]))  # noqa: S603 - our own
-        wait_until(lambda: _is_ready(admin), what="Envoy")
+        wait_until(lambda: is_ready(admin), what="Envoy")
         yield f"http://127.0.0.1:{port}"
     finally:
         for process in reversed(running):
@@ -62,7 +62,7 @@ def _with_routes(file: Path) -> str:
     return yaml.safe_dump(document)
 
 
-def _is_ready(admin: int) -> bool:
+def is_ready(admin: int) -> bool:
     try:
         with urlopen(f"http://127.0.0.1:{admin}/ready", timeout=1) as answer:  # noqa: S310
             return bool(answer.status == 200)

@@ -209,6 +209,12 @@ def _lax_jwt(d: Any) -> None:
     decide["metadata_options"]["receiving_namespaces"]["untyped"].remove("dragoman.subject")
 
 
+def _sign_in_behind(d: Any) -> None:
+    (sign_in,) = yaml.safe_load((ENVOY / "oauth2.yaml").read_text())["http_filters"]
+    del sign_in["typed_config"]["config"]["forward_bearer_token"]
+    _manager(d)["http_filters"].insert(1, sign_in)
+
+
 def _no_issuer(d: Any) -> None:
     del _manager(d)["http_filters"][0]["typed_config"]["providers"]["corporate"]
 
@@ -241,7 +247,7 @@ def _optional(d: Any) -> None:
     ("spoil", "words"),
     [
         (_no_tls, ["speaks no TLS"]),
-        (_no_roots, ["verifies no client's", "Add connection.uri_san_peer_certificate"]),
+        (_no_roots, ["verifies no client's", "lacks connection.uri_san_peer_certificate"]),
         (
             _optional,
             ["requires no certificate", "no dragoman.allow", "no dragoman.deny", "trusted_hops"]
@@ -273,6 +279,7 @@ def test_each_fault_about_certificates_and_addresses_is_found(
             + ["lacks envoy.filters.http.jwt_authn", "lacks dragoman.subject"],
         ),
         (_no_issuer, ["has no corporate"]),
+        (_sign_in_behind, ["nobody is known who signed in", "behind what verifies tokens"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -9,11 +9,12 @@ import pytest
 from dragoman.config.load import parse
 from dragoman.config.policy import Policy
 from dragoman.dialects.registry import client_dialect
-from dragoman.errors import ConfigError, PermissionDenied
+from dragoman.errors import ConfigError, PermissionDenied, Unauthenticated
 from dragoman.exchange.heads import RequestHead
 from dragoman.policies.authorize import Wish, features_of, judge, restricts_features
 from dragoman.policies.explain import explain
 from dragoman.policies.identify import identify
+from dragoman.stores.keys import IssuedKey
 
 TEXT = """
 callers:
@@ -89,6 +90,51 @@ def test_media_are_found_in_messages_and_in_what_tools_say(in_tool: bool) -> Non
     assert features_of(client_dialect("anthropic_messages").decode_request(body)) == ("media",)
 
 
+class Store:
+    """Holds one key."""
+
+    def __init__(self, **fields: Any) -> None:
+        self._key = IssuedKey(digest="0" * 64, created_at=0, **fields)
+
+    def find(self, digest: str) -> IssuedKey | None:
+        del digest
+        return self._key
+
+
+@pytest.mark.parametrize(
+    ("caller", "address", "belongs"),
+    [
+        ("free", "10.9.0.1:1", {"user": "alice", "application": "chat"}),
+        ("free", "[2001:db8::1]:1", {"user": "alice", "application": "chat"}),
+        ("free", "11.0.0.1:1", None),
+        ("free", "", None),
+        ("office", "10.1.0.1:1", {"team": "web", "user": "alice", "application": "chat"}),
+        ("office", "10.9.0.1:1", None),
+        ("owned", "10.9.0.1:1", {"user": "owner", "application": "chat"}),
+    ],
+)
+def test_an_issued_key_narrows_and_never_overrides_its_caller(
+    caller: str, address: str, belongs: dict[str, str] | None
+) -> None:
+    text = TEXT.replace("callers:", f'callers:\n  owned: {{keys: ["{"9" * 64}"], user: owner}}')
+    head = RequestHead(method="POST", path="/", headers={"x-api-key": "k"}, address=address)
+    networks = ("10.0.0.0/8", "2001:db8::/32")
+    store = Store(caller=caller, user="alice", application="chat", addresses=networks)
+    if belongs is None:
+        with pytest.raises(PermissionDenied, match="address"):
+            identify(head, policy(text).callers, store)
+        return
+    found = identify(head, policy(text).callers, store)
+    assert found.belongs == belongs
+    assert found.stated == {who: name for who, name in belongs.items() if name in ("alice", "chat")}
+
+
+def test_a_key_of_a_caller_that_is_gone_is_not_known() -> None:
+    head = RequestHead(method="POST", path="/", headers={"x-api-key": "k"})
+    with pytest.raises(Unauthenticated):
+        identify(head, POLICY.callers, Store(caller="gone"))
+
+
 @pytest.mark.parametrize(
     ("address", "admitted"),
     [
@@ -101,16 +147,12 @@ def test_media_are_found_in_messages_and_in_what_tools_say(in_tool: bool) -> Non
     ],
 )
 def test_a_caller_may_be_bound_to_networks(address: str, admitted: bool) -> None:
-    class Office:
-        def owner(self, digest: str) -> str | None:
-            return "office"
-
     head = RequestHead(method="POST", path="/", headers={"x-api-key": "issued"}, address=address)
     if admitted:
-        assert identify(head, POLICY.callers, Office()).name == "office"
+        assert identify(head, POLICY.callers, Store(caller="office")).name == "office"
     else:
         with pytest.raises(PermissionDenied, match="address"):
-            identify(head, POLICY.callers, Office())
+            identify(head, POLICY.callers, Store(caller="office"))
 
 
 @pytest.mark.parametrize(

@@ -42,19 +42,19 @@ def test_a_worker_takes_in_what_changes_and_nothing_else(store: Store) -> None:
         keys = KeyStore(store.url)
         watch = KeyWatch(KeyStore(store.url), lambda: 150.0)
         with pytest.raises(StoreUnavailable):
-            watch.owner("x")
+            watch.find("x")
         key, row = await keys.issue("demo", 100)
         short, _ = await keys.issue("demo", 100, expires_at=120)
         await watch.refresh()
-        assert [watch.owner(digest(k)) for k in (key, short, "other")] == ["demo", None, None]
-        for change, owner in (
-            ({"disabled": True}, None),
-            ({"disabled": False}, "demo"),
-            ({"revoked": True}, None),
+        assert [watch.find(digest(k)) for k in (key, short, "other")] == [row, None, None]
+        for change, is_found in (
+            ({"disabled": True}, False),
+            ({"disabled": False}, True),
+            ({"revoked": True}, False),
         ):
             await keys.change(row, "key.change", **change)
             await watch.refresh()
-            assert watch.owner(row.digest) == owner
+            assert (watch.find(row.digest) is not None) is is_found
         await keys.close()
         await watch.close()
 
@@ -64,11 +64,11 @@ def test_a_worker_takes_in_what_changes_and_nothing_else(store: Store) -> None:
 def test_without_the_store_a_worker_goes_on_with_what_it_knew(own_store: Store) -> None:
     async def run() -> None:
         keys, watch = KeyStore(own_store.url), KeyWatch(KeyStore(own_store.url), lambda: 0.0)
-        key, _ = await keys.issue("demo", 0)
+        key, row = await keys.issue("demo", 0, user="alice", addresses=("10.0.0.0/8",))
         await watch.refresh()
         own_store.kill()
         await watch.refresh()
-        assert watch.owner(digest(key)) == "demo"
+        assert watch.find(digest(key)) == row
         with pytest.raises(StoreUnavailable):
             await keys.all()
         await keys.close()

@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 import msgspec
@@ -39,6 +40,17 @@ def _duration(context: click.Context, param: click.Parameter, value: str | None)
     return int(value[:-1]) * _SECONDS[value[-1]]
 
 
+def _networks(
+    context: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Networks such as `10.0.0.0/8`."""
+    del context
+    try:
+        return tuple(str(ip_network(text)) for text in value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=param) from error
+
+
 _CONFIG = click.option("-c", "--config", metavar="FILE", required=True, help="policy file")
 _RUN_DIR = click.option("--run-dir", metavar="DIR", help="of the gateway whose store it is")
 _ID = click.argument("key_id", metavar="ID")
@@ -56,17 +68,34 @@ def keys() -> None:
 @_RUN_DIR
 @click.option("--label", default="", help="what it is for")
 @click.option("--expires", metavar="90d", callback=_duration, help="none: it does not")
+@click.option("--user", help="whose it is, where the caller names no user")
+@click.option("--application", help="what it is for, where the caller names no application")
+@click.option("--address", "addresses", multiple=True, callback=_networks, help="only from there")
 @_REASON
 def issue(  # noqa: PLR0917 - one an option
-    caller: str, config: str, run_dir: str | None, label: str, expires: int | None, why: str
+    caller: str,
+    config: str,
+    run_dir: str | None,
+    label: str,
+    expires: int | None,
+    user: str | None,
+    application: str | None,
+    addresses: tuple[str, ...],
+    why: str,
 ) -> None:
     """Make a key for CALLER and print it: it is shown this once."""
     policy = _policy(config, run_dir)
-    if caller not in policy.callers.by_name:
+    known = policy.callers.by_name.get(caller)
+    if known is None:
         _fail(f"no caller {caller} in {policy.source}")
+    given: dict[str, Any] = {"user": user, "application": application}
+    for subject, name in given.items():
+        if name and subject in known.belongs:
+            _fail(f"{caller} is of the {subject} {known.belongs[subject]} by {policy.source}")
     now = int(time.time())
-    until = now + expires if expires else None
-    key, row = _ask(policy, lambda s: s.issue(caller, now, label=label, expires_at=until, why=why))
+    given |= {"label": label, "expires_at": now + expires if expires else None}
+    given["addresses"] = addresses
+    key, row = _ask(policy, lambda store: store.issue(caller, now, why=why, **given))
     click.echo(key)
     click.echo(f"id {row.id} of {caller}", err=True)
 
@@ -81,7 +110,9 @@ def list_keys(caller: str | None, config: str, run_dir: str | None) -> None:
     for row in sorted(found.values(), key=lambda row: (row.caller, row.created_at)):
         if caller in (None, row.caller):
             times = f"{_time(row.created_at)}  {_time(row.expires_at)}"
-            click.echo(f"{row.id}  {row.caller}  {_state(row)}  {times}  {row.label}".rstrip())
+            about = [row.label, row.user, row.application, *row.addresses]
+            words = [row.id, row.caller, _state(row), times, *filter(None, about)]
+            click.echo("  ".join(words))
 
 
 @keys.command()
@@ -99,7 +130,8 @@ def rotate(key_id: str, config: str, run_dir: str | None, overlap: int, why: str
         old, now = await store.find(key_id), int(time.time())
         left = None if old.expires_at is None else max(old.expires_at - old.created_at, 0)
         until = None if left is None else now + left
-        key, _ = await store.issue(old.caller, now, label=old.label, expires_at=until, why=why)
+        same = {name: getattr(old, name) for name in ("label", "user", "application", "addresses")}
+        key, _ = await store.issue(old.caller, now, expires_at=until, why=why, **same)
         ends = min(filter(None, (now + overlap, old.expires_at)))
         await store.change(old, "key.rotate", why, expires_at=ends)
         return key

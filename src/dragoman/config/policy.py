@@ -247,7 +247,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     belongs: Mapping[str, str] = {}
     """Its organization, team, user and application, as far as it has them."""
     stated: Mapping[str, str] = {}
-    """Those that its token says, and not the policy file."""
+    """Those that its token or issued key says, and not the policy file."""
     roles: Mapping[str, RoleEntry] = {}
     """By name. None: nothing is restricted by roles."""
     addresses: tuple[Network, ...] = ()

@@ -15,10 +15,10 @@ from dragoman.envoyconf.clusters import needs_secret
 from dragoman.envoyconf.filters import DECIDE
 from dragoman.envoyconf.identity import (
     ALLOW,
-    CERTIFICATE,
     DENY,
     JWT,
     forwarding,
+    peer_attributes,
     provider_rules,
     proxy_headers,
 )
@@ -34,6 +34,7 @@ _EXT_PROC = "ext_proc.v3.ExternalProcessor"
 _HCM = "http_connection_manager.v3.HttpConnectionManager"
 FLOW_CONTROL = "envoy.reloadable_features.grpc_side_stream_flow_control"
 _JWT_AUTHN = "jwt_authn.v3.JwtAuthentication"
+_OAUTH2 = "oauth2.v3.OAuth2"
 _DOWNSTREAM_TLS = "tls.v3.DownstreamTlsContext"
 _BUFFER = "buffer.v3.Buffer"
 _TRANSLATE = "translate"
@@ -190,7 +191,7 @@ def _decide_modes(at: _Inspection, path: str, config: Json) -> None:
         wanted_spaces.append(names.RATE_LIMIT_NAMESPACE)
     if at.policy.redaction is not None:
         wanted_spaces.append(names.REDACTION_NAMESPACE)
-    if at.policy.callers.issuers:
+    if at.policy.callers.issuers or at.policy.issued_keys:
         wanted_spaces.append(names.SUBJECT_NAMESPACE)
     for name in wanted_spaces:
         if name not in spaces:
@@ -240,9 +241,25 @@ def _token_rules(at: _Inspection, path: str, config: Json) -> None:
         at.report(f"{path}.rules", problem, "Require allow_missing_or_failed", "warning")
 
 
+def _sign_in(at: _Inspection) -> None:
+    """Whom browsers sign in as is known by the token that this puts into `authorization`."""
+    for manager in at.managers:
+        kinds = [str(_config(item).get("@type")) for _, item in _filters(manager)]
+        verifier = next((i for i, kind in enumerate(kinds) if kind.endswith(_JWT_AUTHN)), -1)
+        for i, (path, item) in enumerate(_filters(manager)):
+            config = _config(item)
+            if not _is(config, _OAUTH2):
+                continue
+            if not config.get("config", {}).get("forward_bearer_token"):
+                where = f"{path}.typed_config.config.forward_bearer_token"
+                at.report(where, "is off: nobody is known who signed in", "Set true")
+            if i > verifier:
+                at.report(path, "stands behind what verifies tokens", f"Put it in front of {JWT}")
+
+
 def _certificates(at: _Inspection) -> None:
     """Clients are asked for certificates, and those are verified, where the policy goes by them."""
-    callers, tls = at.policy.callers, at.policy.listener.tls
+    tls = at.policy.listener.tls
     for path, listener in at.listeners if tls is not None else ():
         for i, chain in enumerate(listener.get("filter_chains", [])):
             where = f"{path}.filter_chains[{i}].transport_socket"
@@ -254,13 +271,13 @@ def _certificates(at: _Inspection) -> None:
                 at.report(where, "verifies no client's certificate", "Add a validation_context")
             elif tls is not None and tls.require and not context.get("require_client_certificate"):
                 at.report(where, "requires no certificate", "Set require_client_certificate: true")
-    for manager in at.managers if callers.by_spiffe else ():
+    for manager in at.managers:
         for path, item in _filters(manager):
             asked = _config(item).get("request_attributes", [])
-            if item.get("name") == DECIDE and CERTIFICATE not in asked:
-                at.report(
-                    f"{path}.typed_config.request_attributes", "lacks it", f"Add {CERTIFICATE}"
-                )
+            for name in peer_attributes(at.policy) if item.get("name") == DECIDE else ():
+                if name not in asked:
+                    where = f"{path}.typed_config.request_attributes"
+                    at.report(where, f"lacks {name}", "Add it, or nobody is known by it")
 
 
 def _addresses(at: _Inspection) -> None:
@@ -424,6 +441,7 @@ def _plain_keys(at: _Inspection) -> None:
 _RULES: tuple[Callable[[_Inspection], None], ...] = (
     _decide_filter,
     _tokens,
+    _sign_in,
     _certificates,
     _addresses,
     _message_timeouts,

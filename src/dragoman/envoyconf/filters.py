@@ -7,7 +7,7 @@ from pathlib import Path
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import LENGTH, grpc_service
-from dragoman.envoyconf.identity import CERTIFICATE, identity_filters, proxy_headers
+from dragoman.envoyconf.identity import identity_filters, peer_attributes, proxy_headers
 from dragoman.envoyconf.statistics import usage_filter
 from dragoman.envoyconf.typed import message, seconds, typed
 from dragoman.ir import Json
@@ -84,11 +84,7 @@ def headers_mode() -> Json:
 
 
 def _decide(policy: Policy) -> Json:
-    attributes = ["request.path", "request.method"]
-    if any(caller.addresses for caller in policy.callers.by_name.values()):
-        attributes.append("source.address")
-    if policy.callers.by_spiffe:
-        attributes.append(CERTIFICATE)
+    attributes = ["request.path", "request.method", *peer_attributes(policy)]
     wanted = dict.fromkeys((*REQUEST_HEADERS, *_model_headers(policy), *proxy_headers(policy)))
     attributes += [f"request.headers['{name}']" for name in wanted]
     metadata_options: Json = {}
@@ -98,7 +94,7 @@ def _decide(policy: Policy) -> Json:
     namespaces += [names.PATHS_NAMESPACE, names.RATE_LIMIT_NAMESPACE]
     if policy.redaction is not None:
         namespaces.append(names.REDACTION_NAMESPACE)
-    if policy.callers.issuers:
+    if policy.callers.issuers or policy.issued_keys:
         namespaces.append(names.SUBJECT_NAMESPACE)
     metadata_options["receiving_namespaces"] = {"untyped": namespaces}
     return typed(

@@ -20,8 +20,6 @@ from dragoman.metadata import FORWARDED_CERTIFICATE, PEER_ADDRESS, UNVERIFIED
 
 JWT = "dragoman.jwt"
 ALLOW, DENY = "dragoman.allow", "dragoman.deny"
-CERTIFICATE = "connection.uri_san_peer_certificate"
-"""Attribute: the name in the client's certificate; absent where it showed none."""
 _FETCH_SECONDS = 5
 _KEPT_SECONDS = 300
 """How long fetched keys are good for: an issuer shows a new one long before it signs with it."""
@@ -72,6 +70,14 @@ def forwarding(policy: Policy) -> Json:
 def proxy_headers(policy: Policy) -> tuple[str, ...]:
     """What the decide stage reads of a proxy that verifies certificates, and no provider sees."""
     return (FORWARDED_CERTIFICATE, PEER_ADDRESS) if policy.callers.certificate_proxies else ()
+
+
+def peer_attributes(policy: Policy) -> list[str]:
+    """What the decide stage asks of who connected: address, and name in the certificate."""
+    callers = policy.callers
+    bound = policy.issued_keys or any(caller.addresses for caller in callers.by_name.values())
+    certificate = ["connection.uri_san_peer_certificate"] if callers.by_spiffe else []
+    return [*(["source.address"] if bound else []), *certificate]
 
 
 def peer_address(policy: Policy) -> list[Json]:

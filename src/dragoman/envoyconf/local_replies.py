@@ -30,6 +30,10 @@ _WORDS: dict[int, str] = {
 }
 
 
+_SIGN_IN = "Sign in first, or send a key."
+"""Of 401, which Envoy answers where a filter of the operator's lets browsers sign in."""
+
+
 class _EnvoyError(DragomanError):
     """An answer that Envoy gives by itself."""
 
@@ -45,11 +49,13 @@ def error_body(dialect: AnyDialect, message: str, status: int) -> Json:
     return msgspec.json.decode(body, type=Json)
 
 
-def local_replies() -> Json:
-    """Mappers by status and dialect; answers of our own stages are left as they are."""
+def local_replies(*, browsers: bool = False) -> Json:
+    """Mappers by status and dialect; answers of our own stages are left as they are. `browsers`
+    may be among the clients: then 401 is Envoy's too."""
+    words = {**_WORDS, **({401: _SIGN_IN} if browsers else {})}
     mappers = [
         _mapper(status, expression, body)
-        for status, message in _WORDS.items()
+        for status, message in words.items()
         for expression, body in _replies(message, status)
     ]
     return {"mappers": mappers}

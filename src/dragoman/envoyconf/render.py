@@ -132,7 +132,7 @@ def _connection_manager(policy: Policy) -> Json:
         "early_header_mutation_extensions": [_untrusted_headers(policy)],
         "stream_idle_timeout": seconds(_silence(policy)),
         "request_headers_timeout": "10s",
-        "local_reply_config": local_replies(),
+        "local_reply_config": local_replies(browsers=bool(policy.callers.issuers)),
         "access_log": access_logs(
             policy.redaction, levels=any(quota.warn_at for quota in policy.quotas)
         ),

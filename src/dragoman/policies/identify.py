@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from ipaddress import ip_address
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from typing import Protocol
 from urllib.parse import unquote
 
-from dragoman.config.policy import Caller, Callers
+import msgspec
+
+from dragoman.config.policy import Caller, Callers, Network
 from dragoman.errors import InvalidToken, PermissionDenied, Unauthenticated
 from dragoman.ir import Json
 from dragoman.policies.certificates import find_peer
 from dragoman.policies.tokens import check_failure, read_token
+from dragoman.stores.keys import IssuedKey
 
 _BEARER = "bearer "
 _NO_KEYS = ("", "mtls")
@@ -40,8 +44,8 @@ class Head(Protocol):
 class Issued(Protocol):
     """The keys that the store holds."""
 
-    def owner(self, digest: str) -> str | None:
-        """The name of the caller whose valid key has this digest.
+    def find(self, digest: str) -> IssuedKey | None:
+        """The valid key that has this digest.
 
         Raises `StoreUnavailable` where that was never known.
         """
@@ -61,7 +65,7 @@ def identify(head: Head, callers: Callers, issued: Issued | None) -> Caller:
     caller = read_token(head.token, callers.issuers) if head.token else None
     if caller is None:
         caller = _key_owner(head, callers, issued)
-    if caller.addresses and not _comes_from(head.address, caller):
+    if caller.addresses and not _comes_from(head.address, caller.addresses):
         raise PermissionDenied("You may not call from your address.")
     return caller
 
@@ -78,7 +82,7 @@ def _key_owner(head: Head, callers: Callers, issued: Issued | None) -> Caller:
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
     caller = callers.by_digest.get(digest)
     if caller is None and issued is not None:
-        caller = callers.by_name.get(issued.owner(digest) or "")
+        caller = _issued_to(issued.find(digest), head, callers)
     if caller is None:
         check_failure(head.token)
         if callers.issuers and key.count(".") == _DOTS:
@@ -87,13 +91,31 @@ def _key_owner(head: Head, callers: Callers, issued: Issued | None) -> Caller:
     return caller
 
 
-def _comes_from(address: str, caller: Caller) -> bool:
-    """Whether `address`, `IP:PORT` as Envoy gives it, is in one of the caller's networks."""
+def _issued_to(key: IssuedKey | None, head: Head, callers: Callers) -> Caller | None:
+    """The caller of a key from the store, with whom the key is given to."""
+    caller = callers.by_name.get(key.caller) if key is not None else None
+    if key is None or caller is None:
+        return None
+    if key.addresses and not _comes_from(head.address, map(_network, key.addresses)):
+        raise PermissionDenied("This key may not be used from your address.")
+    told = {"user": key.user, "application": key.application}
+    stated = {who: name for who, name in told.items() if name and who not in caller.belongs}
+    if not stated:
+        return caller
+    belongs = {**caller.belongs, **stated}
+    return msgspec.structs.replace(caller, belongs=belongs, stated=stated)
+
+
+_network = lru_cache(1024)(ip_network)
+
+
+def _comes_from(address: str, networks: Iterable[Network]) -> bool:
+    """Whether `address`, `IP:PORT` as Envoy gives it, is in one of `networks`."""
     try:
         ip = ip_address(address.rpartition(":")[0].strip("[]"))
     except ValueError:
         return False
-    return any(ip in network for network in caller.addresses)
+    return any(ip in network for network in networks)
 
 
 def _key(head: Head) -> str:

@@ -50,23 +50,13 @@ class KeyStore:
         return {row.digest: row for row in rows}
 
     async def issue(
-        self,
-        caller: str,
-        now: int,
-        *,
-        label: str = "",
-        expires_at: int | None = None,
-        why: str = "",
+        self, caller: str, now: int, *, why: str = "", **facts: Any
     ) -> tuple[str, IssuedKey]:
-        """A new key, which is told this once, and what is kept of it."""
+        """A new key, which is told this once, and what is kept of it: `facts` are further fields
+        of `IssuedKey`."""
         key = _PREFIX + secrets.token_urlsafe(32)
-        row = IssuedKey(
-            digest=hashlib.sha256(key.encode()).hexdigest(),
-            caller=caller,
-            label=label,
-            created_at=now,
-            expires_at=expires_at,
-        )
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        row = IssuedKey(digest=digest, caller=caller, created_at=now, **facts)
         await self._put(row, "key.issue", None, why)
         return key, row
 
@@ -115,4 +105,4 @@ def _told(row: IssuedKey) -> dict[str, str | int | bool | None]:
     """What the audit trail has of a key: all but the digest, which names it elsewhere."""
     fields = msgspec.structs.asdict(row)
     del fields["digest"]
-    return fields
+    return fields | {"addresses": ", ".join(row.addresses)}

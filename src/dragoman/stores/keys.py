@@ -29,6 +29,11 @@ class IssuedKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None = None
     disabled: bool = False
     revoked: bool = False
+    user: str | None = None
+    application: str | None = None
+    """Whom it is given to, where the policy's caller names none."""
+    addresses: tuple[str, ...] = ()
+    """Networks it may be used from; none: from wherever its caller may."""
 
     @property
     def id(self) -> str:
@@ -66,13 +71,13 @@ class KeyWatch:
         self._version = -1
         self._watching: asyncio.Task[None] | None = None
 
-    def owner(self, digest: str) -> str | None:
-        """The caller whose valid key has this digest. Raises `StoreUnavailable` before the first
+    def find(self, digest: str) -> IssuedKey | None:
+        """The valid key that has this digest. Raises `StoreUnavailable` before the first
         time the store answered: then it is not known whose it is."""
         if self._keys is None:
             raise StoreUnavailable("The keys are not known yet.")
         row = self._keys.get(digest)
-        return row.caller if row is not None and row.is_valid(self._clock()) else None
+        return row if row is not None and row.is_valid(self._clock()) else None
 
     async def refresh(self) -> None:
         """Take in what changed, if anything did and the store answers."""
