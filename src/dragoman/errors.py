@@ -156,6 +156,25 @@ class MethodNotAllowed(DragomanError):
         self.allow = allow
 
 
+class RequestTooLarge(DragomanError):
+    """The body has more bytes than the policy lets the caller send."""
+
+    status = 413
+    code = "request_too_large"
+    denies = True
+
+
+class LimitExceeded(DragomanError):
+    """What stands at `path` is more than the policy lets the caller ask for."""
+
+    status = 400
+    code = "limit_exceeded"
+    denies = True
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}", path=path)
+
+
 class UnsupportedMediaType(DragomanError):
     """The body's content type or content encoding is not one the operation reads."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ import pytest
 
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import KEY, Gateway, digest, run_gateway, wait_until
+from tests.envoy.test_fail_closed import assert_shape
 from tests.envoy.test_routing import body
 
 CHAT = "/v1/chat/completions"
-KEYS = {name: f"client-key-of-{name}-77" for name in ("reader", "far", "near")}
+KEYS = {name: f"client-key-of-{name}-77" for name in ("reader", "far", "near", "small")}
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,7 @@ def governed_gateway(
         "reader": {"keys": keys["reader"], "roles": ["reader"]},
         "far": {"keys": keys["far"], "addresses": ["203.0.113.0/24"]},
         "near": {"keys": keys["near"], "addresses": ["127.0.0.0/8"]},
+        "small": {"keys": keys["small"], "limits": {"body_bytes": 2000, "output_tokens": 40}},
     }
     roles = {"reader": {"allow": {"operations": ["chat"]}, "deny": {"features": ["tools"]}}}
     store = {"directory": str(tmp_path_factory.mktemp("store"))}
@@ -165,3 +168,23 @@ def test_explain_says_what_the_gateway_does(governed: Gateway) -> None:
     assert (status, said.count("upstream:")) == (0, 2)
     status, said = explain("--as", "reader", "--model", "o/x", "--feature", "tools")
     assert (status, "denies the feature tools" in said) == (1, True)
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages"])
+def test_limits_hold_in_the_clients_dialect(
+    governed: Gateway, simulator: Simulator, path: str
+) -> None:
+    for status, fields in ((413, {"user": "x" * 2000}), (400, {"max_tokens": 41})):
+        answer = ask(governed, KEYS["small"], path, **fields)
+        assert answer.status_code == status
+        assert_shape(path, status, answer.content)
+    content = body("o/bytes-16")
+    del content["max_tokens"]
+    if path != CHAT:  # Anthropic's API insists on it
+        return
+    headers = {"x-api-key": KEYS["small"]}
+    answer = httpx.post(governed.url + path, json=content, headers=headers, timeout=20)
+    assert answer.status_code == 200
+    assert "output_tokens=40" in answer.headers["x-dragoman-decision"]
+    (request,) = simulator.control.requests()
+    assert json.loads(request.body_text or "")["max_completion_tokens"] == 40

@@ -89,6 +89,7 @@ def _caller(
         roles={role: file.roles[role] for role in entry.roles},
         addresses=networks,
         residency=entry.residency,
+        limits=entry.limits,
         redaction=entry.redaction,
     )
 

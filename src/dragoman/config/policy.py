@@ -23,6 +23,7 @@ from dragoman.config.schema import (
     Listener,
     Mask,
     Native,
+    RequestLimits,
     RoleEntry,
     Simulator,
     Store,
@@ -250,6 +251,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Those that its token or issued key says, and not the policy file."""
     roles: Mapping[str, RoleEntry] = {}
     """By name. None: nothing is restricted by roles."""
+    limits: RequestLimits | None = None
+    """Its own; its roles may have others."""
     addresses: tuple[Network, ...] = ()
     """Networks it may come from; none: any."""
 

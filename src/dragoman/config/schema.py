@@ -387,11 +387,27 @@ class Denial(_Section, frozen=True, kw_only=True):
     features: tuple[Feature | Literal["*"], ...] = ()
 
 
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
+
+
+class RequestLimits(_Section, frozen=True, kw_only=True):
+    """How large a request may be; None: as large as the others let it. The least holds."""
+
+    body_bytes: Count | None = None
+    """Above it 413. Bodies that nobody reads (files, batches, `pass_through`) are not measured."""
+    input_tokens: Count | None = None
+    """By an estimate; above it 400."""
+    output_tokens: Count | None = None
+    """The most an answer may be asked to have; above it 400. Where the client says nothing, this is
+    written into the request, and the decision says so."""
+
+
 class RoleEntry(_Section, frozen=True, kw_only=True):
     """A set of permissions that callers share."""
 
     allow: Grant = Grant()
     deny: Denial = Denial()
+    limits: RequestLimits | None = None
 
 
 class CallerEntry(_Section, frozen=True, kw_only=True):
@@ -415,6 +431,7 @@ class CallerEntry(_Section, frozen=True, kw_only=True):
     models: tuple[str, ...] = ("*",)
     residency: tuple[Region, ...] = ()
     """Where its requests may be served; whatever has no upstream there is refused."""
+    limits: RequestLimits | None = None
     redaction: Name | None = None
     """A profile, or `off`; wins over the model's."""
     providers: tuple[Name, ...] = ()

@@ -25,6 +25,7 @@ from dragoman.exchange.answers import answer, check_method, check_type, deny
 from dragoman.exchange.asked import Asked, Asker, headers_said, model_name, said_outside, wish_of
 from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.heads import RequestHead
+from dragoman.exchange.limits import Held
 from dragoman.exchange.plan import Plan
 from dragoman.exchange.redaction import RequestRedaction, Treated
 from dragoman.exchange.reserve import Pending, Quotas, Reserve, Spending, Unlimited
@@ -41,6 +42,7 @@ from dragoman.policies.describe import make_card
 from dragoman.policies.estimate import estimate_tokens
 from dragoman.policies.identify import Issued, identify
 from dragoman.policies.lifecycle import find_serving
+from dragoman.policies.limits import check_size, limits_of
 from dragoman.policies.quotas import UNREAD_AMOUNTS, amounts_of
 from dragoman.policies.route.choose import Choice, Chooser
 from dragoman.policies.route.content import Content
@@ -94,6 +96,7 @@ class Decide:
                 authorize(caller, Wish(UNKNOWN_PATH, client.dialect.name))
                 return self._spend(self._unread.admit_unknown(asker), asker)
             check_method(head, call)
+            check_size(caller, len(body or b""))
             if call.operation == MODELS:
                 return self._list_models(call, body or b"", Asker(head, client.dialect, caller))
             if call.body == "unread":
@@ -183,6 +186,10 @@ class Decide:
         )
         if caller.roles:
             authorize(caller, wish_of(asked, caller))
+        limits = limits_of(caller)
+        if limits is not None:
+            held = Held(self._policy, limits, asked, treated)
+            asked, treated, note = held.asked, held.treated, (*note, *held.note)
         choice = self._choose(asked, caller, head, len(raw)).noting(*note)
         if choice.order and self._must_estimate(asked, choice.order[0]):
             return self._estimate(asked, choice.order[0])
@@ -196,7 +203,7 @@ class Decide:
         amounts = UNREAD_AMOUNTS
         if self._reserve.counts:
             prices = self._prices(choice.order) if self._reserve.counts_dollars else None
-            amounts = amounts_of(body, len(raw) // _BYTES_PER_TOKEN, prices)
+            amounts = amounts_of(asked.raw, len(raw) // _BYTES_PER_TOKEN, prices)
         return self._spend(admitted, Asker(head, client, caller), model.name, amounts, without)
 
     def _offer(self, asked: Asked, caller: Caller, choice: Choice, treated: Treated) -> Mutate:
