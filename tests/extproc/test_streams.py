@@ -71,6 +71,69 @@ def attempt(cluster, number=1, **metadata):
     }
 
 
+FORM_HEAD = asked(path="/v1/audio/transcriptions") | {
+    "request.headers['content-type']": "multipart/form-data; boundary=b"
+}
+FORM = (
+    b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nsound\r\n'
+    b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nfast\r\n--b--\r\n'
+)
+IN_PIECES = b"\x5a\x02\x08\x01"
+"""`protocol_config`, whose request body mode is STREAMED, as Envoy sends it."""
+
+
+def piece(body, *, end=False, **fields):
+    return message(request_body={"body": body, "end_of_stream": end}, **fields)
+
+
+def test_a_form_in_pieces_is_decided_on_at_its_end():
+    machine = DecideStream(Decide(POLICY))
+    first = piece(FORM[:-60], attributes=FORM_HEAD) + IN_PIECES
+    passed = b""
+    for raw in (first, piece(FORM[-60:-9]), piece(FORM[-9:])):
+        [reply] = replies_of(machine, raw)
+        assert not machine.finished
+        passed += reply.request_body.response.body_mutation.body
+    [reply] = replies_of(machine, piece(b"", end=True))
+    assert machine.finished
+    common = reply.request_body.response
+    assert not common.clear_route_cache
+    assert reply.dynamic_metadata["dragoman"]["admitted"] == "1"
+    assert passed == FORM[: FORM.index(b"--b\r\n", 5)]
+    assert common.body_mutation.body == FORM[len(passed) :].replace(b"fast", b"gpt")
+
+
+def test_a_piece_of_a_file_alone_is_not_sent_back():
+    machine = DecideStream(Decide(POLICY))
+    head = FORM[: FORM.index(b"sound")]
+    replies_of(machine, piece(head, attributes=FORM_HEAD) + IN_PIECES)
+    [reply] = replies_of(machine, piece(b"sound" * 99))
+    assert not reply.request_body.response.HasField("body_mutation")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "raw", "status"),
+    [
+        (FORM_HEAD | {"request.headers['authorization']": "Bearer wrong"}, b"", 401),
+        (asked(path="/v1/audio/transcriptions"), b"", 415),
+        (FORM_HEAD, b"no form" * 99, 400),
+    ],
+)
+def test_a_form_is_refused_before_it_is_all_there(attributes, raw, status):
+    machine = DecideStream(Decide(POLICY))
+    [reply] = replies_of(machine, piece(raw, attributes=attributes) + IN_PIECES)
+    assert machine.finished
+    assert reply.immediate_response.status.code == status
+
+
+def test_a_form_that_ends_in_trailers_is_refused():
+    machine = DecideStream(Decide(POLICY))
+    replies_of(machine, piece(FORM, attributes=FORM_HEAD) + IN_PIECES)
+    [reply] = replies_of(machine, b"\x32\x00")
+    assert machine.finished
+    assert reply.immediate_response.status.code == 400
+
+
 def test_decide_admits_in_one_message_and_ends():
     machine = DecideStream(Decide(POLICY))
     raw = message(asked(), request_body={"body": CHAT, "end_of_stream": True})

@@ -134,6 +134,14 @@ UNREAD_PREFIXES = (
 """Paths of which Envoy must not hold the body: it may be larger than any that is read."""
 
 
+FORM_PATHS = (
+    r"(?:/v1|/openai(?:/v1)?(?:/deployments/[^/]+)?)(?:"
+    + "|".join(row.path.removeprefix("/v1") for row in OPERATIONS if row.body == "form")
+    + ")"
+)
+"""Paths, also Azure's, of forms with files in them: their fields alone are read. RE2's syntax."""
+
+
 class PassThrough(Unary):
     """One operation; its errors are those of `family`, a dialect of the same clients."""
 

@@ -15,6 +15,7 @@ from dragoman.ir import Json
 DECIDE = "dragoman.decide"
 RESPOND = "dragoman.respond"
 HOLD = "dragoman.hold"
+REROUTE = "dragoman.reroute"
 STRIP_USAGE = "dragoman.strip_usage"
 REQUEST_HEADERS = (
     "authorization",
@@ -32,6 +33,7 @@ REQUEST_HEADERS = (
     "dragoman-residency",
 )
 """Client headers the decide stage reads."""
+_FILTER_CONFIG = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 _EXT_PROC = "extensions.filters.http.ext_proc.v3.ExternalProcessor"
 _PER_ROUTE = "extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 
@@ -46,6 +48,7 @@ def http_filters(policy: Policy) -> list[Json]:
             "extensions.filters.http.buffer.v3.Buffer",
             max_request_bytes=policy.limits.request_body_bytes,
         ),
+        _reroute(),
         _retries(),
         _respond(policy),
     ]
@@ -74,12 +77,20 @@ def unheld() -> Json:
 
 def headers_mode() -> Json:
     """Per-route settings of a method without a body: the decide stage gets the headers."""
-    mode = {
-        "request_header_mode": "SEND",
-        "request_body_mode": "NONE",
-        "response_header_mode": "SKIP",
-        "response_body_mode": "NONE",
-    }
+    return _decides_on(request_header_mode="SEND", request_body_mode="NONE")
+
+
+def form_mode() -> Json:
+    """Per-route settings of a form: the decide stage gets it as it comes, and holds no file. Of
+    trailers it is told, or it would wait for an end that they stand for."""
+    mode = _decides_on(
+        request_header_mode="SKIP", request_body_mode="STREAMED", request_trailer_mode="SEND"
+    )
+    return {**mode, REROUTE: {"@type": _FILTER_CONFIG, "config": {}}}
+
+
+def _decides_on(**modes: str) -> Json:
+    mode = {**modes, "response_header_mode": "SKIP", "response_body_mode": "NONE"}
     return {DECIDE: message(_PER_ROUTE, overrides={"processing_mode": mode})}
 
 
@@ -151,6 +162,14 @@ def _respond(policy: Policy) -> Json:
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
         metadata_options={"receiving_namespaces": {"untyped": written}},
     )
+
+
+def _reroute() -> Json:
+    """Chooses the route of a form anew, behind the filter that holds it until the last piece was
+    decided on: a reply to a piece cannot, Envoy heeds it too late. Off but for such routes."""
+    lua = "extensions.filters.http.lua.v3.Lua"
+    script = "function envoy_on_request(handle) handle:clearRouteCache() end"
+    return {**typed(REROUTE, lua, default_source_code={"inline_string": script}), "disabled": True}
 
 
 def _retries() -> Json:

@@ -10,7 +10,7 @@ import yaml
 
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
-from dragoman.dialects.pass_through import UNREAD_PREFIXES
+from dragoman.dialects.pass_through import FORM_PATHS, UNREAD_PREFIXES
 from dragoman.dialects.registry import PREFIXES, client_dialect
 from dragoman.envoyconf.clusters import (
     STAGES,
@@ -20,6 +20,7 @@ from dragoman.envoyconf.clusters import (
     stage_cluster,
 )
 from dragoman.envoyconf.filters import (
+    form_mode,
     headers_mode,
     http_filters,
     unheld,
@@ -203,7 +204,6 @@ def routes(policy: Policy) -> list[Json]:
     """Nothing reaches a provider but what the decide stage admitted: its metadata is the match."""
     action = _provider_action(policy)
     limit = {"request_body_buffer_limit": policy.limits.request_body_bytes}
-    bodies = {"name": ":method", "string_match": {"safe_regex": {"regex": "POST|PUT|PATCH"}}}
     plain = without_answer_filters(policy)
     return [
         {
@@ -221,6 +221,14 @@ def routes(policy: Policy) -> list[Json]:
             **limit,
             "typed_per_filter_config": plain,
         },
+        *_undecided_routes(policy, plain),
+    ]
+
+
+def _undecided_routes(policy: Policy, plain: Json) -> list[Json]:
+    """How the decide stage gets a request, and what is answered to one that it could not admit."""
+    bodies = {"name": ":method", "string_match": {"safe_regex": {"regex": "POST|PUT|PATCH"}}}
+    return [
         *(
             {
                 "name": f"unread{prefix.replace('/', '_')}",
@@ -230,8 +238,19 @@ def routes(policy: Policy) -> list[Json]:
             }
             for prefix in (*UNREAD_PREFIXES, *(r.prefix for r in policy.pass_through))
         ),
+        _refusal(
+            "form",
+            {"safe_regex": {"regex": FORM_PATHS}, "headers": [bodies]},
+            _no_body(""),
+            {**plain, **form_mode()},
+        ),
         *(
-            _refusal(f"no_body{start.replace('/', '_')}", start, bodies, _no_body(name), plain)
+            _refusal(
+                f"no_body{start.replace('/', '_')}",
+                {"prefix": start, "headers": [bodies]},
+                _no_body(name),
+                plain,
+            )
             for start, name in (*PREFIXES, ("/", ""))
         ),
         {
@@ -268,11 +287,11 @@ def _admitted(*flags: str) -> Json:
     return {"prefix": "/", "dynamic_metadata": matchers}
 
 
-def _refusal(name: str, prefix: str, header: Json, body: Json, per_filter: Json) -> Json:
+def _refusal(name: str, match: Json, body: Json, per_filter: Json) -> Json:
     """Also the route of a request that the decide stage could not answer: its filters are off."""
     return {
         "name": name,
-        "match": {"prefix": prefix, "headers": [header]},
+        "match": match,
         "direct_response": {
             "status": 400,
             "body": {"inline_string": msgspec.json.encode(body).decode()},

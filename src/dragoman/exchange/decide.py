@@ -108,8 +108,19 @@ class Decide:
             client = client.claimed(read)
             return self._admit(head, body or b"", read, client, caller)
         except DragomanError as error:
-            operation = client.call.operation if client.call else UNKNOWN_PATH
-            return deny(error, client.dialect, caller, operation)
+            return _deny(error, client, caller)
+
+    def on_form(self, head: RequestHead) -> Respond | None:
+        """Refuses a form before it is all there, where its head is enough to."""
+        client, caller = client_call(head.path, head.headers), None
+        try:
+            caller = identify(head, self._policy.callers, self._issued)
+            if client.call is not None:
+                check_method(head, client.call)
+                check_type(head, client.call.body)
+        except DragomanError as error:
+            return _deny(error, client, caller)
+        return None
 
     def _spend(
         self,
@@ -248,3 +259,8 @@ def _providers(admitted: Mutate) -> list[str]:
     route = admitted.metadata.get(names.ROUTE_NAMESPACE, {})
     groups = cast("list[dict[str, str]]", route.get("priority_groups", []))
     return [group["name"] for group in groups]
+
+
+def _deny(error: DragomanError, client: ClientCall, caller: Caller | None) -> Respond:
+    operation = client.call.operation if client.call else UNKNOWN_PATH
+    return deny(error, client.dialect, caller, operation)

@@ -79,8 +79,10 @@ without any header mutation."""
 _BODIES: dict[int, Kind] = {4: "request_body", 5: "response_body"}
 _HEADERS_OF: dict[int, Kind] = {2: "request_headers", 3: "response_headers"}
 _TRAILERS: dict[int, Kind] = {6: "request_trailers", 7: "response_trailers"}
-_METADATA_CONTEXT, _ATTRIBUTES = 8, 9
+_METADATA_CONTEXT, _ATTRIBUTES, _PROTOCOL = 8, 9, 11
 """Fields of `ProcessingRequest`."""
+_STREAMED = b"\x08\x01"
+"""How `ProtocolConfiguration` begins where a request's body comes as it is received."""
 _REQUEST_BODY, _RESPONSE_BODY, _DYNAMIC_METADATA = 3, 4, 8
 """Of `ProcessingResponse`."""
 _HEADER_MUTATION, _BODY_MUTATION, _CLEAR_ROUTE_CACHE = 2, 3, b"\x28\x01"
@@ -106,12 +108,14 @@ class Incoming(NamedTuple):
     """Envoy sends them on the first message of a direction only."""
     token: Json
     """What Envoy's `jwt_authn` found, where the filter forwards it."""
+    in_pieces: bool = False
+    """On the first message: the request's body comes in pieces, and each wants its reply."""
 
 
 def read_message(raw: Message) -> Incoming:
     """One message from Envoy; of a body one copy is made. Raises `Malformed`."""
     kind: Kind | None = None
-    body, headers, ended = b"", None, False
+    body, headers, ended, in_pieces = b"", None, False, False
     attributes: Attributes = {}
     token: Json = {}
     try:
@@ -129,11 +133,13 @@ def read_message(raw: Message) -> Incoming:
                 kind = _TRAILERS[number]
             elif number == _ATTRIBUTES:
                 attributes = _read_attributes(raw, begin, end) or attributes
+            elif number == _PROTOCOL:
+                in_pieces = raw[begin : begin + 2] == _STREAMED
             elif number == _METADATA_CONTEXT:
                 token = _read_token(raw, begin, end)
     except (IndexError, UnicodeDecodeError, DecodeError) as error:
         raise Malformed from error
-    return Incoming(kind, body, ended, headers, attributes, token)
+    return Incoming(kind, body, ended, headers, attributes, token, in_pieces)
 
 
 def _read_piece(raw: Message) -> Incoming | None:
@@ -233,6 +239,11 @@ def decide_reply(action: Mutate | Respond, kind: Kind) -> bytes:
         common.append(_CLEAR_ROUTE_CACHE)
     number = 1 if kind == "request_headers" else _REQUEST_BODY
     return _reply(number, common, action.metadata)
+
+
+def piece_reply(body: bytes | None) -> bytes:
+    """The one reply to a piece of a request's body that is not its last; None: it stays."""
+    return _reply(_REQUEST_BODY, _changed(body), {})
 
 
 def attempt_reply(action: Mutate | Respond) -> bytes:

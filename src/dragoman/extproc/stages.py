@@ -2,7 +2,7 @@
 
 Each is a `transports.StreamMachine`. Grammar of what Envoy sends:
 
-    decide     request_body | request_headers
+    decide     request_body+ | request_headers
     translate  request_body answer?
     respond    answer
     answer     response_headers response_body* response_trailers?
@@ -10,14 +10,16 @@ Each is a `transports.StreamMachine`. Grammar of what Envoy sends:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dragoman.actions import Action, Mutate, Respond, join_chunks
 from dragoman.config.policy import Policy
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import client_call, client_dialect
-from dragoman.errors import DragomanError
+from dragoman.errors import DragomanError, InvalidRequest
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.decide import Decide
 from dragoman.exchange.heads import RequestHead, ResponseEditor, client_of
@@ -27,6 +29,7 @@ from dragoman.exchange.translate import Translate
 from dragoman.extproc import messages
 from dragoman.extproc.transports import Message
 from dragoman.stores.keeper import QuotaKeeper
+from dragoman.wire.form_stream import FormSplitter
 
 if TYPE_CHECKING:
     from dragoman.policies.redact.profiles import Redactors
@@ -38,33 +41,84 @@ class UnexpectedMessage(DragomanError):
     code = "unexpected_message"
 
 
+def _decided(action: Mutate | Respond) -> bytes:
+    return messages.decide_reply(action, "request_body")
+
+
+def _behind(passed: bytes, action: Mutate | Respond, fields: bytes) -> bytes:
+    """The reply to a form's last piece: behind what goes on of it, its fields.
+
+    Envoy clears the route only after the piece went on, when the router has begun with it, and
+    then it crashes: a filter clears it instead (`envoyconf.filters`).
+    """
+    if isinstance(action, Mutate):
+        told = passed + (fields if action.body is None else action.body)
+        action = msgspec.structs.replace(action, body=told, clear_route_cache=False)
+    return _decided(action)
+
+
+_MAX_FIELD_BYTES = 1 << 20
+"""Of a form whose files are not held: all that is not a file."""
+
+
 class DecideStream:
-    """One request: one message in, one out, and the stream ends."""
+    """One request: one message in, one out, and the stream ends.
+
+    A form may come in pieces instead. Its files go on as they come; behind the last of them stand
+    its fields, as what was decided on them wants them.
+    """
 
     def __init__(self, decide: Decide, keeper: QuotaKeeper | None = None) -> None:
         """`keeper` is there where the policy has quotas."""
         self._decide = decide
         self._keeper = keeper
         self._head: RequestHead | None = None
+        self._form: FormSplitter | None = None
         self.finished = False
 
     def feed(self, message: Message, *, more: bool = False) -> list[bytes] | Awaitable[list[bytes]]:
         del more
         request = messages.read_message(message)
-        kind = request.kind
+        if self._form is not None and self._head is not None:
+            return self._piece(request, self._head, self._form)
         head = self._head = messages.request_head(request.attributes, request.token)
-        if kind == "request_body":
-            action = self._decide.on_request(head, request.body)
-        elif kind == "request_headers":
+        if request.in_pieces:
+            self._form = FormSplitter(_MAX_FIELD_BYTES)
+            refusal = self._decide.on_form(head)
+            return self._end(refusal) if refusal else self._piece(request, head, self._form)
+        if request.kind == "request_body":
+            return self._end(self._decide.on_request(head, request.body))
+        if request.kind == "request_headers":
             action = self._decide.on_request(head, None)
-        else:
-            raise UnexpectedMessage(f"the decide stage got {kind}")
-        self.finished = True
-        if isinstance(action, Pending):
-            return self._resume(action, kind)
-        return [messages.decide_reply(action, kind)]
+            return self._end(action, lambda found: messages.decide_reply(found, "request_headers"))
+        raise UnexpectedMessage(f"the decide stage got {request.kind}")
 
-    async def _resume(self, pending: Pending, kind: messages.Kind) -> list[bytes]:
+    def _piece(
+        self, request: messages.Incoming, head: RequestHead, form: FormSplitter
+    ) -> list[bytes] | Awaitable[list[bytes]]:
+        try:
+            if request.kind != "request_body":  # then no more of the body can be written
+                raise InvalidRequest("$", "a form without trailers")
+            passed = form.feed(request.body)
+            if not request.end_of_stream:
+                return [messages.piece_reply(None if passed is request.body else passed)]
+            fields = form.close()
+        except DragomanError as error:
+            return self._end(refuse(error, client_call(head.path, head.headers).dialect))
+        action = self._decide.on_request(head, fields)
+        return self._end(action, lambda found: _behind(passed, found, fields))
+
+    def _end(
+        self,
+        action: Mutate | Respond | Pending,
+        write: Callable[[Mutate | Respond], bytes] = _decided,
+    ) -> list[bytes] | Awaitable[list[bytes]]:
+        self.finished = True
+        return self._resume(action, write) if isinstance(action, Pending) else [write(action)]
+
+    async def _resume(
+        self, pending: Pending, write: Callable[[Mutate | Respond], bytes]
+    ) -> list[bytes]:
         """The reply once the store has said what may be spent: of one provider after the other,
         where the quotas of some are."""
         if self._keeper is None:
@@ -77,7 +131,7 @@ class DecideStream:
                 action = action.resume(error)
             else:
                 action = action.resume(found)
-        return [messages.decide_reply(action, kind)]
+        return [write(action)]
 
     def close(self) -> list[bytes]:
         return []
