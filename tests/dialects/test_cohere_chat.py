@@ -247,10 +247,10 @@ REFUSED: dict[str, tuple[Json, str]] = {
         ),
         "$.response_format",
     ),
-    "one tool of two": (
+    "a tool there is not": (
         _asked(
             tools=[{"type": "function", "function": {"name": name}} for name in "fg"],
-            tool_choice={"type": "function", "function": {"name": "f"}},
+            tool_choice={"type": "function", "function": {"name": "h"}},
         ),
         "$.tool_choice",
     ),

@@ -47,7 +47,7 @@ SAME_AS_ABSENT = {
     "tool_choice": ("auto",),
     "service_tier": ("auto",),
     "content": ("",),
-    "format": ("", "png", "enum"),
+    "format": ("", "png", "enum", "txt"),
     "additionalProperties": (False,),
     "is_error": (False,),
     "disable_parallel_tool_use": (False,),
@@ -62,6 +62,7 @@ SAME_AS_ABSENT = {
     "taskType": ("SINGLE_EMBEDDING",),
     "schemaVersion": ("nova-multimodal-embed-v1",),
     "details": (True,),  # always given
+    "media_type": ("text/plain",),  # of a text, which has no other
 }
 """Values that say what leaving the field out says, and may go without a word."""
 WITH_ANSWER = ("return_documents", "return_text", "top_n", "top_k", "numberOfResults")

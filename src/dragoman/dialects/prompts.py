@@ -7,7 +7,8 @@ before the text, it would be text.
 
 from __future__ import annotations
 
-from dragoman.ir import Message, Opaque, Part, Request, Text
+from dragoman.dialects.documents import document_as_text
+from dragoman.ir import Blob, Message, Opaque, Part, Request, Text
 from dragoman.ir.losses import Losses
 
 _ONE_TURN = "it takes one prompt of the user's and no other turn"
@@ -48,11 +49,18 @@ def _texts(message: Message, losses: Losses) -> list[str]:
 
 
 def _text(part: Part, losses: Losses) -> str | None:
+    if isinstance(part, Blob) and (words := document_as_text(part)) is not None:
+        _unmark(part, losses)
+        return words
     if not isinstance(part, Text):
         kind = part.kind if isinstance(part, Opaque) else type(part).__name__.lower()
         losses.omit("parts", part.at or "$.messages", f"a prompt is text, and holds no {kind}")
         return None
+    _unmark(part, losses)
+    return part.content
+
+
+def _unmark(part: Text | Blob, losses: Losses) -> None:
     losses.residue(part.residue, part.at)
     if part.cache_control is not None:
         losses.omit("cache_control", part.mark_path)
-    return part.content

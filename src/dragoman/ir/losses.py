@@ -41,6 +41,7 @@ WEIGHTS: dict[str, Weight] = {
     "top_k": "hint",
     "user": "hint",
     "name": "hint",
+    "role": "hint",
     "strict": "hint",
     "schema_bound": "hint",
     "reasoning": "hint",

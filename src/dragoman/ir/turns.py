@@ -1,16 +1,34 @@
-"""Turns of a conversation whose dialect writes each piece of a turn as an item of its own."""
+"""Questions about the turns of a conversation that several dialects ask."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
 
-from dragoman.ir import Message
+import msgspec
+
+from dragoman.ir import Message, Request, ToolCall, ToolCallResponse
 from dragoman.ir.losses import Losses
 
 
+def without_tools(request: Request, losses: Losses) -> Request:
+    """`request` without its tools, reported, where none is to be called and no turn speaks of one:
+    the same to the model, for a dialect that cannot say that none is to be called."""
+    choice = request.tool_choice
+    if choice is None or choice.mode != "none":
+        return request
+    for message in request.messages:
+        if any(isinstance(part, ToolCall | ToolCallResponse) for part in message.parts):
+            return request
+    losses.residue(choice.residue, choice.at)
+    losses.paths.append(choice.at or request.path("tool_choice"))
+    losses.paths += [tool.at or request.path("tools") for tool in request.tools]
+    return msgspec.structs.replace(request, tools=(), tool_choice=None)
+
+
 def join_turns(messages: Iterable[Message], losses: Losses) -> list[Message]:
-    """`messages` with each run of the assistant's in one, what the pieces had besides reported."""
+    """`messages` with each run of the assistant's in one, as they are where a dialect does not
+    write each piece of a turn as an item of its own; what the pieces had besides is reported."""
     joined: list[Message] = []
     for role, run in groupby(messages, key=lambda message: message.role):
         turn = list(run)

@@ -13,6 +13,8 @@ INVOKE = "invoke_model"
 """The framing of Bedrock's InvokeModel: Anthropic's events inside AWS's."""
 VERSION = "anthropic_version"
 BETAS = "anthropic_beta"
+WHOLE = "whole"
+"""Spelling of a text that came as a document or a search result, which stands behind this word."""
 UNSIGNED = "unsigned"
 """Spelling of a thought that has no signature at all, as some servers of this dialect write it."""
 

@@ -13,10 +13,13 @@ from dragoman.dialects.anthropic_messages.names import (
     NAME,
     UNSIGNED,
     VERSION,
+    WHOLE,
     decode_usage,
     own_reason,
 )
 from dragoman.dialects.carrying import decode_signature
+from dragoman.dialects.documents import joined_texts, write_document
+from dragoman.dialects.residues import pack
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
 from dragoman.ir import (
     Blob,
@@ -155,6 +158,8 @@ def decode_block(value: Any, path: str) -> Part:
     reader = _BLOCKS.get(kind)
     if reader is not None:
         return reader(fields, path)
+    if kind in _ABOUT and (words := _words(kind, fields)) is not None:
+        return _in_words(value, fields, words)
     if kind in _MEDIA:
         return _media(value, fields, kind, path)
     return Opaque(dialect=NAME, kind=kind, value=value, at=path)
@@ -207,6 +212,42 @@ def _tool_result(fields: Fields, path: str) -> Part:
     )
 
 
+_ABOUT = {"document": ("title", "context"), "search_result": ("source", "title")}
+"""What is known about a text from elsewhere, besides its words."""
+
+
+def _words(kind: str, fields: Fields) -> str | None:
+    """The words of a document or of a search result that is nothing but text."""
+    about = [fields.peek(name) for name in _ABOUT[kind]]
+    if not all(isinstance(said, str | None) for said in about):
+        return None
+    if kind == "search_result":
+        return joined_texts(fields.peek("content"))
+    match fields.peek("source"):
+        case {"type": "text", "media_type": "text/plain", "data": str(words), **more} if not more:
+            return words
+        case {"type": "content", "content": str(words), **more} if not more:
+            return words
+        case {"type": "content", "content": blocks, **more} if not more:
+            return joined_texts(blocks)
+        case _:
+            return None
+
+
+def _in_words(value: Json, fields: Fields, words: str) -> Part:
+    """The text that says the block. To its own dialect it is that block again."""
+    kind = value["type"]
+    about = {name: fields.take_optional(name, str) for name in _ABOUT[kind]}
+    fields.take_optional("content" if kind == "search_result" else "source", object)
+    mark, rest = fields.json("cache_control"), fields.rest(NAME)
+    return Text(
+        content=write_document(kind, about, words),
+        cache_control=mark,
+        at=fields.path,
+        residue=Residue(dialect=NAME, fields=rest.fields if rest else {}, form=pack(WHOLE, value)),
+    )
+
+
 _BLOCKS = {
     "text": _text,
     "thinking": _thinking,
@@ -229,6 +270,8 @@ def _media(value: Json, fields: Fields, kind: str, path: str) -> Part:
                 modality=modality,
                 mime_type=source.take("media_type", str),
                 content=source.take("data", str),
+                filename=fields.take_optional("title", str) if kind == "document" else None,
+                filename_at=fields.at("title"),
                 residue=_around(fields, source),
                 **shared,
             )

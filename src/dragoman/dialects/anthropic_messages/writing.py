@@ -15,6 +15,7 @@ from dragoman.dialects.anthropic_messages.names import (
     NAME,
     UNSIGNED,
     VERSION,
+    WHOLE,
     Quirks,
     encode_usage,
     finish_word,
@@ -22,7 +23,9 @@ from dragoman.dialects.anthropic_messages.names import (
     own,
 )
 from dragoman.dialects.carrying import encode_signature
+from dragoman.dialects.documents import words_of_document
 from dragoman.dialects.efforts import BUDGETS, budget_of, effort_of, wants_adaptive
+from dragoman.dialects.residues import packed
 from dragoman.dialects.schema_subsets import CLAUDE
 from dragoman.dialects.schemas import fit_response, fit_tool
 from dragoman.dialects.tiers import tier_of
@@ -288,6 +291,8 @@ def _encode_known(
 ) -> Json | None:
     extra = losses.residue(part.residue, part.at)
     match part:
+        case Text() if whole := packed(part.residue, NAME, WHOLE):
+            return dict(whole)
         case Text() | Refusal():
             is_own = part.residue is not None and part.residue.dialect == NAME
             if not part.content and not is_own:
@@ -343,12 +348,28 @@ def _media(part: Uri | Blob | File, losses: Losses) -> Json:
         case Uri():
             source: Json = {"type": "url", "url": part.uri}
         case Blob():
-            source = {"type": "base64", "media_type": part.mime_type, "data": part.content}
-            if part.filename is not None:
-                losses.omit("filename", part.filename_at)
+            return {"type": kind, "source": _inline(part), **_title(part, losses)}
         case File():  # pragma: no branch - there is no other medium
             source = {"type": "file", "file_id": part.file_id}
     return {"type": kind, "source": source}
+
+
+def _inline(part: Blob) -> Json:
+    """What is plain text is written so: in base64 a document is a PDF."""
+    words = words_of_document(part)
+    if words is not None:
+        return {"type": "text", "media_type": "text/plain", "data": words}
+    return {"type": "base64", "media_type": part.mime_type, "data": part.content}
+
+
+def _title(part: Blob, losses: Losses) -> Json:
+    """A document's name is its title here; an image has none."""
+    if part.filename is None:
+        return {}
+    if part.modality == "document":
+        return {"title": part.filename}
+    losses.omit("filename", part.filename_at)
+    return {}
 
 
 def encode_tool(tool: Tool | OpaqueTool, source: Residue | None, losses: Losses) -> Json:

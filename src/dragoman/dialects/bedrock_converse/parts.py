@@ -20,6 +20,7 @@ from dragoman.dialects.bedrock_converse.names import (
     packed,
 )
 from dragoman.dialects.carrying import decode_signature, encode_signature
+from dragoman.dialects.documents import joined_texts, write_document
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
     Blob,
@@ -41,6 +42,9 @@ from dragoman.wire.fields import Fields
 
 CACHE = "cachePoint"
 _NO_INPUT = "no input"
+_WHOLE = "whole"
+_ABOUT = {"title": "name", "format": "format", "context": "context"}
+"""What is known about a document besides its words: the field that says it."""
 _NOT_IN_NAMES = re.compile(r"[^0-9A-Za-z \-()\[\]]+")
 _STATUS = {"error": True, "success": None}
 
@@ -88,6 +92,8 @@ def decode_block(value: Any, path: str) -> Part:
             return _result(fields.object("toolResult"), path)
         case "reasoningContent":
             return _reasoning(whole, path)
+        case "document" if (words := _words(json_object(whole["document"]))) is not None:
+            return _in_words(whole, fields.object("document"), words)
         case kind if kind in MEDIA:
             return _media(fields.object(kind), kind, whole, path)
         case kind:
@@ -166,8 +172,37 @@ def signed(signature: str) -> Residue:
     return carried or Residue(dialect=ANTHROPIC, fields={"signature": signature})
 
 
+def _words(document: Json) -> str | None:
+    """The words of a document that is nothing but text."""
+    about = [document.get(name) for name in _ABOUT.values()]
+    if not all(isinstance(said, str | None) for said in about):
+        return None
+    match document.get("source"):
+        case {"text": str(words), **more} if not more:
+            return words
+        case {"content": blocks, **more} if not more:
+            return joined_texts(blocks)
+        case _:
+            return None
+
+
+def _in_words(whole: Json, inner: Fields, words: str) -> Part:
+    """The text that says a document. To its own dialect it is that document again."""
+    about = {said: inner.take_optional(name, str) for said, name in _ABOUT.items()}
+    if about["format"] == "txt":
+        about["format"] = None
+    inner.take("source", dict)
+    rest = _within("document", inner)
+    form = pack(_WHOLE, whole)
+    return Text(
+        content=write_document("document", about, words),
+        at=inner.path.removesuffix(".document"),
+        residue=Residue(dialect=NAME, fields=rest.fields if rest else {}, form=form),
+    )
+
+
 def _media(inner: Fields, kind: str, whole: Json, path: str) -> Part:
-    """A file inline or in S3; a document of text or of blocks is kept whole."""
+    """A file inline or in S3; a document of blocks that are not all text is kept whole."""
     source = json_object(json_object(whole[kind]).get("source"))
     word = json_object(whole[kind]).get("format")
     mime = MIMES.get(word) if isinstance(word, str) else None
@@ -233,6 +268,8 @@ def encode_block(part: Part, losses: Losses) -> Json | None:
             return _thought(part, losses)
         case Text() | Refusal():
             extra = losses.residue(part.residue, part.at)
+            if (document := packed(part.residue, _WHOLE)) is not None:
+                return cast("Json", document)
             given = packed(part.residue, "json")
             if given is not None:
                 return {"json": given}

@@ -40,6 +40,7 @@ from dragoman.ir import (
     ToolChoice,
 )
 from dragoman.ir.losses import Losses
+from dragoman.ir.turns import without_tools
 from dragoman.wire.fields import Fields
 from dragoman.wire.json import decode
 
@@ -67,6 +68,7 @@ _PATHS = {name: f"$.inferenceConfig.{wire}" for name, (wire, _) in _PLAIN.items(
     "service_tier": "$.serviceTier.type",
 }
 _TIER = "serviceTier"
+_ROLES = {"assistant": "assistant", "system": "system", "developer": "system"}
 _NO_MESSAGES, _NO_CONTENT = "no messages", "no content"
 _MIN_BUDGET = 1024
 _DEFAULT_MAX_TOKENS = 4096
@@ -245,6 +247,7 @@ def _additional(top: Fields, kept: Json) -> tuple[ReasoningConfig | None, int | 
 
 def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     """The body of `converse`."""
+    request = without_tools(request, losses)
     extra = dict(losses.residue(request.residue, "$"))
     given = {name for name in (_CONFIG, _MORE, _TOOLS) if isinstance(extra.get(name), dict)}
     held: dict[str, Json] = {name: dict(extra.pop(name)) for name in given}
@@ -284,10 +287,11 @@ def _conversation(request: Request, losses: Losses, body: Json) -> None:
             losses.omit("name", f"{message.at}.name")
         blocks = encode_blocks(message.parts, losses)
         extra = losses.residue(message.residue, message.at)
-        if message.role in ("system", "developer") and not (same and message.at != "$.system"):
+        leads = message.at == "$.system" if same else not messages
+        if message.role in ("system", "developer") and leads:
             system += blocks
             continue
-        role = message.role if same else "assistant" if message.role == "assistant" else "user"
+        role = message.role if same else _ROLES.get(message.role, "user")
         if not same and messages and messages[-1]["role"] == role:
             messages[-1]["content"] += blocks
         elif blocks or same:
@@ -408,7 +412,7 @@ def _choice_out(request: Request, losses: Losses, config: Json, *, has_tools: bo
             config["toolChoice"] = {"auto": {}}
         case "none":
             at = choice.at or request.path("tool_choice")
-            losses.omit("tool_choice", at, "leave the tools out instead")
+            losses.omit("tool_choice", at, "a conversation that calls tools cannot leave them out")
     if not has_tools:
         at = choice.at or request.path("tool_choice")
         if choice.mode != "auto":

@@ -9,6 +9,7 @@ import msgspec
 
 from dragoman.dialects.carrying import decode_signature
 from dragoman.dialects.cohere_chat.names import NAME
+from dragoman.dialects.documents import document_as_text
 from dragoman.dialects.residues import (
     is_own,
     json_object,
@@ -174,6 +175,8 @@ def encode_block(part: Part, losses: Losses) -> Json | None:
             return _image_out(part, extra, losses)
         case File():
             losses.omit("parts", part.at or "$.messages", "another provider's file id")
+        case Blob() if (words := document_as_text(part)) is not None:
+            return {"type": "text", "text": words}
         case Uri() | Blob():
             losses.omit("parts", part.at or "$.messages", f"it takes no {part.modality}")
         case _:

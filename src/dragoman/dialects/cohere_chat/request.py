@@ -235,8 +235,12 @@ def _tools_out(request: Request, losses: Losses, body: Json) -> None:
     functions = [tool for tool in request.tools if isinstance(tool, Tool)]
     strict = bool(functions) and all(tool.strict for tool in functions)
     same = is_own(request.residue, NAME)
+    choice = request.tool_choice
+    forced = choice.name if choice is not None and choice.mode == "tool" else None
     for tool in request.tools:
-        if isinstance(tool, Tool):
+        if isinstance(tool, Tool) and forced not in (None, tool.name):
+            losses.paths.append(tool.at)
+        elif isinstance(tool, Tool):
             if tool.strict and not strict:
                 losses.omit("strict", tool.strict_at)
             tools.append(_tool_out(tool, losses))
@@ -269,19 +273,18 @@ def _tool_out(tool: Tool, losses: Losses) -> Json:
 
 
 def _choice_out(request: Request, losses: Losses, body: Json) -> None:
-    """One tool can be forced only where it is the only one."""
+    """`_tools_out` left no other tool than the one that is named."""
     choice = request.tool_choice
     if choice is None:
         return
     losses.residue(choice.residue, choice.at)
     at = choice.at or request.path("tool_choice")
-    names = [tool.name for tool in request.tools if isinstance(tool, Tool)]
     if choice.mode == "none":
         body["tool_choice"] = "NONE"
-    elif choice.mode == "required" or (choice.mode == "tool" and names == [choice.name]):
+    elif choice.mode == "tool" and not body.get("tools"):
+        losses.omit("tool_choice", at, "there is no such tool")
+    elif choice.mode != "auto":
         body["tool_choice"] = "REQUIRED"
-    elif choice.mode == "tool":
-        losses.omit("tool_choice", at, "it takes required and none, and no tool's name")
 
 
 def _format_out(request: Request, losses: Losses, body: Json) -> None:

@@ -355,8 +355,11 @@ def _contents(request: Request, losses: Losses, names: dict[str, str], body: Jso
         parts = encode_parts(message.parts, losses, lambda part: encode_part(part, losses, names))
         extra = losses.residue(message.residue, message.at)
         if message.role in ("system", "developer"):
-            _system_out(message, parts, extra, body)
-            continue
+            if own or not contents:
+                _system_out(message, parts, extra, body)
+                continue
+            losses.omit("role", f"{message.at}.role")
+            parts = [{"text": "<system>\n"}, *parts, {"text": "\n</system>"}]
         role = "model" if message.role == "assistant" else "user"
         if own:
             contents.append(_own_content(message, role, parts, extra))
@@ -381,7 +384,7 @@ def _own_content(message: Message, role: str, parts: list[Json], extra: Json) ->
 
 
 def _system_out(message: Message, parts: list[Json], extra: Json, body: Json) -> None:
-    """All that the system says stands together: there is no place for it further down."""
+    """All that the system says before the first turn; further down it has no place."""
     if has_form(message.residue, _STRING):
         body["systemInstruction"] = parts[0]["text"]
     elif "systemInstruction" in body:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.dialects.call_ids import CallIds
+from dragoman.dialects.documents import document_as_text
 from dragoman.dialects.ollama_chat.names import NAME
 from dragoman.dialects.residues import (
     is_own,
@@ -202,6 +203,9 @@ def _said_out(parts: Sequence[Part], losses: Losses, residue: Residue | None, ga
             texts += [part.content] if part.content else []
         elif isinstance(part, Blob) and part.modality == "image":
             images.append(_image_out(part, losses))
+        elif isinstance(part, Blob) and (words := document_as_text(part)) is not None:
+            losses.residue(part.residue, part.at)
+            texts.append(words)
         else:
             losses.omit("parts", part.at or "$.messages", _why(part))
     wire: Json = {"content": gap.join(texts)}

@@ -21,7 +21,7 @@ from dragoman.ir import (
     Tool,
 )
 from dragoman.ir.losses import Losses
-from dragoman.ir.turns import join_turns
+from dragoman.ir.turns import join_turns, without_tools
 from dragoman.wire.fields import Fields
 
 _OPTIONS: dict[str, tuple[str, type]] = {
@@ -156,6 +156,7 @@ def _reasoning(top: Fields) -> ReasoningConfig | None:
 
 def encode_request(request: Request, losses: Losses) -> Json:
     """The body of `/api/chat`."""
+    request = without_tools(request, losses)
     extra = dict(losses.residue(request.residue, "$"))
     given = is_own(request.residue, NAME) and "options" in extra
     options = {**json_object(extra.pop("options", None)), **_options_out(request)}
