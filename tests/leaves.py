@@ -178,6 +178,7 @@ _TRANSLATED = {
     "$.format": _SHAPE,
     "$.service_tier": ("service_tier", "serviceTier"),
     "$.serviceTier.type": ("service_tier", "serviceTier"),
+    "$.serviceTier": ("service_tier", "serviceTier"),
     "$.toolConfig.functionCallingConfig.mode": ("tool_choice", "toolConfig"),
 }
 """Words with another name in the other dialect, and the fields that say them there."""
@@ -224,8 +225,11 @@ _WIDE = {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "max
 
 
 def _is_said_of_schema(keys: Keys, leaf: str, output: Json) -> bool:
-    """Numbers that Google's older schemas write as strings, and its word for what `enum` says."""
+    """Numbers that Google's older schemas write as strings, and its word for what `enum` says; a
+    reference, which leads to the same place by another way."""
     name = next(key for key in reversed(keys) if isinstance(key, str))
+    if name == "$ref":
+        return "$ref" in json.dumps(output)
     if (name, leaf) == ("format", "enum"):
         return True
     number = re.compile(rf"{_camel(name)}\W.*?\b{re.escape(leaf)}\b")

@@ -36,6 +36,7 @@ from dragoman.ir.events import (
     Start,
     UsageUpdate,
 )
+from tests.json_schemas import SCHEMAS
 
 # --- JSON -------------------------------------------------------------------------------------
 
@@ -134,7 +135,9 @@ def _part_events(draw: st.DrawFn, part: Part) -> list[Event]:
 
 # --- requests ---------------------------------------------------------------------------------
 
-schemas = st.dictionaries(word, word, max_size=2).map(lambda more: {"type": "object", **more})
+schemas = st.dictionaries(word, word, max_size=2).map(
+    lambda more: {"type": "object", "properties": {"a": {"type": "string"}}, **more}
+)
 cache_marks = st.none() | st.just({"type": "ephemeral"})
 media = st.builds(
     Uri, modality=st.just("image"), uri=word.map(lambda name: f"https://example.com/{name}")
@@ -202,7 +205,11 @@ def requests(draw: st.DrawFn) -> Request:
 
 
 _response_formats = st.builds(
-    ResponseFormat, kind=st.just("json_schema"), name=word, schema=schemas, strict=st.just(True)
+    ResponseFormat,
+    kind=st.just("json_schema"),
+    name=word,
+    schema=schemas | SCHEMAS,
+    strict=st.just(True),
 ) | st.builds(ResponseFormat, kind=st.sampled_from(["text", "json_object"]))
 
 

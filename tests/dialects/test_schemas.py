@@ -269,7 +269,7 @@ REFUSED: dict[str, tuple[Subset, Json, str]] = {
     "a reference to what is no schema": (
         GEMINI,
         {"properties": {"a": {"$ref": "#/properties"}}},
-        "$.s",
+        "$.s.properties.a.$ref",
     ),
 }
 

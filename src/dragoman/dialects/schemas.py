@@ -40,6 +40,7 @@ _DECIDING = {
 } - {*_DEFINITIONS}  # fmt: skip
 _IN_PLACE = {"anyOf", "allOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"}
 """Keywords whose schemas are about the value itself."""
+_PARTS = {"$ref", "allOf", "anyOf", "oneOf"}
 _NO_CYCLE = {
     "none": "no schema may hold itself",
     "optional": "a schema may hold itself only in a property that is not required",
@@ -124,12 +125,13 @@ class _Fitting:
     ) -> None:
         self._spelled = spelled
         self._root, self._subset, self._losses = schema, subset, losses
-        self._paths = {id(schema): path}
-        """Of every schema inside, and the schema's own."""
-        self._deep: set[int] = set()
-        """Those whose path is that of a schema around them."""
+        self._at = path
+        self._places: dict[int, tuple[Json, tuple[str, ...]]] = {}
+        """Of every schema inside, the one around it and the steps from there."""
         self._targets: dict[str, Json] = {}
         """What each reference leads to, by its words."""
+        self._referring: dict[str, Json] = {}
+        """The first schema with each reference."""
         self._definitions: dict[str, Json] = {}
         """What the output defines: the client's definitions, and all else that is referred to."""
         self._names = {id(schema): "#"}
@@ -149,13 +151,18 @@ class _Fitting:
 
     def _path(self, schema: Json, *steps: str) -> str:
         """The path to the schema, or from there to a keyword, and to what it says of a name."""
-        path = self._paths[id(schema)]
-        if not steps or id(schema) in self._deep:
-            return path
-        word, bracket, index = steps[0].partition("[")
-        first = self._spelled.get(word, word) + bracket + index
-        whole = ".".join([path, first, *steps[1:]])
-        return whole if len(whole) <= _MAX_PATH else path
+        ways = [steps] if steps else []
+        while place := self._places.get(id(schema)):
+            schema, way = place
+            ways.append(way)
+        path = self._at
+        for step, *names in reversed(ways):
+            word, bracket, index = step.partition("[")
+            whole = ".".join([path, self._spelled.get(word, word) + bracket + index, *names])
+            if len(whole) > _MAX_PATH:
+                break
+            path = whole
+        return path
 
     def _refuse(self, path: str, why: str) -> NoReturn:
         raise Unrepresentable(path, self._losses.dialect, why)
@@ -176,30 +183,32 @@ class _Fitting:
             if depth == _MAX_DEPTH:
                 self._refuse(self._path(schema), f"it takes {_MAX_DEPTH} schemas inside each other")
             if "$ref" in schema:
-                self._find_target(schema["$ref"], self._path(schema, "$ref"))
+                self._find_target(schema)
             for steps, inner in _children(schema):
-                path = self._path(schema, *steps)
-                if path == self._path(schema):
-                    self._deep.add(id(inner))
-                self._paths[id(inner)] = path
+                self._places[id(inner)] = (schema, steps)
                 left.append((inner, depth + 1))
         for words, found in self._targets.items():
-            if id(found) not in self._paths:
-                self._refuse(self._path(self._root), f"{words[:99]} is no place of a schema")
+            if found is not self._root and id(found) not in self._places:
+                path = self._path(self._referring[words], "$ref")
+                self._refuse(path, "it follows references to schemas only")
 
-    def _find_target(self, words: Any, path: str) -> None:
+    def _find_target(self, schema: Json) -> None:
+        words = schema["$ref"]
         if not isinstance(words, str):
-            raise InvalidRequest(path, "a string")
+            raise InvalidRequest(self._path(schema, "$ref"), "a string")
         if words != "#" and not words.startswith("#/"):
-            self._refuse(path, "it follows references into the schema itself only")
+            self._refuse(
+                self._path(schema, "$ref"), "it follows references into the schema itself only"
+            )
         if words in self._targets:
             return
         found: Any = self._root
         for step in words.split("/")[1:]:
             found = _below(found, unquote(step).replace("~1", "/").replace("~0", "~"))
         if not isinstance(found, dict):
-            raise InvalidRequest(path, "a reference to a schema")
+            raise InvalidRequest(self._path(schema, "$ref"), "a reference to a schema")
         self._targets[words] = cast("Json", found)
+        self._referring[words] = schema
 
     def _name_definitions(self) -> None:
         """Definitions keep their names; other schemas that are referred to become some."""
@@ -464,6 +473,8 @@ def _is_object(schema: Json) -> bool:
 
 def _parts(schema: Json) -> list[str]:
     """The keywords that say, each for itself, what the same object has."""
+    if _PARTS.isdisjoint(schema):
+        return []
     parts = ["allOf" for one in as_list(schema.get("allOf")) if _may_be_object(one)]
     parts += [
         word for word in ("anyOf", "oneOf") if any(map(_may_be_object, as_list(schema.get(word))))
@@ -476,7 +487,7 @@ def _may_be_object(schema: Any) -> bool:
     if not isinstance(schema, dict):
         return False
     found = cast("Json", schema)
-    return _is_object(found) or any(word in found for word in ("$ref", "allOf", "anyOf", "oneOf"))
+    return _is_object(found) or not _PARTS.isdisjoint(found)
 
 
 def _tells_apart(name: str, branches: list[Json]) -> bool:
