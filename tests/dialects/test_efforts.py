@@ -39,7 +39,7 @@ def test_the_readme_states_the_efforts() -> None:
 
 def test_the_readme_states_the_tiers() -> None:
     words: dict[str, None] = dict.fromkeys(word for table in TIERS.values() for word in table)
-    dialects = ("openai_chat", "anthropic_messages", "bedrock_converse")
+    dialects = ("openai_chat", "anthropic_messages", "bedrock_converse", "gemini_generate")
     stated = [
         [word, *(TIERS[name].get(word, "dropped") or "–" for name in dialects)] for word in words
     ]

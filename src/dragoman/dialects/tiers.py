@@ -37,11 +37,22 @@ TIERS: dict[str, dict[str, str]] = {
         "priority": "priority",
         "reserved": "reserved",
     },
+    "gemini_generate": {
+        "auto": UNSAID,
+        "unspecified": UNSAID,
+        "default": "standard",
+        "standard": "standard",
+        "standard_only": "standard",
+        "flex": "flex",
+        "priority": "priority",
+    },
 }
 """By the dialect written, then by the word read. A word that is missing has no like there.
 
 OpenAI's `auto` is what the project is set to, Anthropic's takes what priority capacity there is.
-Source: the dialects' references and botocore's model of `bedrock-runtime`, November 2026.
+Source: the dialects' references, botocore's model of `bedrock-runtime`, and for Google's
+https://ai.google.dev/gemini-api/docs/priority-inference and the types of `google.genai`, which
+write the field for Vertex AI as well, November 2026.
 """
 
 

@@ -30,6 +30,7 @@ from dragoman.dialects.gemini_generate.parts import (
 from dragoman.dialects.gemini_generate.schemas import spellings, to_json_schema
 from dragoman.dialects.schema_subsets import GEMINI
 from dragoman.dialects.schemas import fit_response
+from dragoman.dialects.tiers import tier_of
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
     Effort,
@@ -94,10 +95,12 @@ def decode_request(body: Json) -> Request:
     tools = _tools(top)
     choice = _tool_choice(top, tools)
     state = _state(top)
+    tier, tier_form = _tier(top)
     config = top.object_optional(_CONFIG)
     fields, opaque = _configuration(config) if config else ({}, [])
     forms = {_NO_CONTENTS: "contents" not in body, _ONE: is_one, _ONE_TOOL: tools_are_one}
-    form = [*top.form, *(word for word, holds in forms.items() if holds)]
+    fields["paths"] = {**fields.get("paths", {}), "service_tier": top.at("serviceTier")}
+    form = [*top.form, *tier_form, *(word for word, holds in forms.items() if holds)]
     left = top.rest(NAME)
     kept = dict(left.fields) if left else {}
     if config is not None:
@@ -110,6 +113,7 @@ def decode_request(body: Json) -> Request:
         messages=tuple(messages),
         tools=(*tools, *opaque, *more, *state),
         tool_choice=choice if isinstance(choice, ToolChoice) else None,
+        service_tier=tier,
         residue=Residue(dialect=NAME, fields=kept, form=tuple(form)),
         **fields,
     )
@@ -231,6 +235,14 @@ def _state(top: Cursor) -> list[OpaqueTool]:
     return [OpaqueTool(dialect=NAME, kind="cachedContent", value=value, at=at)]
 
 
+def _tier(top: Cursor) -> tuple[str | None, tuple[str, ...]]:
+    """The tier in lower case, and as it stood: its enumeration's long names are taken too."""
+    if not isinstance(top.peek("serviceTier"), str):
+        return None, ()
+    word = top.take("serviceTier", str)
+    return word.lower().removeprefix("service_tier_"), pack("tier", word)
+
+
 def _configuration(config: Cursor) -> tuple[dict[str, Any], list[OpaqueTool]]:
     paths = {name: config.at(wire) for name, (wire, _) in _PLAIN.items()}
     paths |= {"stop_sequences": config.at("stopSequences")}
@@ -327,6 +339,8 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     if contents or (own and not has_form(request.residue, _NO_CONTENTS)):
         body["contents"] = contents[0] if has_form(request.residue, _ONE) else contents
     _tools_out(request, losses, body)
+    if (tier := tier_of(request, losses)) is not None:
+        body["serviceTier"] = packed(request.residue, "tier") or tier
     _omit_unsaid(request, losses)
     config = _config_out(request, losses)
     extra = losses.residue(request.residue, "$")
@@ -340,7 +354,7 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
 
 
 def _omit_unsaid(request: Request, losses: Losses) -> None:
-    for name in ("user", "service_tier", "parallel_tool_calls"):
+    for name in ("user", "parallel_tool_calls"):
         value = getattr(request, name)
         if value is not None and not (name == "parallel_tool_calls" and value is True):
             losses.omit(name, request.path(name))
