@@ -137,13 +137,13 @@ OpenAI's Responses, Cohere's last."""
 
 COUNTED: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     "openai_chat": (("openai", "total"), ()),
+    "openai_completions": (("openai", "total"), ()),
     "openai_responses": (("anthropic",), (("response",),)),
     "anthropic_messages": (("anthropic",), (("message",),)),
     "gemini_generate": (("gemini",), ()),
 }
 """The families in a dialect's own answers and the wrappers in its streams, for the dialects asked
-most: Envoy looks in every answer and event for each count, which costs more than relaying it.
-Answers of any other dialect are looked through for all."""
+most: in answers of any other dialect Envoy looks for all counts, in every event."""
 
 
 def all_counts() -> list[Count]:

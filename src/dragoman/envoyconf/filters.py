@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import LENGTH, grpc_service
 from dragoman.envoyconf.identity import identity_filters, peer_attributes, proxy_headers
-from dragoman.envoyconf.statistics import usage_filter
 from dragoman.envoyconf.typed import message, seconds, typed
+from dragoman.envoyconf.usage import usage_filters
 from dragoman.ir import Json
 
 DECIDE = "dragoman.decide"
 RESPOND = "dragoman.respond"
 HOLD = "dragoman.hold"
 REROUTE = "dragoman.reroute"
-STRIP_USAGE = "dragoman.strip_usage"
 REQUEST_HEADERS = (
     "authorization",
     "x-api-key",
@@ -52,21 +49,14 @@ def http_filters(policy: Policy) -> list[Json]:
         _retries(),
         _respond(policy),
     ]
-    if policy.native.strip_usage:
-        filters.append(_strip_usage())
-    if policy.native.usage:
-        filters.append(usage_filter())
+    filters += usage_filters(policy.native)
     router = "extensions.filters.http.router.v3.Router"
     return [*filters, typed("router", router, suppress_envoy_headers=True)]
 
 
-def without_answer_filters(policy: Policy) -> Json:
-    """Per-route settings of an answer that needs no edit: neither stage is entered."""
-    off: Json = {RESPOND: message(_PER_ROUTE, disabled=True)}
-    if policy.native.strip_usage:
-        lua = "extensions.filters.http.lua.v3.LuaPerRoute"
-        off[STRIP_USAGE] = message(lua, disabled=True)
-    return off
+def without_respond() -> Json:
+    """Per-route settings of an answer that needs no edit: its stage is not entered."""
+    return {RESPOND: message(_PER_ROUTE, disabled=True)}
 
 
 def unheld() -> Json:
@@ -183,13 +173,4 @@ def _retries() -> Json:
                 {"append": {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD", "header": header}}
             ]
         },
-    )
-
-
-def _strip_usage() -> Json:
-    script = Path(__file__).with_name("strip_usage.lua").read_text(encoding="utf-8")
-    return typed(
-        STRIP_USAGE,
-        "extensions.filters.http.lua.v3.Lua",
-        default_source_code={"inline_string": script},
     )

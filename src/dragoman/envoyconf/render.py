@@ -24,7 +24,7 @@ from dragoman.envoyconf.filters import (
     headers_mode,
     http_filters,
     unheld,
-    without_answer_filters,
+    without_respond,
 )
 from dragoman.envoyconf.identity import (
     forwarding,
@@ -204,7 +204,7 @@ def routes(policy: Policy) -> list[Json]:
     """Nothing reaches a provider but what the decide stage admitted: its metadata is the match."""
     action = _provider_action(policy)
     limit = {"request_body_buffer_limit": policy.limits.request_body_bytes}
-    plain = without_answer_filters(policy)
+    plain = without_respond()
     return [
         {
             "name": "unread",
@@ -213,7 +213,6 @@ def routes(policy: Policy) -> list[Json]:
             "typed_per_filter_config": {**plain, **unheld()},
         },
         {"name": "respond", "match": _admitted(names.RESPOND), "route": action, **limit},
-        *_strip_route(policy, action, limit, plain),
         {
             "name": "plain",
             "match": _admitted(),
@@ -260,15 +259,6 @@ def _undecided_routes(policy: Policy, plain: Json) -> list[Json]:
             "typed_per_filter_config": {**plain, **headers_mode()},
         },
     ]
-
-
-def _strip_route(policy: Policy, action: Json, limit: Json, plain: Json) -> list[Json]:
-    if not policy.native.strip_usage:
-        return []
-    respond_off = {name: value for name, value in plain.items() if "respond" in name}
-    match = _admitted(names.STRIP_USAGE)
-    per_filter = {"typed_per_filter_config": respond_off}
-    return [{"name": "strip_usage", "match": match, "route": action, **limit, **per_filter}]
 
 
 def _no_body(dialect: str) -> Json:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dragoman import metadata as names
-from dragoman.catalog.counts import COUNTED, FAMILIES, HEADERS, WRAPPERS, Count, Kind, all_counts
+from dragoman.catalog.counts import FAMILIES, Kind
 from dragoman.config.policy import Redaction
 from dragoman.envoyconf.clusters import grpc_service
-from dragoman.envoyconf.typed import metadata_matcher, typed
+from dragoman.envoyconf.typed import typed
 from dragoman.ir import Json
 
 SCOPE = "dragoman"
 MAX_COUNTERS = 20_000
 MAX_HISTOGRAMS = 2_000
-_COMPOSITE = "extensions.filters.http.composite.v3"
 _USAGE = "metadata.filter_metadata['dragoman.usage']"
 _NAMES = "metadata.filter_metadata['dragoman']"
 _MODELS = "metadata.filter_metadata['dragoman.models']"
@@ -193,107 +192,3 @@ def _histograms(who: list[Json]) -> list[Json]:
             "value_format": "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:ms)%",
         }
     ]
-
-
-def usage_filter() -> Json:
-    """Native extraction of token counts: nothing is buffered in a stream, nothing is changed.
-
-    It becomes the filters that look for what the client's dialect may hold, or for all that an
-    answer in any other dialect may. Where nobody read the body it becomes none: a batch that tells
-    what it has used would be counted each time a client looks at it.
-    """
-    skip = typed("skip", "extensions.filters.common.matcher.action.v3.SkipFilter")
-    unread: Json = {
-        "predicate": metadata_matcher(names.UNREAD, names.FLAG),
-        "on_match": {"action": skip},
-    }
-    matchers: list[Json] = [
-        {
-            "predicate": metadata_matcher(names.CLIENT_DIALECT, dialect),
-            "on_match": _chain(_usage_of(dialect)),
-        }
-        for dialect in COUNTED
-    ]
-    return typed(
-        "dragoman.usage",
-        "extensions.common.matching.v3.ExtensionWithMatcher",
-        extension_config=typed("dragoman.usage", f"{_COMPOSITE}.Composite"),
-        xds_matcher={
-            "matcher_list": {"matchers": [unread, *matchers]},
-            "on_no_match": _chain(_usage_of_any()),
-        },
-    )
-
-
-def _chain(filters: list[Json]) -> Json:
-    kind = f"{_COMPOSITE}.ExecuteFilterAction"
-    return {"action": typed("count", kind, filter_chain={"typed_config": filters})}
-
-
-def _usage_of(dialect: str) -> list[Json]:
-    """For answers in one client dialect, with what may stand in them alone."""
-    families, wrappers = COUNTED[dialect]
-    counts = [count for name in families for count in FAMILIES[name].counts]
-    return [_usage_sse(counts, wrappers), _usage_json(counts)]
-
-
-def _usage_of_any() -> list[Json]:
-    counts = [count for count in all_counts() if count.key not in HEADERS]
-    return [
-        _usage_sse(counts, WRAPPERS),
-        typed(
-            "dragoman.usage_aws",
-            "extensions.filters.http.aws_eventstream_parser.v3.AwsEventstreamParser",
-            response_rules={"content_parser": _parser([_rule(c.key, c.path) for c in counts])},
-        ),
-        _usage_json(counts),
-        typed(
-            "dragoman.usage_headers",
-            "extensions.filters.http.header_to_metadata.v3.Config",
-            response_rules=[_header_rule(name) for name in HEADERS],
-        ),
-    ]
-
-
-def _header_rule(name: str) -> Json:
-    """A header with a count; it goes on to the client."""
-    target = {"metadata_namespace": "dragoman.usage", "key": name, "type": "NUMBER"}
-    return {"header": name, "on_header_present": target, "remove": False}
-
-
-def _usage_json(counts: list[Count]) -> Json:
-    return typed(
-        "dragoman.usage_json",
-        "extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
-        response_rules={"rules": [_rule(count.key, count.path) for count in counts]},
-    )
-
-
-def _usage_sse(counts: list[Count], wrappers: tuple[tuple[str, ...], ...]) -> Json:
-    rules = [_rule(count.key, count.path) for count in counts]
-    rules += [
-        _rule(count.key, (*wrapper, *count.path))
-        for count in counts
-        for wrapper in wrappers
-        if count.path[0] == "usage"
-    ]
-    return typed(
-        "dragoman.usage_sse",
-        "extensions.filters.http.sse_to_metadata.v3.SseToMetadata",
-        response_rules={"content_parser": _parser(rules), "max_event_size": 1 << 20},
-    )
-
-
-def _parser(rules: list[Json]) -> Json:
-    return typed(
-        "envoy.content_parsers.json",
-        "extensions.content_parsers.json.v3.JsonContentParser",
-        rules=[{"rule": rule} for rule in rules],
-    )
-
-
-def _rule(key: str, path: tuple[str, ...]) -> Json:
-    return {
-        "selectors": [{"key": name} for name in path],
-        "on_present": {"metadata_namespace": "dragoman.usage", "key": key, "type": "NUMBER"},
-    }
