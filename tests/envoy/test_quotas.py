@@ -35,11 +35,15 @@ QUOTAS: list[dict[str, Any]] = [
     | {"on_store_failure": "allow", "per": ["caller", "model"]},
 ]
 
+COST = {"cost": True}
+
 
 @pytest.fixture(scope="module")
 def limited_gateway(all_providers: Simulator) -> Iterator[Gateway]:
     priced = [{"provider": "mistral", "model": "sim/*", "prices": {"input": 40, "output": 100}}]
-    with run_gateway(all_providers, workers=2, quotas=QUOTAS, profiles=priced) as gateway:
+    with run_gateway(
+        all_providers, workers=2, quotas=QUOTAS, profiles=priced, statistics=COST
+    ) as gateway:
         yield gateway
 
 
@@ -163,9 +167,16 @@ def test_a_budget_is_charged_by_the_price_of_what_was_used(asker: Asker) -> None
     answer = asker.ask(CHAT, body("m/echo", max_tokens=50))
     assert answer.status_code == 200
     assert answer.headers["x-ratelimit-limit-usd"] == "0.01"
+
+    def costs() -> float:
+        found = asker.gateway.series("cost_nanodollars")
+        return sum(cost for labels, cost in found.items() if ("caller", asker.name) in labels)
+
+    nanodollars = wait_until(costs, 10, "statistics")
     (entry,) = wait_until(lambda: entries(asker), 10, "ledger")
     tokens = entry["gen_ai.usage.input_tokens"] * 40 + entry["gen_ai.usage.output_tokens"] * 100
     assert entry["dragoman.cost_usd"] == tokens / 1e6
+    assert nanodollars == tokens * 1000
     settled = {"used": tokens * 1000, "out": 0}
     wait_until(lambda: asker.counted("purse") == settled, 10, "settled")
     refused = asker.ask(CHAT, body("m/echo", max_tokens=5000))

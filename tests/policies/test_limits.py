@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from dragoman.actions import Mutate, Respond
+from dragoman.config.governance import RequestLimits
 from dragoman.config.load import parse
 from dragoman.config.policy import Caller
-from dragoman.config.schema import RequestLimits, RoleEntry
+from dragoman.config.schema import RoleEntry
 from dragoman.dialects import CHAT
 from dragoman.dialects.registry import NAMES, client_dialect
 from dragoman.errors import LimitExceeded

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dragoman.catalog.costs import cost_nanodollars
+from dragoman.catalog.costs import cost_nanodollars, encode_prices
 from dragoman.catalog.profiles import Prices, Tier
 from dragoman.config.load import parse
 from dragoman.config.policy import Caller, Quota
@@ -167,6 +169,54 @@ PRICES = Prices(
 )  # fmt: skip
 def test_costs(prices: Prices, counts: dict[str, int], cost: int | None) -> None:
     assert cost_nanodollars(prices, **counts) == cost
+
+
+rates = st.none() | st.floats(0, 100)
+tiers = st.builds(
+    Tier, above_tokens=st.integers(1, 10_000), input=rates, output=rates, cached=rates
+)
+priced = st.builds(
+    Prices,
+    input=rates,
+    output=rates,
+    cached=rates,
+    cache_write=rates,
+    reasoning=rates,
+    request=rates,
+    tiers=st.lists(tiers, max_size=1).map(tuple),
+)
+
+
+@given(priced, st.integers(0, 20_000), st.integers(0, 9000), st.data())
+def test_envoy_reckons_as_the_ledger_does(
+    prices: Prices, fresh: int, output: int, data: st.DataObject
+) -> None:
+    cached, written = data.draw(st.integers(0, 999)), data.draw(st.integers(0, 999))
+    counts = {"cached": cached, "cache_write": written}
+    counts |= {"reasoning": data.draw(st.integers(0, output)), "output": output}
+    total = fresh + cached + written
+    cost = cost_nanodollars(
+        prices,
+        input_tokens=total,
+        output_tokens=output,
+        cached=cached,
+        cache_write=written,
+        reasoning=counts["reasoning"],
+    )
+    encoded: Any = encode_prices(prices)
+    if encoded is None:
+        assert cost is None or prices.tiers
+        return
+    each = encoded["long" if "long" in encoded and total > encoded["above"] else "usual"]
+    counted = {"input": total} | counts
+    reckoned = encoded["call"] + sum(counted[kind] * rate for kind, rate in each.items())
+    assert cost == pytest.approx(reckoned, rel=1e-9, abs=1)
+
+
+def test_no_prices_of_several_tiers_are_told_envoy() -> None:
+    tiers = (Tier(above_tokens=5, input=1, output=1), Tier(above_tokens=9, input=2, output=2))
+    assert encode_prices(Prices(input=1, output=1, tiers=tiers)) is None
+    assert encode_prices(Prices(input=1)) is None
 
 
 def test_quotas_of_providers_are_apart_from_the_others() -> None:

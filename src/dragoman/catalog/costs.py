@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dragoman.catalog.counts import Kind
 from dragoman.catalog.profiles import Prices, Rates
 
 NANODOLLARS = 1_000_000_000
@@ -25,20 +26,65 @@ def cost_nanodollars(
     is not known, that of the whole stands in; a write is taken for one of five minutes. What is
     priced by the call may have no price of tokens, which then cost nothing.
     """
-    at, free = _tier(prices, input_tokens), None if prices.request is None else 0.0
-    fresh_price = free if at.input is None else at.input
-    output_price = free if at.output is None else at.output
-    if fresh_price is None or output_price is None:
+    each = _each(_tier(prices, input_tokens), prices)
+    if each is None:
         return None
-    written = next((p for p in (at.cache_write, at.cache_write_5m) if p is not None), fresh_price)
     dollars = (
-        max(input_tokens - cached - cache_write, 0) * fresh_price
-        + cached * (fresh_price if at.cached is None else at.cached)
-        + cache_write * written
-        + (output_tokens - reasoning) * output_price
-        + reasoning * (output_price if at.reasoning is None else at.reasoning)
+        max(input_tokens - cached - cache_write, 0) * each["input"]
+        + cached * each["cached"]
+        + cache_write * each["cache_write"]
+        + (output_tokens - reasoning) * each["output"]
+        + reasoning * each["reasoning"]
     )
     return round(dollars * _PER_TOKEN + (prices.request or 0) * NANODOLLARS)
+
+
+def _each(at: Rates, prices: Prices) -> dict[Kind, float] | None:
+    """The rate of each kind of token at `at`, one of the rates of `prices`, whatever stands in for
+    it; None where nothing does."""
+    free = None if prices.request is None else 0.0
+    fresh = free if at.input is None else at.input
+    output = free if at.output is None else at.output
+    if fresh is None or output is None:
+        return None
+    written = next((p for p in (at.cache_write, at.cache_write_5m) if p is not None), fresh)
+    return {
+        "input": fresh,
+        "cached": fresh if at.cached is None else at.cached,
+        "cache_write": written,
+        "output": output,
+        "reasoning": output if at.reasoning is None else at.reasoning,
+    }
+
+
+def encode_prices(prices: Prices) -> dict[str, object] | None:
+    """`prices` for whoever can only multiply and add up counts of tokens, of which some are parts
+    of others: nanodollars a token of each kind, what is charged for the whole taken off its parts.
+
+    `usual`, and with more than `above` tokens of input `long`; `call` is for the call itself. None
+    where they are not known, or have more than one tier.
+    """
+    usual = _each(prices, prices)
+    if usual is None or prices.tiers[1:]:
+        return None
+    encoded: dict[str, object] = {"usual": _apart(usual)}
+    encoded["call"] = (prices.request or 0.0) * NANODOLLARS
+    for tier in prices.tiers:
+        long = _each(tier, prices)
+        if long is None:
+            return None
+        encoded |= {"above": float(tier.above_tokens), "long": _apart(long)}
+    return encoded
+
+
+def _apart(each: dict[Kind, float]) -> dict[str, float]:
+    return {
+        "input": each["input"] * _PER_TOKEN,
+        "cached": (each["cached"] - each["input"]) * _PER_TOKEN,
+        "cache_write": (each["cache_write"] - each["input"]) * _PER_TOKEN,
+        "output": each["output"] * _PER_TOKEN,
+        "reasoning": (each["reasoning"] - each["output"]) * _PER_TOKEN,
+    }
 
 
 def _tier(prices: Prices, input_tokens: int) -> Rates:

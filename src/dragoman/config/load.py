@@ -19,6 +19,7 @@ from dragoman.catalog.costs import NANODOLLARS
 from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_table
 from dragoman.config.callers import resolve_callers
 from dragoman.config.cores import available_cores
+from dragoman.config.governance import QuotaEntry
 from dragoman.config.listener import check_listener
 from dragoman.config.models import resolve_models
 from dragoman.config.policy import (
@@ -32,14 +33,9 @@ from dragoman.config.policy import (
     Signing,
 )
 from dragoman.config.redaction import check_name, read_redaction
-from dragoman.config.schema import (
-    File,
-    KeySource,
-    ProviderEntry,
-    QuotaEntry,
-    ServedEntry,
-)
+from dragoman.config.schema import File, ProviderEntry, ServedEntry
 from dragoman.config.secrets import read_secret
+from dragoman.config.section import KeySource
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import provider_dialect
 from dragoman.errors import ConfigError, InvalidRequest
@@ -148,6 +144,7 @@ class _Resolver:
             redaction=redaction,
             ledger=file.ledger,
             audit=self._audit(file),
+            statistics=file.statistics,
             store=file.store,
             simulator=file.simulator,
             ca_file=file.ca_file,

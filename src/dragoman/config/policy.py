@@ -12,24 +12,25 @@ from urllib.parse import quote
 import msgspec
 
 from dragoman.catalog.profiles import Profile, Profiles
+from dragoman.config.governance import RequestLimits
 from dragoman.config.schema import (
     Action,
     Address,
     Condition,
     Jwks,
-    KeySource,
     Ledger,
     Limits,
     Listener,
     Mask,
     Native,
-    RequestLimits,
     RoleEntry,
     Simulator,
+    Statistics,
     Store,
     Timeouts,
     Transport,
 )
+from dragoman.config.section import KeySource
 from dragoman.dialects import AnyDialect
 
 Network = IPv4Network | IPv6Network
@@ -357,6 +358,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     redaction: Redaction | None
     ledger: Ledger
     audit: Audit | None
+    statistics: Statistics
     store: Store
     simulator: Simulator | None
     ca_file: str

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dragoman.config.patterns import Refuse
-from dragoman.config.schema import KeySource
+from dragoman.config.section import KeySource
 
 _MIN_BYTES = 16
 

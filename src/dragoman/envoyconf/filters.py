@@ -93,6 +93,8 @@ def _decide(policy: Policy) -> Json:
         metadata_options["forwarding_namespaces"] = {"untyped": [names.JWT_NAMESPACE]}
     namespaces = [names.NAMESPACE, names.ROUTE_NAMESPACE, names.MODELS_NAMESPACE]
     namespaces += [names.PATHS_NAMESPACE, names.RATE_LIMIT_NAMESPACE]
+    if policy.statistics.cost:
+        namespaces.append(names.PRICES_NAMESPACE)
     if policy.redaction is not None:
         namespaces.append(names.REDACTION_NAMESPACE)
     if policy.callers.issuers or policy.issued_keys:

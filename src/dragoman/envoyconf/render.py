@@ -135,7 +135,9 @@ def _connection_manager(policy: Policy) -> Json:
         "request_headers_timeout": "10s",
         "local_reply_config": local_replies(browsers=bool(policy.callers.issuers)),
         "access_log": access_logs(
-            policy.redaction, levels=any(quota.warn_at for quota in policy.quotas)
+            policy.redaction,
+            levels=any(quota.warn_at for quota in policy.quotas),
+            cost=policy.statistics.cost,
         ),
         "http_filters": http_filters(policy),
         "route_config": {

@@ -41,7 +41,7 @@ def _or_zero(key: str) -> str:
 def _tokens(final: str, kind: Kind) -> str:
     """The final count if a stage wrote it, else what the native filters found."""
     found = f"'{final}' in {_USAGE} ? {_USAGE}['{final}'] : {_native(kind)}"
-    return f"%CEL('dragoman.usage' in metadata.filter_metadata ? ({found}) : 0.0)%"
+    return f"'dragoman.usage' in metadata.filter_metadata ? ({found}) : 0.0"
 
 
 def _native(kind: Kind) -> str:
@@ -64,9 +64,11 @@ TOKENS: dict[Kind, str] = {
 """Each kind of token, as a formula over the metadata of one request."""
 
 
-def access_logs(redaction: Redaction | None = None, *, levels: bool = False) -> list[Json]:
+def access_logs(
+    redaction: Redaction | None = None, *, levels: bool = False, cost: bool = False
+) -> list[Json]:
     """The statistics logger and the ledger's, both once a request, at its end. `levels`: some quota
-    tells of the levels it reaches."""
+    tells of the levels it reaches; `cost`: requests bring the prices of their day."""
     ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
     ledger = typed(
         "envoy.access_loggers.http_grpc",
@@ -84,6 +86,7 @@ def access_logs(redaction: Redaction | None = None, *, levels: bool = False) -> 
         *_requests(ended),
         *([_redactions(redaction, ended)] if redaction else []),
         *([_levels(ended)] if levels else []),
+        *([_cost(ended)] if cost else []),
         {**ledger, "filter": ended},
     ]
 
@@ -139,6 +142,25 @@ def _levels(ended: Json) -> Json:
     return {**_logger(counters=[counter]), "filter": _only(ended, told)}
 
 
+def _cost(ended: Json) -> Json:
+    """Nanodollars, as the ledger has them; what has no known price makes no series."""
+    prices = f"metadata.filter_metadata['{names.PRICES_NAMESPACE}']"
+    is_priced = f"'{names.PRICES_NAMESPACE}' in metadata.filter_metadata"
+    own = f"{prices}[xds.cluster_name]"
+    usual, long = (
+        " + ".join([f"({count}) * {own}['{which}']['{kind}']" for kind, count in TOKENS.items()])
+        for which in ("usual", "long")
+    )
+    is_long = f"'long' in {own} && ({TOKENS['input']}) > {own}['above']"
+    call = f"(response.code < 400 ? {own}['call'] : 0.0)"
+    counter = {
+        "stat": {"name": "cost_nanodollars", "tags": _usual_tags()},
+        "value_format": f"%CEL(int(0.5 + {call} + ({is_long} ? {long} : {usual})))%",
+    }
+    priced = f"{_USUAL} && {is_priced} && xds.cluster_name in {prices}"
+    return {**_logger(counters=[counter]), "filter": _only(ended, priced)}
+
+
 def _findings(space: str, entity: str) -> str:
     counts = f"metadata.filter_metadata['{space}']"
     there = f"'{space}' in metadata.filter_metadata && '{entity}' in {counts}"
@@ -179,7 +201,7 @@ def _counters(who: list[Json]) -> list[Json]:
     counters: list[Json] = [{"stat": requests, "value_fixed": 1}]
     for direction, formula in TOKENS.items():
         stat = {"name": "tokens", "tags": who + _tags(direction=direction)}
-        counters.append({"stat": stat, "value_format": formula})
+        counters.append({"stat": stat, "value_format": f"%CEL({formula})%"})
     return counters
 
 

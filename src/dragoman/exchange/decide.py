@@ -79,7 +79,7 @@ class Decide:
         self._chooser = Chooser(policy, chance, clock)
         self._redaction = RequestRedaction(policy, redactors)
         self._issued = issued
-        self._plan = Plan(policy)
+        self._plan = Plan(policy, clock)
         self._unread = Unread(policy, self._redaction)
         self._clock = clock
         limits = policy.quotas if quotas else ()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from dragoman.config.governance import RequestLimits
 from dragoman.config.policy import Policy
-from dragoman.config.schema import RequestLimits
 from dragoman.dialects import CHAT
 from dragoman.exchange.asked import Asked
 from dragoman.exchange.bodies import edit_body

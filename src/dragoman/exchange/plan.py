@@ -4,12 +4,14 @@ and Envoy's routes are told.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from datetime import UTC, date, datetime
 
 import msgspec
 
 from dragoman import metadata as names
 from dragoman.actions import Shared
+from dragoman.catalog.costs import encode_prices
 from dragoman.catalog.profiles import Profile
 from dragoman.config.policy import Caller, Endpoint, Policy, Target
 from dragoman.dialects import CHAT, Call, StreamOptions
@@ -28,8 +30,10 @@ _COUNTED_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 class Plan:
     """Plans requests under one policy; remembers what it told of requests alike."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, clock: Callable[[], float]) -> None:
+        """`clock` tells Unix seconds."""
         self._policy = policy
+        self._clock = clock
         self._known: dict[Hashable, tuple[Call, Shared]] = {}
         """What was told of earlier requests, and the call it was told of."""
 
@@ -47,7 +51,8 @@ class Plan:
             return self._spaces(asked, caller, choice, edits, base)
         asks = (asked.stream, asked.client.wants_usage(asked.raw), asked.name, caller.name)
         alike = tuple([edit == base for edit in edits])
-        key = (id(asked.call), *asks, "stream" in base, alike, *choice.order, *choice[1:])
+        day = self._today() if self._policy.statistics.cost else None
+        key = (id(asked.call), *asks, "stream" in base, alike, day, *choice.order, *choice[1:])
         known = self._known.get(key)
         if known is None or known[0] is not asked.call:
             if len(self._known) >= _MOST_KNOWN:
@@ -75,7 +80,21 @@ class Plan:
             groups = [{"name": target.provider} for target in order]
             spaces[names.ROUTE_NAMESPACE] = {"priority_groups": groups}
             spaces[names.MODELS_NAMESPACE] = {t.provider: t.model for t in reversed(order)}
+        if self._policy.statistics.cost:
+            spaces[names.PRICES_NAMESPACE] = self._prices(order)
         return spaces
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._clock(), UTC).date()
+
+    def _prices(self, order: list[Target]) -> dict[str, object]:
+        """What each provider's model costs today, as far as it is known."""
+        today, found = self._today(), dict[str, object]()
+        for target in reversed(order):
+            profile = self._policy.profile(target.provider, target.model)
+            prices = profile and profile.prices_on(today)
+            found[target.provider] = prices and encode_prices(prices)
+        return {provider: prices for provider, prices in found.items() if prices is not None}
 
     def speakable(self, asked: Asked, choice: Choice) -> Choice:
         """`choice` without the targets whose dialect cannot say this request.

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
+from dragoman.config.governance import RequestLimits
 from dragoman.config.policy import Caller
-from dragoman.config.schema import RequestLimits
 from dragoman.errors import LimitExceeded, RequestTooLarge
 from dragoman.ir import Json
 
