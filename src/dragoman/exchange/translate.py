@@ -59,6 +59,8 @@ class Translate:
         self._policy = policy
         self._head = head
         self._client = client_of(head.metadata)
+        self._provider = self._client
+        """The dialect that was asked, once the request is written."""
         self._dropped: list[str] = []
         self._question: Question | None = None
         self._editor: ResponseEditor | None = None
@@ -69,8 +71,9 @@ class Translate:
         """The request in the provider's dialect. Answers, rather than raises, what goes wrong."""
         try:
             model = self._model()
-            provider, endpoint = self._upstream()
-            body = self._body(endpoint, raw, model)
+            provider, endpoint = self._upstream(model)
+            self._provider = endpoint.dialect
+            body = self._body(provider, endpoint, raw, model)
         except DragomanError as error:
             self.passes_response = True
             return refuse(error, self._client)
@@ -100,12 +103,12 @@ class Translate:
     def _stream(self) -> bool:
         return self._head.metadata.get(names.STREAM) == names.FLAG
 
-    def _upstream(self) -> tuple[Provider, Endpoint]:
+    def _upstream(self, model: str) -> tuple[Provider, Endpoint]:
         name = self._head.provider or self._head.cluster
         provider = self._policy.providers.get(name)
         if provider is None:
             raise ServiceUnavailable(f"The policy has no provider {name} for the cluster chosen.")
-        endpoint = provider.endpoint_for(self._client, self._model())
+        endpoint = provider.endpoint_for(self._client, model)
         if endpoint is None:
             raise NotOffered(f"{name} offers no {self._client.operation}.")
         return provider, endpoint
@@ -116,7 +119,9 @@ class Translate:
         found = names.model_at(order, self._head.cluster, self._head.attempt)
         return found or self._head.model or self._head.metadata.get(names.MODEL, "")
 
-    def _body(self, endpoint: Endpoint, raw: bytes, model: str) -> bytes | None:
+    def _body(
+        self, provider: Provider, endpoint: Endpoint, raw: bytes, model: str
+    ) -> bytes | None:
         kind = cast("BodyKind", self._head.metadata.get(names.BODY, "json"))
         body, said = read_body(kind, raw), self._said()
         if endpoint.dialect.name == self._client.name:
@@ -130,7 +135,7 @@ class Translate:
         if isinstance(request, Request):
             request = msgspec.structs.replace(request, stream=self._stream)
             if self._client.operation == CHAT:
-                profile = self._policy.profile(self._upstream()[0].name, model)
+                profile = self._policy.profile(provider.name, model)
                 request = fit(request, profile, model, losses)
         else:
             self._question = request
@@ -143,7 +148,7 @@ class Translate:
         return msgspec.json.decode(self._head.metadata.get(names.FIELDS) or "{}", type=Json)
 
     def _choose_editor(self, headers: Mapping[str, str]) -> ResponseEditor:
-        provider = self._upstream()[1].dialect
+        provider = self._provider
         decoder = content_decoder(
             headers.get("content-encoding", ""), self._policy.limits.response_body_bytes
         )

@@ -24,18 +24,7 @@ from dragoman.actions import (
     Shared,
 )
 from dragoman.exchange.heads import AttemptHead, RequestHead
-from dragoman.extproc.pb.ext_proc_pb2 import (
-    CommonResponse,
-    HeaderMutation,
-    HeadersResponse,
-    HeaderValue,
-    HeaderValueOption,
-    HttpHeaders,
-    HttpStatus,
-    ImmediateResponse,
-    ProcessingResponse,
-    TrailersResponse,
-)
+from dragoman.extproc.pb.ext_proc_pb2 import HttpHeaders
 from dragoman.extproc.protobuf import (
     Malformed,
     Pieces,
@@ -47,6 +36,7 @@ from dragoman.extproc.protobuf import (
     read_json,
     read_struct,
     read_varint,
+    varint,
     wrap,
 )
 from dragoman.extproc.transports import Message
@@ -71,7 +61,6 @@ _METADATA = "metadata.filter_metadata['dragoman']['"
 _CLUSTER_METADATA = "xds.cluster_metadata.filter_metadata['dragoman']['"
 _HEADERS = "request.headers['"
 _CLOSE = "']"
-_OVERWRITE = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _NOTHING = "x-dragoman-none"
 """A header nobody has: naming it makes Envoy heed `clear_route_cache`, which it ignores in a reply
 without any header mutation."""
@@ -83,8 +72,10 @@ _METADATA_CONTEXT, _ATTRIBUTES, _PROTOCOL = 8, 9, 11
 """Fields of `ProcessingRequest`."""
 _STREAMED = b"\x08\x01"
 """How `ProtocolConfiguration` begins where a request's body comes as it is received."""
-_REQUEST_BODY, _RESPONSE_BODY, _DYNAMIC_METADATA = 3, 4, 8
+_RESPONSE_HEADERS, _REQUEST_BODY, _RESPONSE_BODY = 2, 3, 4
+_RESPONSE_TRAILERS, _IMMEDIATE_RESPONSE, _DYNAMIC_METADATA = 6, 7, 8
 """Of `ProcessingResponse`."""
+_CONTINUE_AND_REPLACE = b"\x08\x01"
 _HEADER_MUTATION, _BODY_MUTATION, _CLEAR_ROUTE_CACHE = 2, 3, b"\x28\x01"
 """Of `CommonResponse`; the last one set."""
 _STREAMED_RESPONSE, _END_OF_STREAM = 3, b"\x10\x01"
@@ -93,7 +84,9 @@ _PIECE, _PIECE_BODY = 5 << 3 | 2, 1 << 3 | 2
 """How a `ProcessingRequest` with a response's body begins, and how the body in it does."""
 _NOTHING_MORE = (b"\x42\x00", b"")
 """What is behind it: metadata without any, or nothing."""
-_NO_MUTATION = HeaderMutation(remove_headers=[_NOTHING]).SerializeToString()
+_OVERWRITE_IF_EXISTS_OR_ADD = b"\x18\x02"
+"""The action of a `HeaderValueOption`."""
+_NO_MUTATION = field(2, _NOTHING.encode())
 
 
 class Incoming(NamedTuple):
@@ -231,7 +224,7 @@ def decide_reply(action: Mutate | Respond, kind: Kind) -> bytes:
     common = _changed(action.body)
     if action.set_headers or action.remove_headers:
         removed = (*action.remove_headers, _NOTHING)
-        mutation = _header_mutation(action.set_headers, removed).SerializeToString()
+        mutation = _header_mutation(action.set_headers, removed)
     else:
         mutation = _NO_MUTATION
     common.append(field(_HEADER_MUTATION, mutation))
@@ -304,29 +297,26 @@ def answer_replies(actions: Iterable[Action]) -> list[bytes]:
 
 def bodiless_answer_reply(actions: Iterable[Action]) -> bytes:
     """The one reply to an answer without a body: its headers, and the body it gains, if any."""
-    common = CommonResponse()
+    common: Pieces = []
     metadata: Metadata = {}
     for action in actions:
         match action:
             case Mutate():
                 mutation = _header_mutation(action.set_headers, action.remove_headers)
-                common.header_mutation.CopyFrom(mutation)
+                common.append(field(_HEADER_MUTATION, mutation))
             case Chunk():
-                common.status = CommonResponse.CONTINUE_AND_REPLACE
-                common.body_mutation.body = action.body
+                common += (_CONTINUE_AND_REPLACE, *_changed(action.body))
                 metadata = action.metadata
             case Respond():
                 return _immediate(action)
             case Continue():
                 pass
-    reply = ProcessingResponse(response_headers=HeadersResponse(response=common))
-    return _finish(reply, metadata)
+    return _reply(_RESPONSE_HEADERS, common, metadata)
 
 
 def trailers_reply() -> bytes:
     """Let the answer's trailers pass."""
-    reply = ProcessingResponse(response_trailers=TrailersResponse())
-    return reply.SerializeToString()
+    return field(_RESPONSE_TRAILERS, b"")
 
 
 def _answer_reply(action: Action) -> bytes:
@@ -341,11 +331,10 @@ def _answer_reply(action: Action) -> bytes:
             return _immediate(action)
         case Mutate():
             mutation = _header_mutation(action.set_headers, action.remove_headers)
-            changed = CommonResponse(header_mutation=mutation)
-            reply = ProcessingResponse(response_headers=HeadersResponse(response=changed))
+            changed = [field(_HEADER_MUTATION, mutation)]
+            return _reply(_RESPONSE_HEADERS, changed, action.metadata)
         case Continue():
-            reply = ProcessingResponse(response_headers=HeadersResponse())
-    return _finish(reply, action.metadata)
+            return _reply(_RESPONSE_HEADERS, [], action.metadata)
 
 
 @lru_cache(1024)
@@ -358,31 +347,30 @@ def _piece_head(size: int) -> bytes:
 
 
 def _immediate(action: Respond) -> bytes:
-    immediate = ImmediateResponse(
-        status=HttpStatus(code=action.status),
-        headers=_header_mutation(action.headers, ()),
-        body=action.body,
-        details=action.details,
-    )
-    return _finish(ProcessingResponse(immediate_response=immediate), action.metadata)
+    immediate = [
+        field(1, b"\x08" + varint(action.status)),
+        field(2, _header_mutation(action.headers, ())),
+        field(3, action.body),
+        field(5, action.details.encode()),
+    ]
+    pieces = wrap(_IMMEDIATE_RESPONSE, immediate)
+    if action.metadata:
+        pieces.append(_encode_metadata(action.metadata))
+    return b"".join(pieces)
 
 
-def _finish(reply: ProcessingResponse, metadata: Metadata) -> bytes:
-    whole = reply.SerializeToString()
-    return whole + _encode_metadata(metadata) if metadata else whole
+def _header_mutation(set_headers: Mapping[str, str], remove: Iterable[str]) -> bytes:
+    """A `HeaderMutation` that overwrites what there is."""
+    options = [
+        field(1, _header(name, value) + _OVERWRITE_IF_EXISTS_OR_ADD)
+        for name, value in set_headers.items()
+    ]
+    return b"".join([*options, *(field(2, name.encode()) for name in remove)])
 
 
-def _header_mutation(set_headers: Mapping[str, str], remove: Iterable[str]) -> HeaderMutation:
-    return HeaderMutation(
-        set_headers=[
-            HeaderValueOption(
-                header=HeaderValue(key=name, raw_value=value.encode("utf-8", "surrogateescape")),
-                append_action=_OVERWRITE,
-            )
-            for name, value in set_headers.items()
-        ],
-        remove_headers=remove,
-    )
+def _header(name: str, value: str) -> bytes:
+    raw = value.encode("utf-8", "surrogateescape")
+    return field(1, field(1, name.encode()) + field(3, raw))
 
 
 def _keyed(attributes: Attributes, prefix: str) -> dict[str, str]:

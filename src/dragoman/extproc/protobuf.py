@@ -28,6 +28,9 @@ _SHORT = 0x80
 _TEXT_ENTRY = b"\x0a%c\x0a%c%b\x12%c\x1a%c%b"
 """An entry of a struct with such lengths: its own, a name with its, a text with its, twice."""
 
+_NUMBER_ENTRY, _NUMBER_BYTES = b"\x0a%c\x0a%c%b\x12\x09\x11%b", 13
+"""The same of a number, and what it has beside the name."""
+
 Pieces = list[bytes]
 """A message that is not joined yet, so that a large body is copied once."""
 
@@ -200,6 +203,10 @@ def _member(name: str, value: object) -> bytes:
         n, t = len(key), len(text)
         if n + t + 6 < _SHORT:  # the usual entry, as `read_struct` knows it
             return _TEXT_ENTRY % (6 + n + t, n, key, 2 + t, t, text)
+    elif isinstance(value, float):
+        key = name.encode()
+        if (n := len(key)) + _NUMBER_BYTES < _SHORT:
+            return _NUMBER_ENTRY % (_NUMBER_BYTES + n, n, key, _DOUBLE.pack(value))
     return _entry(name, _value(value))
 
 
