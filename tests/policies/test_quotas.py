@@ -24,7 +24,7 @@ from dragoman.policies.quotas import (
     encode_holds,
 )
 from dragoman.stores.keeper import Levels, Reached
-from dragoman.stores.leases import Hold
+from dragoman.stores.leases import Counter, Hold
 
 DEMO = Caller(name="demo", models=("*",))
 POLICY = """
@@ -289,3 +289,21 @@ def test_names_are_unique() -> None:
     twice = "{name: a, unit: concurrency, limit: 1}, {name: a, unit: concurrency, limit: 2}"
     with pytest.raises(ConfigError, match=r"quotas\[1\].name"):
         quotas(twice)
+
+
+def test_a_counter_is_made_once_until_its_window_or_bucket_ends() -> None:
+    policy = QuotaPolicy(
+        quotas(
+            "{name: a, unit: requests, limit: 5, window: day},"
+            "{name: b, unit: requests, limit: 5, window: 2h}"
+        )
+    )
+
+    def counters(now: float) -> list[Counter]:
+        return [d.counter for d in policy.demands(DEMO, "fast", UNREAD_AMOUNTS, now)]
+
+    times = [0.0, 119.9, 120.0, 86_399.0, 86_400.0, 30.0]
+    for now in times:
+        fresh = [counter_at(quota, "demo", now) for quota, _ in policy.covering(DEMO, "fast")]
+        assert counters(now) == fresh
+    assert all(a is b for a, b in zip(counters(30.0), counters(119.0), strict=True))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from math import inf
 from typing import Any, cast
 
 import msgspec
@@ -23,7 +23,7 @@ _ESCAPES = {ord(letter): f"%{ord(letter):02X}" for letter in "%|{}"}
 _BUCKETS = 60
 """A rolling window moves on by this part of its length."""
 _HOLD = int(HOLD_SECONDS)
-_MOST_COUNTERS = 4096
+_MOST_KNOWN = 4096
 """Kept at hand; callers that an identity provider names are without number."""
 UNSAID_OUTPUT_TOKENS = 1024
 """Reserved for an answer to which the client set no limit."""
@@ -48,7 +48,9 @@ class QuotaPolicy:
         self.units = frozenset(quota.unit for quota in self._quotas)
         self.counts_providers = any(quota.by_provider for quota in self._quotas)
         """Some quota hangs on who serves."""
-        self._covering: dict[tuple[str, tuple[str, ...], str, str | None], tuple[Quota, ...]] = {}
+        self._covering: dict[Hashable, list[tuple[Quota, str]]] = {}
+        self._counters: dict[Hashable, tuple[float, float, Counter]] = {}
+        """The last counter of each quota and subject, and the times between which it is theirs."""
 
     def demands(
         self,
@@ -65,46 +67,59 @@ class QuotaPolicy:
         Raises `PermissionDenied` where dollars are counted and `amounts` has none.
         """
         covering = self.covering(caller, model, provider)
-        counters = ((quota, counter_at(quota, subject, now)) for quota, subject in covering)
         return tuple(
-            Demand(
-                counter._replace(provider=provider) if provider else counter,
-                _amount(quota, amounts),
-            )
-            for quota, counter in counters
+            [
+                Demand(self._counter(quota, subject, provider, now), _amount(quota, amounts))
+                for quota, subject in covering
+            ]
         )
+
+    def _counter(self, quota: Quota, subject: str, provider: str | None, now: float) -> Counter:
+        """As `counter_at`, which says the same until the window or its bucket ends."""
+        alike = quota.name, subject, provider
+        known = self._counters.get(alike)
+        if known is None or not known[0] <= now < known[1]:
+            if len(self._counters) >= _MOST_KNOWN:
+                self._counters.clear()
+            counter = counter_at(quota, subject, now)
+            if provider:
+                counter = counter._replace(provider=provider)
+            known = self._counters[alike] = now, counter.ends_at or inf, counter
+        return known[2]
 
     def covering(
         self, caller: Caller, model: str, provider: str | None = None
     ) -> list[tuple[Quota, str]]:
         """The quotas that cover such requests, each with whom it counts for."""
-        alike = caller.name, tuple(caller.belongs), model, provider
-        quotas = self._covering.get(alike)
-        if quotas is None:
-            quotas = self._covering[alike] = tuple(self._find(caller, model, provider))
+        alike = caller.name, tuple(caller.belongs.items()), model, provider
+        known = self._covering.get(alike)
+        if known is None:
+            if len(self._covering) >= _MOST_KNOWN:
+                self._covering.clear()
+            known = self._covering[alike] = list(self._find(caller, model, provider))
+        return known
+
+    def _find(
+        self, caller: Caller, model: str, provider: str | None
+    ) -> Iterable[tuple[Quota, str]]:
         names = {
             **caller.belongs,
             "caller": caller.name,
             "model": model,
             "provider": provider or "",
         }
-        return [(quota, "|".join([_key(names[who]) for who in quota.per])) for quota in quotas]
-
-    def _find(self, caller: Caller, model: str, provider: str | None) -> Iterable[Quota]:
-        subjects = {*caller.belongs, "caller", "model", "provider"}
         for quota in self._quotas:
             if quota.by_provider != (provider is not None):
                 continue
             is_served = provider is None or _covers(quota.providers, provider)
-            is_known = subjects.issuperset(quota.per) and is_served
+            is_known = names.keys() >= set(quota.per) and is_served
             if is_known and _covers(quota.callers, caller.name) and _covers(quota.models, model):
-                yield quota
+                yield quota, "|".join([_key(names[who]) for who in quota.per])
 
     def __bool__(self) -> bool:
         return bool(self._quotas)
 
 
-@lru_cache(1024)
 def _key(name: str) -> str:
     """`name` as a part of a counter's key: what a token says may hold what parts are parted by."""
     return name.translate(_ESCAPES)
