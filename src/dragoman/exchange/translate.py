@@ -119,9 +119,7 @@ class Translate:
         found = names.model_at(order, self._head.cluster, self._head.attempt)
         return found or self._head.model or self._head.metadata.get(names.MODEL, "")
 
-    def _body(
-        self, provider: Provider, endpoint: Endpoint, raw: bytes, model: str
-    ) -> bytes | None:
+    def _body(self, provider: Provider, endpoint: Endpoint, raw: bytes, model: str) -> bytes | None:
         kind = cast("BodyKind", self._head.metadata.get(names.BODY, "json"))
         body, said = read_body(kind, raw), self._said()
         if endpoint.dialect.name == self._client.name:

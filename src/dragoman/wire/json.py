@@ -42,6 +42,7 @@ _read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _read_fields = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_to_name).decode
 _STARTS_VECTOR = re.compile(rb"\[[ \t\r\n]*[-0-9]")
 _LOOK_AHEAD = 64
+_NESTS = (dict, list)
 _STARTS_OBJECT = re.compile(rb"[ \t\r\n]*\{")
 _CUT_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _TOO_DEEP = f"The body is not readable JSON: nested deeper than {MAX_DEPTH} levels."
@@ -122,9 +123,7 @@ def _is_too_deep(body: Json) -> bool:
     """Level by level rather than recursively: costs a look at each value, and no stack."""
     level: list[Any] = [body]
     for _ in range(MAX_DEPTH):
-        level = [
-            value for node in level for value in _children(node) if isinstance(value, dict | list)
-        ]
+        level = [value for node in level for value in _children(node) if isinstance(value, _NESTS)]
         if not level:
             return False
     return True
