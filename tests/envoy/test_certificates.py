@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,7 +15,7 @@ import pytest
 
 from dragoman.simulator import Simulator
 from tests.certificates import Authority, Pair
-from tests.envoy.gateway import KEY, Gateway, digest, run_gateway
+from tests.envoy.gateway import KEY, Gateway, digest, run_gateway, wait_until
 from tests.envoy.test_routing import body
 from tests.tokens import AUDIENCE, run_issuer
 
@@ -136,6 +137,33 @@ def test_certificates_may_be_required(start: Start, authority: Authority) -> Non
         assert ask(gateway, shown).status_code == 200
         with pytest.raises(httpx.TransportError):
             ask(gateway, trust(authority, None), {"x-api-key": KEY})
+
+
+def test_certificates_are_renewed_while_it_runs(
+    start: Start, authority: Authority, tmp_path: Path
+) -> None:
+    server, shown = authority.issue("gateway"), authority.issue("new", uris=(CHECKOUT,))
+    files = {"certificate": server.certificate, "key": server.key, "client_ca": authority.ca}
+    tls = {name: str(shutil.copy(file, tmp_path / name)) for name, file in files.items()}
+    with start(callers=CALLERS, listener={"tls": tls}) as gateway:
+        assert ask(gateway, trust(authority, shown)).status_code == 200
+        (tmp_path / "second").mkdir()
+        second = Authority(tmp_path / "second", "second")
+        renewed, theirs = second.issue("gateway"), second.issue("new", uris=(CHECKOUT,))
+        files = {"certificate": renewed.certificate, "key": renewed.key, "client_ca": second.ca}
+        for name, file in files.items():
+            shutil.copy(file, tmp_path / "next")
+            (tmp_path / "next").rename(tmp_path / name)
+
+        def is_known() -> bool:
+            try:
+                return ask(gateway, trust(second, theirs)).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_until(is_known, 10, "renewal")
+        with pytest.raises(httpx.TransportError):
+            ask(gateway, trust(second, shown))
 
 
 def plain(gateway: Gateway, path: str = CHAT, **headers: str) -> httpx.Response:

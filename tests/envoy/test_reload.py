@@ -16,6 +16,7 @@ import yaml
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import KEY, LIMITED_KEY, Gateway, digest, run_gateway, wait_until
 from tests.envoy.test_routing import body, said
+from tests.tokens import AUDIENCE, run_issuer
 
 CHAT = "/v1/chat/completions"
 
@@ -69,6 +70,22 @@ def ask(editor: Editor, model: str = "m", key: str = KEY, **headers: str) -> htt
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     url = editor.gateway.url + CHAT
     return httpx.post(url, json=body(model), headers={"x-api-key": key} | named)
+
+
+def test_issuers_of_tokens_come_and_go(editor: Editor) -> None:
+    def status(token: str) -> int:
+        headers = {"authorization": f"Bearer {token}"}
+        url = editor.gateway.url + CHAT
+        return httpx.post(url, json=body("m"), headers=headers).status_code
+
+    with run_issuer() as issuer:
+        entry = {"issuer": issuer.url, "audiences": [AUDIENCE], "jwks": {"uri": issuer.jwks_uri}}
+        assert status(issuer.token()) == 401
+        editor.change(identity={"jwt": {"local": {**entry, "default_caller": "demo"}}})
+        wait_until(lambda: status(issuer.token()) == 200, what="the issuer's keys")
+        editor.change(identity={})
+        assert status(issuer.token()) == 401
+        assert ask(editor).status_code == 200
 
 
 def test_a_new_policy_serves_and_what_runs_under_the_old_one_ends(

@@ -208,6 +208,26 @@ def test_an_issuer_that_does_not_answer_is_no_fault_of_the_client(
     refused = ask(trusting, silent.token())
     assert refused.status_code == 503
     assert "issuer does not answer" in refused.json()["error"]["message"]
+    assert ask(trusting, KEY).status_code == 200
+    silent.answers = True
+    wait_until(lambda: ask(trusting, silent.token()).status_code == 200, 10, "keys fetched")
+
+
+def test_an_issuers_keys_are_fetched_once_for_many_requests(
+    trusting: Gateway, issuer: Issuer
+) -> None:
+    statuses = {ask(trusting, devs(issuer, f"u{i}")).status_code for i in range(20)}
+    assert statuses == {200}
+    assert issuer.fetches == ["/jwks"]
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "Bearer  "])
+def test_the_scheme_is_read_as_clients_write_it(
+    trusting: Gateway, issuer: Issuer, scheme: str
+) -> None:
+    headers = {"authorization": f"{scheme} {devs(issuer, 'judy')}"}
+    listed = httpx.get(f"{trusting.url}/v1/models", headers=headers, timeout=20)
+    assert listed.status_code == 200
 
 
 def test_keys_may_lie_in_a_file(trusting: Gateway) -> None:

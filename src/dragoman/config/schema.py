@@ -42,7 +42,7 @@ class Address(_Section, frozen=True, kw_only=True):
 
 
 class Tls(_Section, frozen=True, kw_only=True):
-    """TLS for clients; PEM files, which Envoy reads at its start."""
+    """TLS for clients; PEM files, which are read again when they are renewed."""
 
     certificate: str
     """With the chain behind it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from dragoman.ir import Json
 
 CLUSTERS, ROUTES, LISTENERS = "clusters.json", "routes.json", "listeners.json"
+_CERTIFICATE, _CLIENT_CA = "certificate", "client_ca"
 _TYPES = {
     "clusters": "envoy.config.cluster.v3.Cluster",
     "listeners": "envoy.config.listener.v3.Listener",
@@ -47,6 +49,7 @@ def take_apart(document: Json, folder: str, begun_with: Json | None = None) -> P
     routes: list[Json] = []
     listeners = [_without_routes(listener, routes, folder) for listener in resources["listeners"]]
     secrets = {keys[s["name"]]: encode_resources("secrets", [s]) for s in later}
+    listeners = [_with_certificates(listener, secrets, folder) for listener in listeners]
     bootstrap: Json = {
         **document,
         "node": {"id": "dragoman", "cluster": "dragoman"},
@@ -93,6 +96,33 @@ def _without_routes(listener: Json, routes: list[Json], folder: str) -> Json:
         rest = {name: value for name, value in part.items() if name != "route_config"}
         source = _followed(folder, ROUTES)
         return {**rest, "rds": {"route_config_name": found["name"], "config_source": source}}
+
+    return _walk(listener, move)
+
+
+def _with_certificates(listener: Json, files: dict[str, bytes], folder: str) -> Json:
+    """The listener with its certificate and the roots of its clients' in `files`, so that Envoy
+    reads them again when they are renewed."""
+
+    def move(part: Json) -> Json:
+        if "tls_certificates" not in part:
+            return part
+        found = dict(part)
+        (pair,) = found.pop("tls_certificates")
+        chain = pair["certificate_chain"]["filename"]
+        source = watch(_CERTIFICATE, "tls_certificate", pair, chain)
+        found["tls_certificate_sds_secret_configs"] = [source]
+        if "validation_context" in found:
+            roots = found.pop("validation_context")
+            file = roots["trusted_ca"]["filename"]
+            source = watch(_CLIENT_CA, "validation_context", roots, file)
+            found["validation_context_sds_secret_config"] = source
+        return found
+
+    def watch(name: str, kind: str, secret: Json, file: str) -> Json:
+        watched = {**secret, "watched_directory": {"path": str(Path(file).parent)}}
+        files[f"{name}.json"] = encode_resources("secrets", [{"name": name, kind: watched}])
+        return {"name": name, "sds_config": _followed(folder, f"{name}.json")}
 
     return _walk(listener, move)
 

@@ -20,6 +20,8 @@ from dragoman.metadata import FORWARDED_CERTIFICATE, PEER_ADDRESS, UNVERIFIED
 
 JWT = "dragoman.jwt"
 ALLOW, DENY = "dragoman.allow", "dragoman.deny"
+_SCHEMES = ("Bearer", "bearer")
+"""Envoy heeds the case, RFC 9110 does not; these are what clients write."""
 _FETCH_SECONDS = 5
 _KEPT_SECONDS = 300
 """How long fetched keys are good for: an issuer shows a new one long before it signs with it."""
@@ -126,7 +128,9 @@ def provider_rules(issuer: Issuer) -> Json:
     return {
         "issuer": issuer.issuer,
         "audiences": list(issuer.audiences),
-        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        "from_headers": [
+            {"name": "authorization", "value_prefix": f"{scheme} "} for scheme in _SCHEMES
+        ],
         "forward": True,
         "require_expiration": True,
         "payload_in_metadata": issuer.name,
