@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,94 @@ def test_transcription_keeps_the_file_and_changes_the_model(
     body = simulator.control.body(request.number)
     assert b"RIFF\x00\xff--not-the-boundary\r\n" in body
     assert b'name="model"\r\n\r\nsim/echo\r\n' in body
+
+
+USED = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+
+
+def test_sound(client: openai.OpenAI, simulator: Simulator) -> None:
+    """Each of the SDK's ways with it, at a provider of the same dialect, by its own model's name."""
+    simulator.control.script(
+        {"status": 200, "raw_body": "ID3sound", "content_type": "audio/mpeg"},
+        {"path": "*/speech"},
+    )
+    told = {"status": 200, "body": {"text": "hello"}}
+    simulator.control.script(told, {"path": "*/translations"})
+    events = [
+        {"type": "transcript.text.delta", "delta": "hel"},
+        {"type": "transcript.text.delta", "delta": "lo"},
+        {"type": "transcript.text.done", "text": "hello", "usage": {"type": "tokens", **USED}},
+    ]
+    lines = [f"data: {json.dumps(event)}\n\n" for event in events]
+    simulator.control.script({"status": 200, "sse_raw": lines}, {"path": "*/transcriptions"})
+    spoken = client.audio.speech.create(model="o/echo", voice="alloy", input="hello")
+    assert spoken.content == b"ID3sound"
+    sound = ("a.wav", io.BytesIO(b"RIFF" * 99))
+    with pytest.deprecated_call():
+        assert client.audio.translations.create(model="o/echo", file=sound).text == "hello"
+    stream = client.audio.transcriptions.create(model="o/echo", file=sound, stream=True)
+    assert [event.type for event in stream] == [event["type"] for event in events]
+    assert [path.rpartition("/")[2] for _, _, path in seen(simulator)] == [
+        "speech",
+        "translations",
+        "transcriptions",
+    ]
+    bodies = [simulator.control.body(r.number) for r in simulator.control.requests()]
+    assert all(b"sim/echo" in body and b"o/echo" not in body for body in bodies)
+
+
+def test_pictures(client: openai.OpenAI, simulator: Simulator) -> None:
+    answer(
+        simulator,
+        {
+            "created": 1,
+            "data": [{"b64_json": "AAAA"}],
+            "usage": USED | {"input_tokens_details": {"image_tokens": 1, "text_tokens": 2}},
+        },
+    )
+    picture = ("a.png", io.BytesIO(b"\x89PNG"))
+    images = client.images
+    made = [
+        images.generate(model="o/echo", prompt="a fox"),
+        images.edit(model="o/echo", prompt="a fox", image=picture),
+        images.edit(model="o/echo", prompt="a fox", image=[picture, picture], mask=picture),
+    ]
+    with pytest.deprecated_call():
+        made.append(images.create_variation(model="o/echo", image=picture))
+    assert [one.data and one.data[0].b64_json for one in made] == ["AAAA"] * 4
+    bodies = [simulator.control.body(r.number) for r in simulator.control.requests()]
+    assert [body.count(b"\x89PNG") for body in bodies] == [0, 1, 3, 1]
+    assert all(body.count(b"sim/echo") == 1 for body in bodies)
+
+
+def test_moderation(client: openai.OpenAI, simulator: Simulator) -> None:
+    answer(simulator, {"id": "m", "model": "x", "results": []})
+    assert client.moderations.create(model="o/echo", input="hello").results == []
+    assert seen(simulator) == [("openai", "POST", "/v1/moderations")]
+
+
+@pytest.mark.parametrize("p", ["a", "g", "k"])
+def test_what_other_dialects_lack_is_refused(
+    client: openai.OpenAI, simulator: Simulator, p: str
+) -> None:
+    sound = ("a.wav", io.BytesIO(b"RIFF" * 99))
+    with pytest.raises(openai.BadRequestError, match="offers no transcriptions"):
+        client.audio.transcriptions.create(model=f"{p}/echo", file=sound)
+    with pytest.raises(openai.BadRequestError, match="offers no speech"):
+        client.audio.speech.create(model=f"{p}/echo", voice="alloy", input="hello")
+    with pytest.raises(openai.BadRequestError, match="offers no images"):
+        client.images.generate(model=f"{p}/echo", prompt="a fox")
+    assert not simulator.control.requests()
+
+
+@pytest.mark.parametrize("status", [400, 429, 503])
+def test_sounds_errors(client: openai.OpenAI, simulator: Simulator, status: int) -> None:
+    body = {"error": {"message": "not now", "type": "x", "param": None, "code": None}}
+    simulator.control.script({"status": status, "retry_after": "7", "body": body})
+    sound = ("a.wav", io.BytesIO(b"RIFF" * 99))
+    with pytest.raises(openai.APIStatusError, match="not now") as caught:
+        client.audio.transcriptions.create(model="o/echo", file=sound)
+    assert (caught.value.status_code, caught.value.response.headers["retry-after"]) == (status, "7")
 
 
 def test_the_model_may_stand_behind_the_file(gateway: Gateway, simulator: Simulator) -> None:

@@ -108,6 +108,18 @@ def test_cohere_image_and_schema(co: cohere.ClientV2, p: str) -> None:
     assert json.loads(answer.message.content[0].text).keys() == {"city"}
 
 
+@by_provider
+@pytest.mark.parametrize("stream", [False, True])
+def test_cohere_providers_errors(
+    co: cohere.ClientV2, simulator: Simulator, p: str, *, stream: bool
+) -> None:
+    simulator.control.script({"status": 422, "message": "not so"})
+    ask: Any = co.chat_stream if stream else co.chat
+    with pytest.raises(ApiError) as caught:
+        list(ask(model=f"{p}/echo", messages=[_turn("x")]))
+    assert (caught.value.status_code, caught.value.body["message"]) == (422, "not so")
+
+
 def test_cohere_errors_and_models(co: cohere.ClientV2) -> None:
     with pytest.raises(ApiError) as caught:
         co.chat(model="nothing", messages=[_turn("x")])
@@ -182,6 +194,17 @@ def test_ollama_image_and_schema(lama: ollama.Client, p: str) -> None:
     asked = {"role": "user", "content": "Look.", "images": [PNG]}
     answer = lama.chat(model=f"{p}/echo", messages=[asked], format=WEATHER)
     assert json.loads(answer.message.content or "").keys() == {"city"}
+
+
+@by_provider
+@pytest.mark.parametrize("stream", [False, True])
+def test_ollama_providers_errors(
+    lama: ollama.Client, simulator: Simulator, p: str, *, stream: bool
+) -> None:
+    simulator.control.script({"status": 429, "message": "not now"})
+    with pytest.raises(ollama.ResponseError, match="not now") as caught:
+        list(lama.chat(model=f"{p}/echo", messages=[_turn("x")], stream=stream))
+    assert caught.value.status_code == 429
 
 
 def test_ollama_errors_and_models(lama: ollama.Client) -> None:

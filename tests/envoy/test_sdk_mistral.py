@@ -186,6 +186,17 @@ def test_guardrails_are_mistrals_alone(mistral: Mistral, simulator: Simulator) -
     assert "$.guardrails" in caught.value.body
 
 
+@by_provider
+@pytest.mark.parametrize("stream", [False, True])
+def test_providers_errors(mistral: Mistral, simulator: Simulator, p: str, *, stream: bool) -> None:
+    simulator.control.script({"status": 429, "retry_after": "7", "message": "not now"})
+    ask = mistral.chat.stream if stream else mistral.chat.complete
+    with pytest.raises(SDKError, match="not now") as caught:
+        ask(model=f"{p}/echo", messages=[_turn("x")])
+    assert caught.value.status_code == 429
+    assert caught.value.headers["retry-after"] == "7"
+
+
 def test_errors(mistral: Mistral) -> None:
     with pytest.raises(SDKError) as caught:
         mistral.chat.complete(model="nothing", messages=[_turn("x")])

@@ -35,13 +35,17 @@ CLOCK: Any = {
 }
 
 both = pytest.mark.parametrize("p", ["o", "a"], ids=["openai", "anthropic"])
+every = pytest.mark.parametrize(
+    "p", ["o", "a", "g", "b", "k"], ids=["openai", "anthropic", "gemini", "bedrock", "cohere"]
+)
+"""Its own dialect, and four others."""
 
 
 def user(text: Any) -> Any:
     return {"role": "user", "content": text}
 
 
-@both
+@every
 def test_chat(openai_client: openai.OpenAI, p: str) -> None:
     turns: Any = [{"role": "system", "content": "Be brief."}, user("Hello there friend")]
     answer = openai_client.chat.completions.create(model=f"{p}/echo", messages=turns)
@@ -54,7 +58,7 @@ def test_chat(openai_client: openai.OpenAI, p: str) -> None:
     assert counts == (5, 5, 10)
 
 
-@both
+@every
 @pytest.mark.parametrize("include_usage", [True, False, None])
 def test_streaming(openai_client: openai.OpenAI, p: str, include_usage: bool | None) -> None:
     options: Any = {}
@@ -89,7 +93,7 @@ def _assert_calls(calls: Any) -> None:
     assert len({call.id for call in calls}) == 2
 
 
-@both
+@every
 def test_parallel_tools_and_their_results(openai_client: openai.OpenAI, p: str) -> None:
     turns: Any = [user("Please use all tools in parallel")]
     first = openai_client.chat.completions.create(
@@ -107,7 +111,7 @@ def test_parallel_tools_and_their_results(openai_client: openai.OpenAI, p: str) 
     assert second.choices[0].message.content == "The tools said: sunny; noon"
 
 
-@both
+@every
 def test_streamed_tool_arguments(openai_client: openai.OpenAI, p: str) -> None:
     with openai_client.chat.completions.stream(
         model=f"{p}/echo", messages=[user("call all tools")], tools=[WEATHER, CLOCK]
@@ -173,6 +177,14 @@ def test_images_and_files(openai_client: openai.OpenAI, simulator: Simulator, p:
         assert file["source"]["data"] == PDF
 
 
+@every
+def test_an_inline_image(openai_client: openai.OpenAI, p: str) -> None:
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
+    content = [{"type": "text", "text": "look"}, image]
+    answer = openai_client.chat.completions.create(model=f"{p}/echo", messages=[user(content)])
+    assert answer.choices[0].message.content == "You said: look I received 1 image."
+
+
 class Person(pydantic.BaseModel):
     """What the model is asked to fill in."""
 
@@ -180,7 +192,7 @@ class Person(pydantic.BaseModel):
     age: int
 
 
-@both
+@every
 def test_structured_output(openai_client: openai.OpenAI, p: str) -> None:
     answer = openai_client.chat.completions.parse(
         model=f"{p}/echo",
@@ -357,7 +369,7 @@ def test_providers_refusal_keeps_its_words(openai_client: openai.OpenAI, p: str)
         assert refused.value.param == "tool_choice"
 
 
-@both
+@every
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("status", "error"),
@@ -389,7 +401,7 @@ def test_errors_keep_status_and_retry_after(
     assert refused.value.body["message"] == "not now"
 
 
-@both
+@every
 def test_error_in_the_middle_of_a_stream(
     openai_client: openai.OpenAI, simulator: Simulator, p: str
 ) -> None:

@@ -6,6 +6,7 @@ Responses, Gemini and Converse: every client dialect meets every provider dialec
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -23,9 +24,11 @@ from google.oauth2.credentials import Credentials
 
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import KEY, Gateway, fresh_caller, wait_until
+from tests.envoy.test_sdk_openai import PIXEL
 
 PROVIDERS = ("o", "a", "p", "g", "b")
 by_provider = pytest.mark.parametrize("p", PROVIDERS)
+BUSY = {"status": 429, "retry_after": "7", "message": "not now"}
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
 
@@ -83,6 +86,26 @@ def test_responses_structured_output(responses: openai.OpenAI, p: str) -> None:
     assert json.loads(answer.output_text).keys() == {"city"}
 
 
+@by_provider
+def test_responses_image(responses: openai.OpenAI, p: str) -> None:
+    image = {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"}
+    content = [{"type": "input_text", "text": "look"}, image]
+    asked: Any = [{"role": "user", "content": content}]
+    answer = responses.responses.create(model=f"{p}/echo", input=asked)
+    assert answer.output_text == "You said: look I received 1 image."
+
+
+@by_provider
+@pytest.mark.parametrize("stream", [False, True])
+def test_responses_errors(
+    responses: openai.OpenAI, simulator: Simulator, p: str, *, stream: bool
+) -> None:
+    simulator.control.script(BUSY)
+    with pytest.raises(openai.RateLimitError, match="not now") as caught:
+        responses.responses.create(model=f"{p}/echo", input="x", stream=stream)
+    assert caught.value.response.headers["retry-after"] == "7"
+
+
 def test_responses_state_is_refused_where_it_means_nothing(responses: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="previous_response_id"):
         responses.responses.create(model="a/echo", input="x", previous_response_id="resp_1")
@@ -137,6 +160,17 @@ def test_gemini_image_and_schema(gemini: genai.Client, p: str) -> None:
         model=f"{p}/echo", contents=["Look.", image], config=config
     )
     assert json.loads(answer.text or "").keys() == {"city"}
+
+
+@by_provider
+@pytest.mark.parametrize("stream", [False, True])
+def test_gemini_errors(gemini: genai.Client, simulator: Simulator, p: str, *, stream: bool) -> None:
+    simulator.control.script(BUSY)
+    models = gemini.models
+    ask = models.generate_content_stream if stream else models.generate_content
+    with pytest.raises(errors.ClientError, match="not now") as caught:
+        list(ask(model=f"{p}/echo", contents="x"))
+    assert (caught.value.code, caught.value.status) == (429, "RESOURCE_EXHAUSTED")
 
 
 @pytest.mark.parametrize("p", ["a", "g"])
@@ -209,6 +243,34 @@ def test_bedrock_tools(bedrock: Any, p: str) -> None:
     asked.append({"role": "user", "content": [{"toolResult": result}]})
     second = bedrock.converse(messages=asked, **whole)
     assert second["output"]["message"]["content"] == [{"text": "The tools said: rain"}]
+
+
+@by_provider
+def test_bedrock_image_and_schema(bedrock: Any, p: str) -> None:
+    image = {"image": {"format": "png", "source": {"bytes": base64.b64decode(PIXEL)}}}
+    asked = [{"role": "user", "content": [{"text": "look"}, image]}]
+    seen = bedrock.converse(modelId=f"{p}/echo", messages=asked)
+    (block,) = seen["output"]["message"]["content"]
+    assert block["text"] == "You said: look I received 1 image."
+    shape = {"jsonSchema": {"schema": json.dumps(WEATHER), "name": "place"}}
+    answer = bedrock.converse(
+        modelId=f"{p}/echo",
+        messages=[_turn("x")],
+        outputConfig={"textFormat": {"type": "json_schema", "structure": shape}},
+    )
+    (block,) = answer["output"]["message"]["content"]
+    assert json.loads(block["text"]).keys() == {"city"}
+
+
+@by_provider
+@pytest.mark.parametrize("method", ["converse", "converse_stream"])
+def test_bedrock_providers_errors(bedrock: Any, simulator: Simulator, p: str, method: str) -> None:
+    simulator.control.script(BUSY)
+    with pytest.raises(ClientError, match="not now") as caught:
+        getattr(bedrock, method)(modelId=f"{p}/echo", messages=[_turn("x")])
+    found: Any = caught.value.response
+    assert found["Error"]["Code"] == "ThrottlingException"
+    assert found["ResponseMetadata"]["HTTPStatusCode"] == 429
 
 
 def test_bedrock_errors(bedrock: Any) -> None:

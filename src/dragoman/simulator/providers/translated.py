@@ -5,6 +5,7 @@ read it: what they prove is routing, paths, framing and metering, not the dialec
 """
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 import msgspec
 
@@ -132,8 +133,7 @@ class TranslatedProvider:
 
 
 def _prompt(asked: Request, context: Context) -> Prompt:
-    last = asked.messages[-1] if asked.messages else None
-    parts: tuple[Part, ...] = last.parts if last else ()
+    parts = _closing_parts(asked)
     said = [part for m in asked.messages if m.role == "user" for part in m.parts]
     choice = asked.tool_choice
     shape = asked.response_format
@@ -156,6 +156,13 @@ def _prompt(asked: Request, context: Context) -> Prompt:
         max_tokens=asked.max_tokens,
         switches=context.directives.switches,
     )
+
+
+def _closing_parts(asked: Request) -> list[Part]:
+    """Of the last turn: a dialect may have one message a tool's result."""
+    backwards = takewhile(lambda message: message.role == "tool", reversed(asked.messages))
+    closing = list(backwards)[::-1] or asked.messages[-1:]
+    return [part for message in closing for part in message.parts]
 
 
 def _result(part: ToolCallResponse) -> str:
