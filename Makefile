@@ -57,7 +57,7 @@ proto: $(VENV)/.dev ## regenerate the protocol messages
 goldens: $(VENV)/.dev ## regenerate the golden files; review them as a diff
 	$(BIN)/python -m tests.goldens
 
-matrix: $(VENV)/.dev ## regenerate the README's matrix of dialects
+matrix: $(VENV)/.dev ## regenerate the README's matrices of dialects
 	$(BIN)/python -m tests.matrix
 
 envoy-yaml: $(VENV)/.dev ## regenerate envoy/envoy.yaml from envoy/dragoman.yaml

@@ -8,12 +8,11 @@ from typing import Any
 import msgspec
 
 from dragoman.catalog import provider_rows
-from dragoman.dialects import ChatDialect
+from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import provider_dialect
 from dragoman.errors import Unrepresentable
 from dragoman.ir import (
     Blob,
-    Json,
     Message,
     Part,
     ReasoningConfig,
@@ -47,13 +46,14 @@ def said(role: Role, *parts: str | Part) -> Message:
     return Message(role=role, parts=tuple(texts))
 
 
-def spoken(client: ChatDialect, conversation: Request) -> tuple[Request, list[str]] | None:
-    """The conversation as read from a client, and what its dialect had no words for.
+def spoken(client: AnyDialect, conversation: Any) -> tuple[Any, list[str]] | None:
+    """The conversation, or other request, as read from a client, and what its dialect had no words
+    for.
 
     None where it cannot say it at all. What only some providers of the dialect take, its clients
     can say: the wordiest of the catalogue speaks for them.
     """
-    found: list[tuple[Json, list[str]]] = []
+    found: list[tuple[Any, list[str]]] = []
     for speaker in (client, *_providers(client.name)):
         losses = Losses(client.name)
         try:
@@ -65,12 +65,16 @@ def spoken(client: ChatDialect, conversation: Request) -> tuple[Request, list[st
         return None
     body, lost = min(found, key=lambda said: len(said[1]))
     read = client.decode_request(msgspec.json.decode(msgspec.json.encode(body)))
-    whole = {"model": conversation.model, "stream": conversation.stream}
-    return msgspec.structs.replace(read, **whole), lost
+    said_by_path = {
+        name: getattr(conversation, name)
+        for name in ("model", "stream")
+        if hasattr(conversation, name)
+    }
+    return msgspec.structs.replace(read, **said_by_path), lost
 
 
 @functools.cache
-def _providers(dialect: str) -> tuple[ChatDialect, ...]:
+def _providers(dialect: str) -> tuple[AnyDialect, ...]:
     """The dialect as each provider of the catalogue speaks it."""
     served = (row.serves.get(dialect) for row in provider_rows().values())
     return tuple(provider_dialect(dialect, endpoint.quirks) for endpoint in served if endpoint)

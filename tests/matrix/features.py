@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -36,7 +36,9 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     letter: str = ""
     asked: tuple[str, ...] = ("text",)
     """Names of conversations; all must pass."""
-    answer: Response = answer(Text(content="Hello"))
+    base: str = ""
+    """The plain request, of which a hint's leaves out the same as of any; empty: it leaves none."""
+    answer: Any = answer(Text(content="Hello"))
     ways: tuple[Way, ...] = ()
     """In which ways the answer is tried besides."""
     is_hint: bool = False
@@ -105,6 +107,13 @@ _ROWS: tuple[Feature, ...] = (
     Feature(name="prompt-cache marks", asked=("cache marks",), is_hint=True),
     Feature(name="errors", ways=("error",)),
 )
-FEATURES: tuple[Feature, ...] = tuple(
-    msgspec.structs.replace(feature, letter=chr(ord("A") + i)) for i, feature in enumerate(_ROWS)
-)
+
+
+def lettered(*rows: Feature) -> tuple[Feature, ...]:
+    """The rows with letters, from A."""
+    return tuple(
+        msgspec.structs.replace(feature, letter=chr(ord("A") + i)) for i, feature in enumerate(rows)
+    )
+
+
+FEATURES = lettered(*_ROWS)

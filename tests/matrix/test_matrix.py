@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from tests.matrix.section import NAMES, README, cells, replace
+from tests.matrix.section import README, SECTIONS, Section, cells, replace
 
-PAIRS = [(client, provider) for client in NAMES for provider in NAMES if client != provider]
+PAIRS = [
+    pytest.param(section, client, provider, id=f"{client}-{provider}")
+    for section in SECTIONS
+    for client in section.names
+    for provider in section.names
+    if client != provider
+]
 
 
-@pytest.mark.parametrize(("client", "provider"), PAIRS)
-def test_what_is_not_refused_says_the_same(client: str, provider: str) -> None:
+@pytest.mark.parametrize(("section", "client", "provider"), PAIRS)
+def test_what_is_not_refused_says_the_same(section: Section, client: str, provider: str) -> None:
     wrong = {
         name: cell.reason
-        for (one, other, name), cell in cells().items()
+        for (one, other, name), cell in cells(section).items()
         if (one, other) == (client, provider) and cell.status == "failed"
     }
 
