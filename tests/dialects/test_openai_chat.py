@@ -239,6 +239,93 @@ def _encode(request: Request, **quirks: Any) -> tuple[dict[str, Any], list[str]]
     return body, losses.paths
 
 
+def _thinking(**wanted: Any) -> ReasoningConfig:
+    return ReasoningConfig(at="$.t", **wanted)
+
+
+ADAPTIVE = _thinking(adaptive=True)
+THINKING: dict[str, tuple[str, ReasoningConfig, dict[str, Any], list[str]]] = {
+    "a level": ("reasoning_effort", _thinking(effort="low"), {"reasoning_effort": "low"}, []),
+    "the most": (
+        "reasoning_effort",
+        _thinking(effort="max"),
+        {"reasoning_effort": "xhigh"},
+        ["$.t"],
+    ),
+    "off, which has no word": ("reasoning_effort", _thinking(effort="none"), {}, ["$.t"]),
+    "a level in an object": (
+        "reasoning",
+        _thinking(effort="high"),
+        {"reasoning": {"effort": "high"}},
+        [],
+    ),
+    "the most in an object": (
+        "reasoning",
+        _thinking(effort="max"),
+        {"reasoning": {"effort": "xhigh"}},
+        ["$.t"],
+    ),
+    "tokens in an object": (
+        "reasoning",
+        _thinking(budget_tokens=3000),
+        {"reasoning": {"max_tokens": 3000}},
+        [],
+    ),
+    "off in an object": (
+        "reasoning",
+        _thinking(budget_tokens=0),
+        {"reasoning": {"effort": "none"}},
+        [],
+    ),
+    "on in an object": ("reasoning", ADAPTIVE, {"reasoning": {"enabled": True}}, []),
+    "nothing in an object": ("reasoning", _thinking(), {}, ["$.t"]),
+    "a level beside a switch": (
+        "thinking",
+        _thinking(effort="max"),
+        {"thinking": {"type": "enabled"}, "reasoning_effort": "max"},
+        [],
+    ),
+    "tokens beside a switch": (
+        "thinking",
+        _thinking(budget_tokens=3000),
+        {"thinking": {"type": "enabled"}, "reasoning_effort": "medium"},
+        ["$.t"],
+    ),
+    "a switch off": ("thinking", _thinking(effort="none"), {"thinking": {"type": "disabled"}}, []),
+    "a switch on": ("thinking", ADAPTIVE, {"thinking": {"type": "enabled"}}, []),
+    "no switch": ("thinking", _thinking(), {}, ["$.t"]),
+    "a template": (
+        "chat_template_kwargs",
+        _thinking(effort="high"),
+        {"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": "high"},
+        [],
+    ),
+    "a level that servers lack": (
+        "chat_template_kwargs",
+        _thinking(effort="xhigh"),
+        {"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": "high"},
+        ["$.t"],
+    ),
+    "a template, off": (
+        "chat_template_kwargs",
+        _thinking(effort="none"),
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("field", "wanted", "sent", "lost"), THINKING.values(), ids=THINKING)
+def test_thinking_is_asked_for_in_the_provider_s_field(
+    field: Any, wanted: ReasoningConfig, sent: dict[str, Any], lost: list[str]
+) -> None:
+    said = _foreign(Text(content="a"), reasoning=wanted)
+    body, losses = _encode(said, thinking_field=field)
+
+    assert {name: one for name, one in body.items() if name not in ("model", "messages")} == sent
+    assert losses == lost
+
+
 IMAGE = Blob(modality="image", mime_type="image/png", content="AAAA", at="$.i")
 REFUSED: dict[str, tuple[Request, str]] = {
     "audio by address": (_foreign(Uri(modality="audio", uri="https://x", at="$.a")), "$.a"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast, get_args
 
-from dragoman.dialects.efforts import level_of, says_level
 from dragoman.dialects.openai_chat.messages import decode_message, encode_message
 from dragoman.dialects.openai_chat.spelling import (
     NAME,
@@ -17,6 +16,7 @@ from dragoman.dialects.openai_chat.spelling import (
     says,
     typed,
 )
+from dragoman.dialects.openai_chat.thinking import encode_thinking
 from dragoman.dialects.schemas import fit_strict
 from dragoman.dialects.tiers import tier_of
 from dragoman.ir import (
@@ -46,8 +46,6 @@ _NOT_STREAMED = "stream"
 _UNNAMED = "model"
 """Spelling of a request whose model the provider's path names, as Azure's does."""
 _EFFORTS = frozenset(get_args(Effort))
-_COMMON_EFFORTS = frozenset({"minimal", "low", "medium", "high", "xhigh"})
-"""What another dialect's effort may become; `none` is refused by most models of this one."""
 _CHOICE = "tool_choice"
 _FORMAT = "response_format"
 _MODALITIES = "modalities"
@@ -353,18 +351,7 @@ def _encode_limits(request: Request, encoding: Encoding) -> Json:
 
 
 def _encode_hints(request: Request, encoding: Encoding) -> Json:
-    out: Json = {}
-    reasoning = request.reasoning
-    if reasoning is not None:
-        effort = level_of(reasoning)
-        if effort == "max" and not encoding.own:
-            effort = "xhigh"  # the most it takes
-        says_all = says_level(reasoning, effort)
-        if encoding.own or effort in _COMMON_EFFORTS:
-            out["reasoning_effort"] = effort
-        if not (says_all and out):
-            encoding.losses.omit("reasoning_config", reasoning.at or request.path("reasoning"))
-        encoding.losses.residue(reasoning.residue, reasoning.at)
+    out = encode_thinking(request, encoding)
     if (tier := tier_of(request, encoding.losses)) is not None:
         out["service_tier"] = tier
     return out
