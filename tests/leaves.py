@@ -213,6 +213,8 @@ def _is_said_otherwise(keys: Keys, leaf: str, output: Json) -> bool:
         return any(set(_CUTS) & set(other) for other, _ in leaves(output))
     if set(_FORMATS) & set(keys):
         return leaf in ("float", "base64")
+    if keys[-1] in ("mimeType", "mime_type") and leaf.startswith("text/"):
+        return True  # of a text in words
     if keys[-1] == "input_type" and leaf == "image":
         return True  # the inputs say so themselves
     if keys[-1] in ("model", "modelArn") or leaf in _CONSTANT or keys[-2:] == ("content", "role"):
@@ -246,11 +248,21 @@ def _camel(where: str) -> str:
     return re.sub(r"_([a-z])", lambda found: found[1].upper(), where)
 
 
+def _words_within(leaf: str) -> str:
+    """The text that `leaf` is in base64, as `said` writes texts; empty where it is none."""
+    try:
+        return base64.b64decode(leaf, validate=True).decode()
+    except ValueError:
+        return ""
+
+
 def _is_said(leaf: str, text: str) -> bool:
     if leaf in text:
         return True
     if leaf.startswith("data:"):
-        return leaf.partition(",")[2] in text
+        return _is_said(leaf.partition(",")[2], text)
+    if words := _words_within(leaf):
+        return words in text
     if leaf.lstrip().startswith("{"):
         return all(one in text for one in _strings_in_json(leaf))
     return not leaf.strip()

@@ -46,7 +46,11 @@ def words_of_document(part: Blob) -> str | None:
 def document_as_text(part: Blob) -> str | None:
     """The same in the form above, its filename the title."""
     words = words_of_document(part)
-    return None if words is None else write_document("document", {"title": part.filename}, words)
+    if words is None:
+        return None
+    kind = part.mime_type.partition("/")[2]
+    about = {"title": part.filename, "format": None if kind == "plain" else kind}
+    return write_document("document", about, words)
 
 
 def joined_texts(blocks: Any) -> str | None:
