@@ -236,13 +236,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Token totals. `input_tokens` includes both cache figures, `output_tokens` the reasoning."""
+    """Token totals. `input_tokens` includes both cache figures, `output_tokens` the reasoning.
+
+    Its residue is accounting that another dialect has no place for: nobody asked for it, so nobody
+    is told that it is missing.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_input_tokens: int = 0
     cache_creation_input_tokens: int = 0
+    cache_creation_1h_input_tokens: int = 0
+    """Of those written to the cache, those that are kept there for an hour."""
     reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
     residue: Residue | None = None
 
 

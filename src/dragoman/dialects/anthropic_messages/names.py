@@ -99,6 +99,9 @@ def decode_usage(wire: Json) -> Usage:
         output_tokens=output,
         cache_read_input_tokens=read,
         cache_creation_input_tokens=written,
+        cache_creation_1h_input_tokens=_count(
+            json_object(wire.get("cache_creation")), "ephemeral_1h_input_tokens"
+        ),
         reasoning_tokens=_count(details, "thinking_tokens"),
         residue=Residue(dialect=NAME, fields=rest, form=given),
     )
@@ -127,4 +130,20 @@ def encode_usage(usage: Usage) -> Json:
     residue = usage.residue
     given = residue.form if residue is not None and residue.dialect == NAME else _COUNTS
     known = {name: count for name, count in zip(_COUNTS, counts, strict=True) if name in given}
-    return {**known, **own(residue)}
+    if given is not _COUNTS:
+        return {**known, **own(residue)}
+    return {**known, **_details(usage)}
+
+
+def _details(usage: Usage) -> Json:
+    """What another dialect told of the counts, where it told any."""
+    out: Json = {}
+    if usage.cache_creation_input_tokens:
+        hour = usage.cache_creation_1h_input_tokens
+        out["cache_creation"] = {
+            "ephemeral_5m_input_tokens": usage.cache_creation_input_tokens - hour,
+            "ephemeral_1h_input_tokens": hour,
+        }
+    if usage.reasoning_tokens:
+        out["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    return out

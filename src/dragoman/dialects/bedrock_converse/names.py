@@ -7,6 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.ir import FinishReason, Json, Modality, Residue, Usage
+from dragoman.wire.fields import as_list
 
 NAME = "bedrock_converse"
 ANTHROPIC = "anthropic_messages"
@@ -110,8 +111,14 @@ def decode_usage(found: Any) -> Usage | None:
         output_tokens=_count(wire, "outputTokens"),
         cache_read_input_tokens=read,
         cache_creation_input_tokens=written,
+        cache_creation_1h_input_tokens=_written_for("1h", wire),
         residue=Residue(dialect=NAME, fields={}, form=pack("usage", wire)),
     )
+
+
+def _written_for(ttl: str, wire: Json) -> int:
+    details = map(json_object, as_list(wire.get("cacheDetails")))
+    return sum(_count(one, "inputTokens") for one in details if one.get("ttl") == ttl)
 
 
 def _count(wire: Json, name: str) -> int:
@@ -124,10 +131,14 @@ def encode_usage(usage: Usage) -> Json:
     if (given := packed(usage.residue, "usage")) is not None:
         return cast("Json", given)
     read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    hour = usage.cache_creation_1h_input_tokens
+    tiers = [("1h", hour), ("5m", written - hour)]
+    details = [{"ttl": ttl, "inputTokens": count} for ttl, count in tiers if count]
     return {
         "inputTokens": max(0, usage.input_tokens - read - written),
         "outputTokens": usage.output_tokens,
         "totalTokens": usage.input_tokens + usage.output_tokens,
         "cacheReadInputTokens": read,
         "cacheWriteInputTokens": written,
+        **({"cacheDetails": details} if details else {}),
     }

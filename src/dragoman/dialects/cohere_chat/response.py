@@ -90,7 +90,6 @@ def encode_response(response: Response, losses: Losses) -> Json:
     if response.id or not is_own(choice.residue, NAME):
         body["id"] = response.id
     if response.usage is not None:
-        losses.residue(response.usage.residue, "$.usage")
         body["usage"] = encode_usage(response.usage)
     return {**extra, **body}
 

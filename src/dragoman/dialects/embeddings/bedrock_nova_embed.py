@@ -144,8 +144,6 @@ class BedrockNovaEmbed(Unary):
     def encode_response(self, response: EmbeddingResponse, losses: Losses) -> Json:
         wanted = FLOATS if response.formats else None
         found = [_embedding(one, wanted, losses) for one in response.embeddings]
-        if response.usage is not None:
-            losses.residue(response.usage.residue, "$.embeddings")
         return {"embeddings": found, **losses.residue(response.residue, "$")}
 
     def _write_part(self, one: Input, request: EmbeddingRequest, losses: Losses) -> Json:

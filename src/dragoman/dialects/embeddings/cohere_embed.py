@@ -162,8 +162,6 @@ class CohereEmbed(Unary):
 
     def encode_response(self, response: EmbeddingResponse, losses: Losses) -> Json:
         extra = losses.residue(response.residue, "$")
-        if response.usage is not None:
-            losses.residue(response.usage.residue, "$.meta")
         own = is_own(response.residue, self.name)
         formats = response.formats or _as_they_came(response)
         bare = self.floats and not any(one.at for one in formats)

@@ -96,6 +96,5 @@ class OllamaEmbed(Unary):
         body["model"] = response.model
         body["embeddings"] = [write_vector(one, wanted) for one in response.embeddings]
         if response.usage is not None:
-            losses.residue(response.usage.residue, "$.prompt_eval_count")
             body["prompt_eval_count"] = response.usage.input_tokens
         return {**body, **held(response.residue, NAME), **extra}

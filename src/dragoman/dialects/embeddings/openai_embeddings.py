@@ -191,7 +191,7 @@ class OpenAIEmbeddings(Unary):
         if not says(response.residue, NAME, _NAMELESS):
             body["model"] = response.model
         if not own or response.usage is not None:
-            body["usage"] = _write_usage(response.usage or Usage(), losses)
+            body["usage"] = _write_usage(response.usage or Usage())
         return {**body, **extra}
 
 
@@ -367,9 +367,8 @@ def _read_usage(wire: Json) -> Usage:
     return Usage(input_tokens=count, residue=Residue(dialect=NAME, fields={}, form=hold(wire)))
 
 
-def _write_usage(usage: Usage, losses: Losses) -> Json:
+def _write_usage(usage: Usage) -> Json:
     """The provider's own object where it was this dialect's; none counted is none told."""
     if is_own(usage.residue, NAME):
         return held(usage.residue, NAME)
-    losses.residue(usage.residue, "$.usage")
     return {"prompt_tokens": usage.input_tokens, "total_tokens": usage.input_tokens}

@@ -128,8 +128,6 @@ class VertexPredict(Unary):
         """Tokens are counted for each input here: those of all stand with the first."""
         wanted = FLOATS if response.formats else None
         usage = response.usage
-        if usage is not None:
-            losses.residue(usage.residue, "$.predictions")
         found = [_prediction(one, wanted, losses) for one in response.embeddings]
         if found and usage is not None and not is_own(response.residue, NAME):
             statistics = {"truncated": False, _TOKENS: usage.input_tokens}

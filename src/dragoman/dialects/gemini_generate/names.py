@@ -11,7 +11,7 @@ import msgspec
 
 from dragoman.dialects.carrying import decode_signature, encode_signature
 from dragoman.ir import Effort, FinishReason, Json, Modality, Part, Reasoning, Residue, Usage
-from dragoman.wire.fields import Fields
+from dragoman.wire.fields import Fields, as_list
 
 NAME = "gemini_generate"
 T = TypeVar("T")
@@ -231,8 +231,18 @@ def decode_usage(found: Any) -> Usage | None:
         output_tokens=_count(wire, "candidatesTokenCount") + thoughts,
         cache_read_input_tokens=_count(wire, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
+        audio_input_tokens=_audio(wire, "promptTokensDetails"),
+        audio_output_tokens=_audio(wire, "candidatesTokensDetails"),
         residue=Residue(dialect=NAME, fields={}, form=pack("usage", wire)),
     )
+
+
+_AUDIO = "AUDIO"
+
+
+def _audio(wire: Json, name: str) -> int:
+    details = map(json_object, as_list(wire.get(name)))
+    return sum(_count(one, "tokenCount") for one in details if one.get("modality") == _AUDIO)
 
 
 def _count(wire: Json, name: str) -> int:
@@ -253,4 +263,8 @@ def encode_usage(usage: Usage) -> Json:
         wire["cachedContentTokenCount"] = usage.cache_read_input_tokens
     if usage.reasoning_tokens:
         wire["thoughtsTokenCount"] = usage.reasoning_tokens
+    if sound := usage.audio_input_tokens:
+        wire["promptTokensDetails"] = [{"modality": _AUDIO, "tokenCount": sound}]
+    if sound := usage.audio_output_tokens:
+        wire["candidatesTokensDetails"] = [{"modality": _AUDIO, "tokenCount": sound}]
     return wire

@@ -106,8 +106,6 @@ def encode_response(response: Response, losses: Losses) -> Json:
         turn = encode_turn(said, losses, choice.residue, "")
     except InvalidRequest as error:
         raise UpstreamProtocolError("the upstream's tool call is no JSON object") from error
-    if response.usage is not None:
-        losses.residue(response.usage.residue, "$.usage")
     counts = encode_usage(response.usage)
     within = json_object(beside.get("message"))
     if not is_own(choice.residue, NAME):

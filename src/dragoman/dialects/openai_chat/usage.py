@@ -48,6 +48,8 @@ def decode_usage(wire: Json) -> Usage:
         cache_read_input_tokens=cached,
         cache_creation_input_tokens=found.get("cache_write_tokens", 0),
         reasoning_tokens=reasoning,
+        audio_input_tokens=_audio(wire, "prompt_tokens_details"),
+        audio_output_tokens=_audio(wire, "completion_tokens_details"),
         residue=Residue(dialect=NAME, fields=left, form=tuple(form)),
     )
 
@@ -72,6 +74,7 @@ def encode_usage(usage: Usage) -> Json:
     else:
         words, extra = (*_MAIN, "cached_tokens", "reasoning_tokens", _TOTAL), Json()
         words += ("cache_write_tokens",) if usage.cache_creation_input_tokens else ()
+        known |= _audio_details(usage)
     for word in words:
         if word in _COUNTS:
             known[_COUNTS[word]][word] = values[word]
@@ -80,6 +83,22 @@ def encode_usage(usage: Usage) -> Json:
             del known[name]
     kept = {name: value for name, value in known.items() if value != {}}
     return _restore(extra, kept)
+
+
+def _audio(wire: Json, place: str) -> int:
+    """What of the tokens was sound. It stays where it is, for its own dialect."""
+    details = wire.get(place)
+    found = cast("Json", details).get("audio_tokens") if isinstance(details, dict) else None
+    return int(found) if isinstance(found, int) else 0
+
+
+def _audio_details(usage: Usage) -> Json:
+    """The details, begun, of a usage with sound in it."""
+    sounds = {
+        "prompt_tokens_details": usage.audio_input_tokens,
+        "completion_tokens_details": usage.audio_output_tokens,
+    }
+    return {place: {"audio_tokens": count} for place, count in sounds.items() if count}
 
 
 def _restore(extra: Json, known: Json) -> Json:

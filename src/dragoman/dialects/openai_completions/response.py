@@ -100,7 +100,6 @@ def encode_response(response: Response, losses: Losses) -> Json:
     }
     if response.usage is not None:
         body["usage"] = encode_usage(response.usage)
-        losses.residue(response.usage.residue, "$.usage")
     return body
 
 

@@ -123,8 +123,6 @@ class BedrockRerank(Unary):
             }
             for one in response.results
         ]
-        if response.usage is not None:
-            losses.residue(response.usage.residue, "$.results")
         return {"results": results, **losses.residue(response.residue, "$")}
 
 
