@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import KEY, Gateway, digest, run_gateway, wait_until
@@ -20,9 +23,14 @@ from tests.tokens import AUDIENCE, Issuer, SigningKey, run_issuer, token
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
 DOTTED_KEY = "client-key.with-two.dots-5b"
+EXAMPLE = Path(__file__).parents[2] / "envoy" / "identity.yaml"
+EXAMPLE_ISSUER = "https://sso.acme.example/realms/acme"
 FILE_ISSUER = "https://file.test"
 STRANGER = SigningKey("k1")
 FILED = SigningKey("f1")
+
+
+Start = Callable[..., AbstractContextManager[Gateway]]
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +265,20 @@ def test_quotas_count_users_of_one_caller_apart(trusting: Gateway, issuer: Issue
     grace = [ask(trusting, devs(issuer, "grace")).status_code for _ in range(4)]
     assert grace == [200, 200, 200, 429]
     assert ask(trusting, devs(issuer, "heidi")).status_code == 200
+
+
+def test_the_example_runs(start: Start, issuer: Issuer) -> None:
+    text = EXAMPLE.read_text()
+    text = text.replace(f"{EXAMPLE_ISSUER}/protocol/openid-connect/certs", issuer.jwks_uri)
+    document = yaml.safe_load(text.replace(EXAMPLE_ISSUER, issuer.url))
+    sections = ("callers", "roles", "identity", "quotas")
+    with start(**{name: document[name] for name in sections}) as gateway:
+        tools = {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}
+        assert ask(gateway, issuer.token()).status_code == 200
+        assert ask(gateway, issuer.token(), **tools).status_code == 403
+        member = {"groups": ["/sales", "/research"], "realm_access": {"roles": ["llm-builder"]}}
+        assert ask(gateway, issuer.token(**member)).status_code == 200
+        wait_until(lambda: "research" in {e.get("dragoman.caller") for e in gateway.ledger()})
 
 
 def test_explain_says_what_a_token_may(trusting: Gateway, issuer: Issuer) -> None:

