@@ -232,6 +232,7 @@ def _framings() -> Iterator[bytes]:
         zlib.compress(plain),
         deflate.compress(plain) + deflate.flush(),
     )
+    yield from (_named("FormSplitter", raw) for raw in _forms())
     for framing in framings():
         for name in CHATS:
             yield from (_named(framing, raw) for raw in streams(name))
@@ -239,6 +240,13 @@ def _framings() -> Iterator[bytes]:
         yield _named(
             framing, b"\xef\xbb\xbfevent: a\r\ndata: b\rdata: c\n\n: note\nretry: 1\nid\n\n"
         )
+
+
+def _forms() -> Iterator[bytes]:
+    name = b"--b\r\ncontent-disposition: form-data; name="
+    parts = (b'"model"\r\n\r\ngpt', b'"file"; filename="a"\r\n\r\n\r\n--c\r', b'"x"\r\n\r\n')
+    for given in (parts, parts[::-1], parts[1:2], parts * 9):
+        yield b"".join(name + part + b"\r\n" for part in given) + b"--b--\r\n"
 
 
 def _readers() -> Iterator[bytes]:

@@ -88,6 +88,7 @@ def test_a_form_without_fields_gets_its_model_all_the_same() -> None:
         form((FILE, b"x"))[:-5],
         form(field("a", b"x")).replace(b"\r\n--b0und--", b"\r\n--b0undx--"),
         form(field("a", b"x" * (LIMIT + 1))),
+        form((b"x" * 4093, b"")),
     ],
 )
 @pytest.mark.parametrize("pieces", [lambda raw: [raw], each_byte])

@@ -11,7 +11,7 @@ from dragoman.errors import InvalidRequest
 from dragoman.wire.multipart import MAX_BOUNDARY, is_file
 
 _MAX_HEAD = 4096
-"""Bytes of a part's headers."""
+"""Bytes of a part's headers, with their end: all that is ever held, but for a boundary's begin."""
 _END = b"\r\n"
 _Step = Callable[[bytes, int], int | None]
 """From a place in what is held to the next; None where more has to come first."""
@@ -75,6 +75,7 @@ class FormSplitter:
             after = end + 4
         if end < 0:
             return None
+        self._check_head(after - at)
         self._is_file = is_file(held[at:end])
         self._write(b"".join((self._line, _END, held[at:after])))
         self._step = self._content
@@ -107,6 +108,12 @@ class FormSplitter:
     def _rest(self, held: bytes, at: int) -> int | None:
         """What stands behind the end says nothing."""
         return len(held) if at < len(held) else None
+
+    def _check_head(self, size: int) -> None:
+        if size > _MAX_HEAD:
+            raise InvalidRequest(
+                "$", f"multipart/form-data with heads of at most {_MAX_HEAD} bytes"
+            )
 
     def _write(self, data: bytes) -> None:
         if self._is_file:
