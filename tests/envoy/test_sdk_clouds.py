@@ -200,6 +200,9 @@ def test_boto3_reads_errors_of_what_it_invokes(runtime: Any, simulator: Simulato
     for model in ("a/echo", "i/echo", "o/echo"):
         simulator.control.script({"status": 429, "message": "Too many"})
         assert refused("ThrottlingException", model, _invoked()) == "Too many"
+    simulator.control.reset()
+    simulator.control.script({"reset_before_headers": True})
+    assert refused("503", "i/echo", _invoked()) == "No upstream can serve this now."
 
 
 @pytest.fixture

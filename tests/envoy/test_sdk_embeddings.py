@@ -19,6 +19,7 @@ import openai
 import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
+from cohere.core.api_error import ApiError
 from google import genai
 from google.genai import types
 from mistralai.client import Mistral
@@ -31,7 +32,7 @@ from tests.envoy.gateway import KEY, Gateway, fresh_caller, wait_until
 @pytest.fixture
 def co(gateway: Gateway) -> Iterator[cohere.ClientV2]:
     with httpx.Client() as http:
-        yield cohere.ClientV2(api_key=KEY, base_url=gateway.url, httpx_client=http)
+        yield cohere.ClientV2(api_key=KEY, base_url=gateway.url, max_retries=0, httpx_client=http)
 
 
 @pytest.fixture
@@ -94,6 +95,23 @@ def test_what_cannot_be_asked_is_refused_by_its_path(openai_client: openai.OpenA
         openai_client.embeddings.create(model="k/echo", input=[1, 2, 3])
     answer = openai_client.embeddings.create(model="o/echo", input=[1, 2, 3])
     assert len(answer.data) == 1
+
+
+BUSY = {"status": 429, "retry_after": "7", "body": {"message": "not now"}}
+"""In a shape that every dialect's clients and translators can read words from."""
+
+
+@by_any
+def test_a_providers_error_keeps_its_status(
+    openai_client: openai.OpenAI, co: cohere.ClientV2, simulator: Simulator, p: str
+) -> None:
+    simulator.control.script(BUSY)
+    with pytest.raises(openai.RateLimitError, match="not now") as caught:
+        openai_client.embeddings.create(model=f"{p}/echo", input="hello")
+    assert caught.value.response.headers["retry-after"] == "7"
+    with pytest.raises(ApiError) as refused:
+        co.embed(model=f"{p}/echo", texts=["hello"], input_type="classification")
+    assert (refused.value.status_code, refused.value.body["message"]) == (429, "not now")
 
 
 def test_what_was_assumed_is_reported(http: httpx.Client) -> None:

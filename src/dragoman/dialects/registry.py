@@ -160,7 +160,7 @@ _ALL = (
     }
 )
 _CLIENTS: dict[str, AnyDialect] = {name: make({}) for name, make in _ALL.items()}
-_FRAMED: dict[tuple[str, str], AnyDialect] = {("anthropic_messages", INVOKE): InvokedMessages()}
+FRAMED: dict[tuple[str, str], AnyDialect] = {("anthropic_messages", INVOKE): InvokedMessages()}
 """Those whose errors, too, are others where the client wants its streams framed so."""
 PREFIXES: tuple[tuple[str, str], ...] = (
     ("/v1/messages", "anthropic_messages"),
@@ -198,7 +198,7 @@ def names_of(operation: str) -> tuple[str, ...]:
 def client_dialect(name: str, framing: str = "") -> AnyDialect:
     """The dialect of a client, by name; OpenAI's, the most widely read, where there is none.
     `framing` is `Call.framing`."""
-    return _FRAMED.get((name, framing)) or _CLIENTS.get(name) or _CLIENTS["openai_chat"]
+    return FRAMED.get((name, framing)) or _CLIENTS.get(name) or _CLIENTS["openai_chat"]
 
 
 def client_call(path_and_query: str, headers: Mapping[str, str]) -> ClientCall:

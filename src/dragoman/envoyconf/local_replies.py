@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from dragoman import metadata as names
 from dragoman.dialects import AnyDialect
-from dragoman.dialects.registry import NAMES, PREFIXES, client_dialect
+from dragoman.dialects.registry import FRAMED, NAMES, PREFIXES, client_dialect
 from dragoman.envoyconf.typed import typed
 from dragoman.errors import DragomanError
 from dragoman.ir import Json
@@ -72,13 +73,23 @@ def _replies(message: str, status: int) -> list[tuple[str, Json]]:
         body = error_body(client_dialect(name), message, status)
         if body == default:
             continue
-        known = next((names for shape, names in shapes if shape == body), None)
+        known = next((dialects for shape, dialects in shapes if shape == body), None)
         if known is None:
             shapes.append((body, [name]))
         else:
             known.append(name)
-    replies = [(_is_spoken(names), body) for body, names in shapes]
-    return [*replies, ("true", default)]
+    replies = [(_is_spoken(dialects), body) for body, dialects in shapes]
+    framed = [
+        (_is_framed(*key), error_body(dialect, message, status)) for key, dialect in FRAMED.items()
+    ]
+    return [*framed, *replies, ("true", default)]
+
+
+def _is_framed(dialect: str, framing: str) -> str:
+    """Whether the client was admitted as one that wants its streams framed so."""
+    facts = {names.CLIENT_DIALECT: dialect, names.FRAMING: framing}
+    said = [f"'{name}' in {_FACTS} && {_FACTS}['{name}'] == '{v}'" for name, v in facts.items()]
+    return " && ".join(["'dragoman' in metadata.filter_metadata", *said])
 
 
 def _is_spoken(dialects: list[str]) -> str:
