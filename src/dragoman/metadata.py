@@ -23,6 +23,9 @@ RATE_LIMIT_NAMESPACE = "dragoman.ratelimit"
 USAGE_NAMESPACE = "dragoman.usage"
 """Token counts, as numbers: the native filters' raw keys and, winning over them, the final ones."""
 
+FALLBACK_NAMESPACE = "dragoman.fallback"
+"""Why an answer was not used, by `PROVIDER/MODEL`."""
+
 REDACTION_NAMESPACE = "dragoman.redaction"
 """How many findings of each entity were in the request, as numbers."""
 REDACTION_ANSWER_NAMESPACE = "dragoman.redaction.answer"
@@ -64,6 +67,8 @@ KEEP_DIALECT = "keep_dialect"
 """A dialect whose clusters skip translation, where the operator's routes choose the cluster."""
 RETRIES = "retries"
 CLAMP = "clamp"
+FALLBACK_ON = "fallback_on"
+"""Reasons to ask the next target, separated by commas; absent: an answer's status alone is one."""
 BODY = "body"
 """How the body is read (`dialects.BodyKind`); absent: as JSON."""
 DECISION = "decision"
@@ -94,6 +99,11 @@ def encode_order(order: list[tuple[str, str]]) -> str:
 
 
 _decode_order = msgspec.json.Decoder(Order).decode
+
+
+def count_targets(order: str) -> int:
+    """How many attempts an order has."""
+    return len(_decode_order(order)) if order else 0
 
 
 def model_at(order: str, cluster: str, attempt: int) -> str | None:

@@ -42,6 +42,14 @@ MODELS: dict[str, Any] = {
             {"when": {"code": True}, "use": "claude"},
         ],
     ),
+    "wary": {
+        "targets": [
+            {"provider": "openai", "model": "sim/echo"},
+            {"provider": "anthropic", "model": "sim/echo"},
+            {"provider": "openai-b", "model": "sim/echo"},
+        ],
+        "fallback_on": ["context_length", "empty", "invalid"],
+    },
     "fading": _on("openai", deprecated={"since": "2026-03-01", "ends": "2099-01-01"}),
     "old": _on("openai", deprecated={"since": "2026-03-01", "ends": "2026-04-01"}),
     "older": _on(
@@ -202,3 +210,81 @@ def test_a_model_that_is_to_end_says_so_and_one_that_ended_is_replaced(
     assert_shape(path, 404, refused.content)
     assert refused.status_code == 404
     assert "deprecation" not in ask(strategic, path, body("far")).headers
+
+
+TOO_LONG_ERROR = {"message": "x", "type": "t", "param": None, "code": "context_length_exceeded"}
+TOO_LONG = {"status": 400, "body": {"error": TOO_LONG_ERROR}}
+TOO_LONG_CLAUDE = {
+    "status": 400,
+    "body": {
+        "type": "error",
+        "error": {"type": "invalid_request_error", "message": "prompt is too long: 9 > 8 maximum"},
+    },
+}
+
+
+@both_clients
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+def test_for_what_an_answer_says_the_next_target_is_asked(
+    strategic: Gateway, simulator: Simulator, path: str, *, stream: bool
+) -> None:
+    simulator.control.script(TOO_LONG, {"listener": "openai"})
+    simulator.control.script(TOO_LONG_CLAUDE, {"listener": "anthropic"})
+    answer = ask(strategic, path, body("wary", stream=stream))
+    assert said(path, answer) == "You said: one two three"
+    assert listeners(simulator) == ["openai", "anthropic", "openai-b"]
+
+    def logged() -> list[dict[str, Any]]:
+        entries = [e for e in strategic.ledger() if e.get("gen_ai.request.model") == "wary"]
+        return [e for e in entries if e["dragoman.stream"] is stream and "dragoman.fallbacks" in e]
+
+    entry = wait_until(logged)[-1]
+    reasons = {"openai/sim/echo": "context_length", "anthropic/sim/echo": "context_length"}
+    assert entry["dragoman.fallbacks"] == reasons
+    assert entry["dragoman.attempts"] == 3
+
+
+@both_clients
+def test_the_last_targets_answer_is_the_clients(
+    strategic: Gateway, simulator: Simulator, path: str
+) -> None:
+    for listener, fault in (("openai", TOO_LONG), ("anthropic", TOO_LONG_CLAUDE)):
+        simulator.control.script(fault, {"listener": listener})
+    simulator.control.script(TOO_LONG, {"listener": "openai-b"})
+    answer = ask(strategic, path, body("wary"))
+    assert answer.status_code == 400
+    assert_shape(path, 400, answer.content)
+    assert listeners(simulator) == ["openai", "anthropic", "openai-b"]
+
+
+@both_clients
+def test_what_no_reason_is_given_for_goes_to_the_client_as_it_is(
+    strategic: Gateway, simulator: Simulator, path: str
+) -> None:
+    fault = {"status": 400, "body": {"error": {"message": "no such parameter", "code": "bad"}}}
+    simulator.control.script(fault, {"listener": "openai"})
+    answer = ask(strategic, path, body("wary"))
+    assert answer.status_code == 400
+    assert listeners(simulator) == ["openai"]
+    simulator.control.reset()
+    whole = ask(strategic, path, body("wary"))
+    streamed = ask(strategic, path, body("wary", stream=True))
+    assert said(path, whole) == said(path, streamed) == "You said: one two three"
+    assert listeners(simulator) == ["openai", "openai"]
+
+
+def test_an_answer_that_says_nothing_is_asked_for_again(
+    strategic: Gateway, simulator: Simulator
+) -> None:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ""}}
+    empty = {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+    }
+    simulator.control.script({"body": empty}, {"listener": "openai"})
+    answer = ask(strategic, "/v1/chat/completions", body("wary"))
+    assert said("/v1/chat/completions", answer) == "You said: one two three"
+    assert listeners(simulator) == ["openai", "anthropic"]

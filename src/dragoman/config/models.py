@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from dragoman.config.leading import Condition, DeprecationEntry, ExperimentEntry
 from dragoman.config.patterns import Refuse, any_of, check_pattern
 from dragoman.config.policy import (
     Deprecation,
@@ -16,7 +17,7 @@ from dragoman.config.policy import (
     Target,
     Variant,
 )
-from dragoman.config.schema import Condition, DeprecationEntry, ExperimentEntry, ModelEntry
+from dragoman.config.schema import ModelEntry
 
 IsServed = Callable[[str, str], bool]
 """Whether a provider is in use; its path in the file is for the error where it is not there."""
@@ -98,6 +99,7 @@ class _Models:
             strategy=entry.strategy,
             sticky=entry.sticky,
             fit_context=entry.fit_context,
+            fallback_on=entry.fallback_on,
             has_strategy=bool(entry.strategy != "weighted" or entry.sticky or entry.fit_context),
             redaction=entry.redaction,
             rules=rules,
@@ -144,8 +146,9 @@ class _Models:
             if is_given and len(set(priorities)) == len(priorities):
                 problem = "has no effect: no two targets have the same priority"
                 raise self._refuse(f"{path}.{name_of}", problem)
-        if entry.fit_context and not entry.targets[1:]:
-            raise self._refuse(f"{path}.fit_context", "has no effect: there is no other target")
+        for name_of in ("fit_context", "fallback_on"):
+            if getattr(entry, name_of) and not entry.targets[1:]:
+                raise self._refuse(f"{path}.{name_of}", "has no effect: there is no other target")
 
     def _rules(self, entry: ModelEntry, path: str) -> tuple[Rule, ...]:
         rules: list[Rule] = []

@@ -13,10 +13,11 @@ import msgspec
 
 from dragoman.catalog.profiles import Profile, Profiles
 from dragoman.config.governance import RequestLimits
+from dragoman.config.leading import Condition
 from dragoman.config.schema import (
     Action,
     Address,
-    Condition,
+    FallbackReason,
     Jwks,
     Ledger,
     Limits,
@@ -218,6 +219,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     sticky: str | None = None
     """`conversation`, `user` or `header:NAME`."""
     fit_context: bool = False
+    fallback_on: tuple[FallbackReason, ...] = ()
     has_strategy: bool = False
     """Choosing takes more than priorities and weights: one of the three above is given."""
     rules: tuple[Rule, ...] = ()

@@ -8,6 +8,7 @@ from dragoman.config.policy import Policy, Provider, Signing
 from dragoman.envoyconf.typed import metadata_matcher, seconds, typed
 from dragoman.ir import Json
 from dragoman.metadata import (
+    FALLBACK_NAMESPACE,
     KEEP,
     KEEP_DIALECT,
     MODELS_NAMESPACE,
@@ -78,6 +79,7 @@ _ATTEMPT_FACTS = (
     "framing",
     "fields",
     "clamp",
+    "fallback_on",
     "body",
 )
 _ATTEMPT_ATTRIBUTES = [
@@ -249,7 +251,13 @@ def translate_filter(provider: Provider, policy: Policy) -> Json:
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
         metadata_options={
             "receiving_namespaces": {
-                "untyped": [NAMESPACE, MODELS_NAMESPACE, PATHS_NAMESPACE, USAGE_NAMESPACE]
+                "untyped": [
+                    NAMESPACE,
+                    MODELS_NAMESPACE,
+                    PATHS_NAMESPACE,
+                    USAGE_NAMESPACE,
+                    FALLBACK_NAMESPACE,
+                ]
             }
         },
     )

@@ -71,10 +71,10 @@ class Plan:
     ) -> Shared:
         """As `spaces`, made anew."""
         spaces, order = Shared(), choice.order
-        plan = self._plan(order, edits, base, asked)
+        plan = self._plan(choice, edits, base, asked)
         plan |= dict(asked.told)
         plan[names.DECISION] = describe_choice(choice)
-        spaces[names.NAMESPACE] = self._facts(asked, caller, order) | plan
+        spaces[names.NAMESPACE] = self._facts(asked, caller, choice) | plan
         spaces[names.PATHS_NAMESPACE] = self._paths(asked, order)
         if order:
             groups = [{"name": target.provider} for target in order]
@@ -106,7 +106,7 @@ class Plan:
         for target in choice.order:
             key = (target.provider, target.model)
             if key not in refusals:
-                refusals[key] = self._refusal(asked, target)
+                refusals[key] = self._refusal(asked, target, clamp=choice.clamp)
             left += [target] if refusals[key] is None else []
         if choice.order and not left:
             raise next(refusal for refusal in refusals.values() if refusal is not None)
@@ -120,7 +120,7 @@ class Plan:
         """Where `target` is asked; None where its provider has no such operation."""
         return self._policy.providers[target.provider].endpoint_for(asked.client, target.model)
 
-    def _refusal(self, asked: Asked, target: Target) -> DragomanError | None:
+    def _refusal(self, asked: Asked, target: Target, *, clamp: bool) -> DragomanError | None:
         """Why `target` cannot be asked this; None where it can."""
         endpoint = self.endpoint(asked, target)
         if endpoint is None:
@@ -132,7 +132,7 @@ class Plan:
             if endpoint.dialect.name == asked.client.name:
                 _check_own(asked, target, profile)
             else:
-                losses = Losses(endpoint.dialect.name, clamp=asked.model.clamp)
+                losses = Losses(endpoint.dialect.name, clamp=clamp)
                 request = msgspec.structs.replace(asked.request, model=target.model)
                 request = fit(request, profile, target.model, losses)
                 endpoint.dialect.encode_request(request, losses)
@@ -165,11 +165,9 @@ class Plan:
             if (endpoint := self._policy.providers[name].endpoint_for(asked.client, model))
         }
 
-    def _plan(
-        self, order: list[Target], edits: list[Json | None], base: Json, asked: Asked
-    ) -> Json:
+    def _plan(self, choice: Choice, edits: list[Json | None], base: Json, asked: Asked) -> Json:
         """What the attempts need to know: their order, and where translation is skipped."""
-        framing = asked.call.framing
+        order, framing = choice.order, asked.call.framing
         facts: Json = {}
         said = {name: value for name, value in asked.said.items() if value is not None}
         if asked.stream and "stream" in base:
@@ -183,17 +181,20 @@ class Plan:
             names.TARGETS: names.encode_order([(t.provider, t.model) for t in order]),
             names.RETRIES: str(max(1, len(order) - 1)),
         }
+        if choice.fallback_on and order[1:] and asked.call.operation == CHAT:
+            facts[names.FALLBACK_ON] = ",".join(choice.fallback_on)
         for target in order:
             alike = [
                 edit == base and other.model == target.model
                 for other, edit in zip(order, edits, strict=True)
                 if other.provider == target.provider
             ]
-            if all(alike) and self._passes(asked, target):
+            watched = names.FALLBACK_ON in facts and target not in order[-1:]
+            if all(alike) and self._passes(asked, target) and not watched:
                 facts[names.KEEP + target.provider] = names.FLAG
         return facts
 
-    def _facts(self, asked: Asked, caller: Caller, order: list[Target]) -> Json:
+    def _facts(self, asked: Asked, caller: Caller, choice: Choice) -> Json:
         stream = asked.stream
         kind = asked.client.stream_type(StreamOptions())
         wants_usage = asked.call.wants_usage or asked.client.wants_usage(asked.body)
@@ -212,12 +213,13 @@ class Plan:
             facts[names.BODY] = asked.call.body
         if asked.call.framing:
             facts[names.FRAMING] = asked.call.framing
-        if asked.model.clamp:
+        if choice.clamp:
             facts[names.CLAMP] = names.FLAG
         if strip and native.strip_usage:
             facts[names.STRIP_USAGE] = names.FLAG
         uncounted = stream and (bool(asked.call.framing) or kind not in _COUNTED_STREAMS)
         edits = not native.usage or uncounted or (strip and not native.strip_usage)
+        order = choice.order
         if edits and (not order or any(self._passes(asked, target) for target in order)):
             facts[names.RESPOND] = names.FLAG
         return facts

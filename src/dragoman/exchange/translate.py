@@ -37,6 +37,7 @@ from dragoman.exchange.asked import own_edits
 from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.heads import AttemptHead, ResponseEditor, client_of
 from dragoman.exchange.usage import usage_metadata, usage_of_headers
+from dragoman.exchange.watch import Watch, WatchEditor, watch_for
 from dragoman.ir import Json, Request, Usage
 from dragoman.ir.embeddings import EmbeddingRequest
 from dragoman.ir.losses import Losses
@@ -63,6 +64,9 @@ class Translate:
         """The dialect that was asked, once the request is written."""
         self._dropped: list[str] = []
         self._question: Question | None = None
+        self._watch = Watch()
+        self._is_own = False
+        """The answer is in the client's own dialect and framing."""
         self._editor: ResponseEditor | None = None
         self.passes_response = False
         """True once the request is known to need no work on its answer."""
@@ -124,12 +128,13 @@ class Translate:
         body, said = read_body(kind, raw), self._said()
         if endpoint.dialect.name == self._client.name:
             options = stream_options(self._head.metadata)
-            self.passes_response = endpoint.dialect.frames(options.framing)
+            self._watch = watch_for(self._head, model, lambda: self._read(body, said))
+            self._is_own = endpoint.dialect.frames(options.framing)
+            self.passes_response = self._is_own and not self._watch.wanted
             return edit_body(kind, raw, own_edits(endpoint, body, said, model))
         losses = Losses(endpoint.dialect.name, clamp=names.CLAMP in self._head.metadata)
-        request = msgspec.structs.replace(
-            self._client.decode_request({**body, **said}), model=model
-        )
+        request = msgspec.structs.replace(self._read(body, said), model=model)
+        self._watch = watch_for(self._head, model, lambda: request)
         if isinstance(request, Request):
             request = msgspec.structs.replace(request, stream=self._stream)
             if self._client.operation == CHAT:
@@ -141,6 +146,9 @@ class Translate:
         self._dropped = losses.paths
         return msgspec.json.encode(encoded)
 
+    def _read(self, body: Json, said: Json) -> Any:
+        return self._client.decode_request({**body, **said})
+
     def _said(self) -> Json:
         """Fields that stood beside the client's body, or that the decide stage took out of it."""
         return msgspec.json.decode(self._head.metadata.get(names.FIELDS) or "{}", type=Json)
@@ -151,18 +159,22 @@ class Translate:
             headers.get("content-encoding", ""), self._policy.limits.response_body_bytes
         )
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        streams = self._stream and kind in provider.stream_types
-        if streams and int(headers.get(":status", "0")) < _ERROR_STATUS:
+        limit = self._policy.limits.response_body_bytes
+        is_stream = self._stream and kind in provider.stream_types
+        streams = is_stream and int(headers.get(":status", "0")) < _ERROR_STATUS
+        if self._is_own:
+            return WatchEditor(provider, self._watch, decoder, limit, streams=streams)
+        if streams:
             options = stream_options(self._head.metadata)
             translator = StreamTranslator(provider, self._client, options)
             kind = self._client.stream_type(options)
             return _StreamEditor(translator, self._client, kind, decoder, self._dropped)
-        limit = self._policy.limits.response_body_bytes
         pair = _Pair(
             provider=provider,
             client=self._client,
             question=self._question,
             listed=self._head.metadata.get(names.FRAMING) == LISTED,
+            watch=self._watch,
         )
         return _BodyEditor(pair, decoder, self._dropped, limit)
 
@@ -176,6 +188,7 @@ class _Pair(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked, where an answer is complete only with it."""
     listed: bool
     """The client wants it as an array of one."""
+    watch: Watch
 
 
 class _BodyEditor:
@@ -188,6 +201,7 @@ class _BodyEditor:
         self._client = pair.client
         self._question = pair.question
         self._listed = pair.listed
+        self._watch = pair.watch
         self._decoder = decoder
         self._dropped = dropped
         self._max_bytes = max_bytes
@@ -221,17 +235,19 @@ class _BodyEditor:
             self._body.clear()
 
     def _finish(self, *, ends_stream: bool) -> list[Action]:
+        told: Metadata = {}
         try:
             answer, usage = self._translate()
         except DragomanError as error:
             answer, usage = refuse(error, self._client), None
+            told = self._watch.tell(error)
         headers = {**_answer_headers(answer), **_dropped_header(self._dropped)}
         return [
             Mutate(set_headers=headers, remove_headers=("content-encoding",)),
             Chunk(
                 body=answer.body,
                 end_of_stream=ends_stream,
-                metadata=usage_metadata(usage, exact=True),
+                metadata={**usage_metadata(usage, exact=True), **told},
             ),
         ]
 
@@ -242,10 +258,12 @@ class _BodyEditor:
         raw = bytes(self._body)
         if self._status >= _ERROR_STATUS:
             error = self._provider.decode_error(self._status, raw)
+            self._watch.judge_error(error)
             answer = self._client.encode_error(error)
             return msgspec.structs.replace(answer, status=self._status), None
         losses = Losses(self._client.name)
         response = self._decode(raw)
+        self._watch.judge(response)
         if response.usage is None and self._usage is not None:
             response = msgspec.structs.replace(response, usage=self._usage)
         encoded = self._client.encode_response(response, losses)

@@ -21,6 +21,7 @@ from dragoman.extproc.pb.access_log_pb2 import (
 )
 from dragoman.extproc.transports import Message
 from dragoman.metadata import (
+    FALLBACK_NAMESPACE,
     MODELS_NAMESPACE,
     NAMESPACE,
     QUOTA,
@@ -45,6 +46,7 @@ _READ = (
     REDACTION_NAMESPACE,
     REDACTION_ANSWER_NAMESPACE,
     SUBJECT_NAMESPACE,
+    FALLBACK_NAMESPACE,
 )
 _ENDED = AccessLogType.DownstreamEnd
 

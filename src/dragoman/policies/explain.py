@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from dragoman.config.leading import Condition
 from dragoman.config.policy import Caller, Model, Policy
-from dragoman.config.schema import Condition
 from dragoman.errors import InvalidToken, NotFound
 from dragoman.policies.authorize import Wish, find_model, judge
 from dragoman.policies.quotas import QuotaPolicy

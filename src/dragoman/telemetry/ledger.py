@@ -105,6 +105,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     dropped: str | None
     decision: str | None = None
     """Which upstreams were chosen and why (`metadata.DECISION`)."""
+    fallbacks: Mapping[str, str] | None = None
+    """Why answers were not used, by `PROVIDER/MODEL`."""
     denied: str | None = None
     """Why the policy did not let it through; None: it did."""
     redacted: Mapping[str, int] | None = None
@@ -163,6 +165,7 @@ def make_entry(
         metering=metering,
         dropped=record.dropped or None,
         decision=_text(facts, keys.DECISION),
+        fallbacks=_texts(record, keys.FALLBACK_NAMESPACE) or None,
         denied=_text(facts, keys.DENIED),
         redacted=_counts(record, keys.REDACTION_NAMESPACE),
         redacted_answer=_counts(record, keys.REDACTION_ANSWER_NAMESPACE),
@@ -258,6 +261,7 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.METERING: entry.metering,
         names.DROPPED: entry.dropped,
         names.DECISION: entry.decision,
+        names.FALLBACKS: entry.fallbacks,
         names.DENIED: entry.denied,
         names.REDACTED: entry.redacted,
         names.REDACTED_ANSWER: entry.redacted_answer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -38,6 +38,9 @@ class Choice(NamedTuple):
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     strategy: str = "weighted"
+    clamp: bool = False
+    fallback_on: tuple[str, ...] = ()
+    """These three are as the model has it that serves."""
 
     def without(self, reasons: Mapping[Target, str]) -> Choice:
         """The same, with these targets left out for these reasons."""
@@ -102,7 +105,7 @@ class Chooser:
             groups = self._groups.get(model.name)
             if groups is None:
                 groups = group_targets(name_targets(model, name))
-            return Choice(draw_groups(groups, self._chance))
+            return _choice(model, draw_groups(groups, self._chance))
         left_out: list[LeftOut] = []
         targets = name_targets(model, name)
         if demands:
@@ -110,7 +113,8 @@ class Chooser:
             left_out += [LeftOut(target, "residency") for target in targets if target not in kept]
             targets = kept
         if not model.has_strategy:
-            return Choice(self._arrange(model, targets, None, None), tuple(left_out))
+            order = self._arrange(model, targets, None, None)
+            return _choice(model, order, left_out)
         content = look().content
         notes: list[str] = []
         if model.fit_context:
@@ -122,7 +126,7 @@ class Chooser:
         order = self._arrange(model, targets, key, content)
         if model.strategy == "cheapest":
             notes += [f"unpriced={name_target(t)}" for t in order if self._cost(t, content) is None]
-        return Choice(order, tuple(left_out), tuple(notes), model.strategy)
+        return _choice(model, order, left_out, notes)
 
     def _fit(
         self, targets: list[Target], content: Content, left_out: list[LeftOut], notes: list[str]
@@ -156,6 +160,13 @@ class Chooser:
     def _cost(self, target: Target, content: Content) -> int | None:
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         return estimate_cost(self._policy.profile(target.provider, target.model), content, today)
+
+
+def _choice(
+    model: Model, order: list[Target], left_out: Iterable[LeftOut] = (), notes: Iterable[str] = ()
+) -> Choice:
+    facts = (model.strategy, model.clamp, model.fallback_on)
+    return Choice(order, tuple(left_out), tuple(notes), *facts)
 
 
 def describe_choice(choice: Choice) -> str:

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from dragoman.config.leading import Condition, Hours
 from dragoman.config.patterns import any_of
 from dragoman.config.policy import Caller, Model, Rule
-from dragoman.config.schema import Condition, Hours
 from dragoman.policies.authorize import features_of, matches
 from dragoman.policies.route.content import Content
 from dragoman.policies.route.language import find_language
