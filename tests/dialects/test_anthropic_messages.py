@@ -199,6 +199,15 @@ def test_no_tokens_asked_for_is_not_the_default() -> None:
     assert DIALECT.encode_request(request, Losses(DIALECT.name))["max_tokens"] == 0
 
 
+def test_the_cache_mark_of_an_empty_text_is_dropped_aloud() -> None:
+    losses = Losses(DIALECT.name)
+    marked = {"type": "text", "text": "", "cache_control": {"type": "ephemeral"}}
+    body = from_openai(losses, messages=[{"role": "user", "content": [marked]}, USER])
+
+    assert body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
+    assert losses.paths == ["$.messages[0].content[0].cache_control"]
+
+
 def test_the_default_of_max_tokens_is_a_quirk() -> None:
     dialect = AnthropicMessages(Quirks(default_max_tokens=7))
     request = OPENAI.decode_request({"model": "m", "messages": [USER]})
@@ -422,6 +431,11 @@ def test_an_error_in_a_stream_keeps_its_kind() -> None:
 def test_a_broken_frame_raises(data: bytes) -> None:
     with pytest.raises(UpstreamProtocolError):
         DIALECT.stream_decoder().feed(data, [])
+
+
+def test_a_stream_may_end_without_its_last_line_break_and_have_events_without_data() -> None:
+    data = b"event: ping\n\ndata:\n\n" + wire(START, END, STOP).rstrip()
+    assert decode_stream(DIALECT, [data]) == decoded()
 
 
 def test_a_cut_stream_raises() -> None:

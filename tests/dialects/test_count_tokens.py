@@ -186,7 +186,7 @@ def test_google_and_vertex_take_each_others_form() -> None:
         (BEDROCK, native(messages=[]), "$.input.invokeModel.body.messages"),
         (BEDROCK, {"input": {"converse": {}}}, "$.input.converse.messages"),
         (ANTHROPIC, {"messages": []}, "$.messages"),
-        (OPENAI, {}, "$.input"),
+        (OPENAI, {"input": 3}, "$.input"),
     ],
 )
 def test_a_body_that_cannot_be_one_is_refused(source: str, body: dict[str, Any], path: str) -> None:
@@ -194,6 +194,16 @@ def test_a_body_that_cannot_be_one_is_refused(source: str, body: dict[str, Any],
         client_dialect(source).check_request(body)
     assert caught.value.path == path
     assert caught.value.message.startswith(path + ":")
+
+
+def test_openai_counts_what_stands_beside_no_input() -> None:
+    body = {"model": "m", "input": None, "instructions": "Be brief."}
+    dialect = client_dialect(OPENAI)
+    dialect.check_request(body)
+    request = dialect.decode_request(body)
+    assert dialect.encode_request(request, Losses(OPENAI)) == body
+    with pytest.raises(InvalidRequest):
+        client_dialect(ANTHROPIC).encode_request(request, Losses(ANTHROPIC))
 
 
 def test_what_goes_wrong_inside_is_named_by_its_whole_path() -> None:

@@ -640,6 +640,18 @@ def test_a_forced_call_is_a_call_however_it_ended() -> None:
     assert CHAT.encode_response(response, Losses(CHAT.name)) == body
 
 
+def test_a_built_in_function_is_called_like_any_other() -> None:
+    function = {"name": "$web_search", "arguments": "{}"}
+    call = {"id": "1", "type": "builtin_function", "function": function}
+    message = {"role": "assistant", "tool_calls": [call]}
+    body = _answer(message, "tool_calls", object="chat.completion", created=1)
+    response = CHAT.decode_response(body)
+    (part,) = response.choices[0].parts
+    assert isinstance(part, ToolCall)
+    assert (part.name, part.arguments) == ("$web_search", "{}")
+    assert CHAT.encode_response(response, Losses(CHAT.name)) == body
+
+
 def test_what_providers_leave_out_is_completed() -> None:
     calls = [
         {"function": {"name": "f"}},

@@ -13,7 +13,16 @@ from dragoman.dialects.openai_chat import OpenAIChat
 from dragoman.dialects.tgi_generate import TgiGenerate
 from dragoman.errors import InvalidRequest, Unrepresentable, UpstreamError, UpstreamProtocolError
 from dragoman.ir import Choice, Reasoning, Response, Text, ToolCall, Usage
-from dragoman.ir.events import ChoiceEnd, Delta, PartStart, UsageUpdate
+from dragoman.ir.events import (
+    ChoiceEnd,
+    Delta,
+    Event,
+    Finish,
+    PartEnd,
+    PartStart,
+    Start,
+    UsageUpdate,
+)
 from dragoman.ir.losses import Losses
 from tests.properties.cases import decode_stream, encode_stream
 
@@ -226,6 +235,17 @@ def test_a_stream() -> None:
     assert (usage.input_tokens, usage.output_tokens) == (9, 3)
     assert ChoiceEnd(reason="stop") in events
     assert decode_stream(DIALECT, [encode_stream(DIALECT, events)]) == events
+
+
+def test_a_client_reads_the_text_whatever_the_tokens_were() -> None:
+    likely = {"content": [{"token": "P", "logprob": -0.1}], "refusal": None}
+    events = [Start(id="", model=""), PartStart(kind="text"), Delta(content="Par", logprobs=likely)]
+    end: list[Event] = [PartEnd(), ChoiceEnd(reason="stop"), Finish()]
+    frames = encode_stream(DIALECT, [*events, *end]).split(b"\n\n")
+    first, last, _ = [
+        msgspec.json.decode(frame.removeprefix(b"data: ") or b"0") for frame in frames
+    ]
+    assert first["token"]["text"] == last["generated_text"] == "Par"
 
 
 def test_an_error_in_a_stream() -> None:

@@ -193,3 +193,21 @@ def test_cost_is_linear_and_vectors_stay_bytes() -> None:
 
     small, large = min(cost(32) for _ in range(3)), min(cost(512) for _ in range(3))
     assert large < 64 * max(small, 1e-4)
+
+
+@pytest.mark.parametrize("body", [{}, {"data": None}, {"vectors": [[0.5]], "total_tokens": 1}])
+def test_an_answer_without_vectors_is_the_providers_fault(body: dict[str, Any]) -> None:
+    with pytest.raises(UpstreamProtocolError, match=r"\$\.data"):
+        UNARY["openai_embeddings"].decode_response(body)
+
+
+@pytest.mark.parametrize(
+    ("cut", "dropped"), [(True, "$.truncation_direction"), (False, "$.truncate")]
+)
+def test_the_side_that_is_cut_off_is_reported(cut: bool, dropped: str) -> None:  # noqa: FBT001
+    side = "Right"
+    body = {"inputs": "x", "truncate": cut, "truncation_direction": side}
+    losses = Losses("gemini_embed")
+    UNARY["gemini_embed"].encode_request(UNARY["tei_embed"].decode_request(body), losses)
+    assert dropped in losses.paths
+    assert "$.truncation_direction" in losses.paths

@@ -57,10 +57,12 @@ class EventFrames:
             if chunk := _read_chunk(message):
                 yield chunk
 
-    def close(self) -> None:
+    def close(self) -> list[str | bytes]:
         """Raises `UpstreamProtocolError` where the last event was cut."""
-        if self._aws is not None:
-            self._aws.close()
+        if self._aws is None:
+            return [frame.data for frame in self._sse.close()]
+        self._aws.close()
+        return []
 
 
 def _read_chunk(message: EventStreamMessage) -> bytes:

@@ -135,6 +135,8 @@ def _message(value: Any, path: str) -> Message:
     role = fields.word("role", ("user", "assistant", "system"))
     if role is None:
         raise InvalidRequest(f"{path}.role", "user or assistant")
+    if "content" not in value:
+        raise InvalidRequest(f"{path}.content", "a string or an array of blocks")
     is_string = isinstance(fields.peek("content"), str)
     parts = _content(fields, "content")
     residue = _form(fields.rest(NAME), is_string)

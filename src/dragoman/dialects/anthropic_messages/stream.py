@@ -24,6 +24,7 @@ from dragoman.dialects.anthropic_messages.names import (
     own_reason,
 )
 from dragoman.dialects.carrying import decode_signature, encode_signature
+from dragoman.dialects.decoding import FrameDecoder
 from dragoman.errors import DragomanError, UpstreamProtocolError
 from dragoman.ir import Json, Residue, Usage
 from dragoman.ir.events import (
@@ -77,14 +78,14 @@ _decode_frame = msgspec.json.Decoder(_Frame).decode
 _decode_delta = msgspec.json.Decoder(_Delta).decode
 
 
-class MessagesDecoder:
+class MessagesDecoder(FrameDecoder[str | bytes]):
     """A provider's stream to events. An event out of its place breaks the stream.
 
     The end of the answer is held back until `message_stop`: usage, and a reason, may come again.
     """
 
     def __init__(self) -> None:
-        self._frames = EventFrames()
+        super().__init__(EventFrames())
         self._usage: Json = {}
         self._kind: str | None = None
         """Of the open block; None between blocks."""
@@ -95,24 +96,16 @@ class MessagesDecoder:
         self._started = False
         self._last: _Delta | None = None
         """The last `message_delta`; no block follows one."""
-        self._ended = False
 
-    def feed(self, data: bytes, events: list[Event]) -> None:
-        for frame in self._frames.feed(data):
-            if self._ended or frame == _DONE:
-                continue
-            try:
-                self._take(_decode_frame(frame), events)
-            except (msgspec.DecodeError, RecursionError, ValueError) as error:
-                raise UpstreamProtocolError("a stream event is not what the API sends") from error
+    def _take(self, frame: str | bytes, events: list[Event]) -> None:
+        if self._ended or not frame or frame == _DONE:
+            return
+        try:
+            self._event(_decode_frame(frame), events)
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            raise UpstreamProtocolError("a stream event is not what the API sends") from error
 
-    def close(self, events: list[Event]) -> None:
-        del events  # the last came with `message_stop`
-        self._frames.close()
-        if not self._ended:
-            raise UpstreamProtocolError("the stream ended without message_stop")
-
-    def _take(self, frame: _Frame, events: list[Event]) -> None:
+    def _event(self, frame: _Frame, events: list[Event]) -> None:
         match frame.type:
             case "content_block_delta" if frame.delta:
                 self._check(self._kind is not None and frame.index in (None, self._index))

@@ -236,7 +236,8 @@ def _conversation(request: Request, losses: Losses) -> tuple[str | list[Json] | 
         if message.name is not None:
             losses.omit("name", f"{message.at}.name")
         is_system = message.role in ("system", "developer")
-        if is_system and not messages:
+        is_head = not is_own or message.at == "$.system"
+        if is_system and is_head and not messages:
             losses.residue(message.residue, message.at)
             string = _as_string(message) if not system else None
             system += content
@@ -278,11 +279,11 @@ def encode_part(part: Part, losses: Losses) -> Json | None:
             losses.omit("parts", part.at, f"it has no {part.kind} part")
         return part.value
     block = _encode_known(part, losses)
-    if block is None:
-        return None
     mark = getattr(part, "cache_control", None)
-    if mark is not None:
+    if mark is not None and block is not None:
         block["cache_control"] = mark
+    elif isinstance(part, Text) and mark is not None:
+        losses.omit("cache_control", part.mark_path)
     return block
 
 
@@ -300,7 +301,8 @@ def _encode_known(
             return {**extra, "type": "text", "text": part.content}
         case ToolCall():
             given = _arguments(part)
-            return {**extra, "type": "tool_use", "id": part.id, "name": part.name, "input": given}
+            call = {"type": "tool_use", "id": part.id, "name": part.name, "input": given}
+            return {**call, **extra}
         case ToolCallResponse():
             return {**extra, **_tool_result(part, losses)}
         case _:

@@ -68,11 +68,13 @@ def encode_response(response: Response, losses: Losses) -> Json:
     head = packed(response.residue, "head")
     kept = packed(choice.residue, "message")
     message = {"role": "assistant"} if kept is None else kept
+    if content or kept is None:  # else as it came: none, null or an empty list
+        message = {**message, "content": content}
     word = packed(choice.residue, "stopReason")
     reason = FINISH_OUT[choice.finish_reason]
     if word is None:
         word = "stop_sequence" if choice.stop_sequence is not None else reason
-    body: Json = {"output": {"message": {**message, "content": content}}, "stopReason": word}
+    body: Json = {"output": {"message": message}, "stopReason": word}
     if response.usage is not None or head is None:
         body["usage"] = encode_usage(response.usage or Usage())
     if head is None:

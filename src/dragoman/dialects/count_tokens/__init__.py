@@ -62,6 +62,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of a chat request that it takes."""
     unsaid: tuple[str, ...] = ()
     """Fields of `ir.Request` beside those that never count that it does not take."""
+    optional: Json = {}
+    """Fields that a chat request needs and a count does without, with a value each might have."""
     count: str
     """Field of the answer: the count, or a list of the tokens."""
     constant: Json = {}
@@ -90,8 +92,9 @@ class CountTokens(Unary):
 
     def check_request(self, body: Json) -> None:
         opened = self._envelope.open(body, self._chat)
+        given = {name: value for name, value in opened.body.items() if value is not None}
         with _within(opened.root):
-            opened.chat.check_request(opened.body)
+            opened.chat.check_request({**self._row.optional, **given})
 
     def decode_request(self, body: Json) -> Request:
         opened = self._envelope.open(body, self._chat)
@@ -138,8 +141,9 @@ class CountTokens(Unary):
             found = len(as_list(found))
         if not isinstance(found, int) or isinstance(found, bool):
             raise UpstreamProtocolError(f"the upstream's answer has no {self._row.count}")
-        for name in self._row.constant:
-            left.pop(name, None)
+        for name, value in self._row.constant.items():
+            if left.get(name) == value:
+                del left[name]
         residue = Residue(dialect=self.name, fields=left) if left else None
         return TokenCount(input_tokens=found, residue=residue)
 

@@ -53,6 +53,7 @@ ROWS = (
         chat="openai_responses",
         path="/v1/responses/input_tokens",
         fields=_OPENAI,
+        optional={"input": "x"},
         count="input_tokens",
         constant={"object": "response.input_tokens"},
     ),

@@ -178,6 +178,8 @@ class CohereEmbed(Unary):
         if response.id is not None or not own:
             body["id"] = response.id or ""
         if own:
+            if not bare:
+                extra = {**extra, "embeddings": {**extra.get("embeddings", {}), **listed}}
             return {**body, **held(response.residue, self.name), **extra}
         return {**body, **self._trimmings(response, bare=bare)}
 
@@ -259,6 +261,8 @@ def _take_inputs(top: Fields, dialect: str) -> tuple[str, tuple[Input, ...]]:
         raise InvalidRequest("$.texts", "one of texts, images and inputs")
     (place,) = given
     if place == "texts":
+        if isinstance(top.peek(place), str):
+            raise InvalidRequest("$.texts", "an array of strings")
         inputs, _ = take_texts(top, place)
     elif place == "images":
         inputs = tuple(_image_input(value, path) for path, value in top.items(place))
@@ -346,6 +350,7 @@ def _take_embeddings(top: Fields) -> tuple[Embedding, ...]:
     ]
     if len({len(column) for column in columns}) > 1:
         raise InvalidRequest(found.path, "as many vectors of each type")
+    top.put("embeddings", rest(found, "").fields)
     return tuple(Embedding(vectors=vectors) for vectors in zip(*columns, strict=True))
 
 

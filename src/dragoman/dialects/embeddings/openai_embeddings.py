@@ -166,6 +166,8 @@ class OpenAIEmbeddings(Unary):
     def decode_response(self, body: Any) -> EmbeddingResponse:
         with reading_answer():
             top = Fields(body, "$")
+            if not isinstance(top.peek("data"), list):
+                raise InvalidRequest("$.data", "an array")
             embeddings = [_read_embedding(Fields(v, path)) for path, v in top.items("data")]
             usage = top.json("usage")
             return EmbeddingResponse(

@@ -61,7 +61,7 @@ class TeiEmbed(Unary):
         if not inputs:
             raise InvalidRequest("$.inputs", "a string, or an array of at least one")
         cut = top.take_optional("truncate", bool)
-        side = top.word("truncation_direction", tuple(_SIDES))
+        side = top.word("truncation_direction", tuple(_SIDES)) if cut else None
         form += () if side is None else (f"side={side}",)
         form += () if cut is None else (f"cut={cut}",)
         form += () if model is None else ("model",)
@@ -71,7 +71,8 @@ class TeiEmbed(Unary):
             dimensions=top.take_optional("dimensions", int),
             truncate=None if cut is None else "none" if not cut else _SIDES.get(side or "", "end"),
             normalize=top.take_optional("normalize", bool),
-            paths={"purpose": "$.input_type"},
+            paths={"purpose": "$.input_type"}
+            | ({} if side is None else {"truncate": "$.truncation_direction"}),
             residue=rest(top, NAME, *form),
         )
 

@@ -95,10 +95,13 @@ def _decode_answer(fields: Fields, message: Json) -> tuple[list[Part], tuple[str
 
 
 def _decode_call(value: object, path: str) -> list[Part]:
-    """A call, and before it the signature that stands on it."""
+    """A call, and before it the signature that stands on it. Moonshot's built-in functions are
+    called like any other, in a type of their own."""
     fields = Fields(value, path)
-    kind = fields.take_optional("type", str)
-    if kind not in (None, "function"):
+    kind = fields.peek("type")
+    if kind in (None, "function") or not isinstance(fields.peek("function"), dict):
+        kind = fields.take_optional("type", str)
+    if kind not in (None, "function") and "type" not in fields:
         return [_opaque(kind, cast("Json", value), path, _AS_CALL)]
     signature = reasoning.take_signature(fields, reasoning.ON_CALL)
     function = fields.object("function")

@@ -36,8 +36,11 @@ UNTYPED = "untyped"
 
 
 def typed(residue: Residue | None) -> Json:
-    """The `type` of a function, unless the object came without one."""
-    return {} if says(residue, UNTYPED) else {"type": "function"}
+    """The `type` of a function, or its own, unless the object came without one."""
+    if says(residue, UNTYPED):
+        return {}
+    own = residue.fields if residue is not None and residue.dialect == NAME else {}
+    return {"type": own.get("type", "function")}
 
 
 def rest(fields: Fields, *form: str) -> Residue | None:

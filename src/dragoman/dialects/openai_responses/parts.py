@@ -249,14 +249,15 @@ def encode_call(call: ToolCall, losses: Losses) -> Json:
     """An item `function_call`."""
     _lose_mark(call, losses)
     extra = losses.residue(call.residue, call.at)
-    arguments = call.arguments if own(call.residue) or call.arguments else "{}"
-    return {
-        **extra,
+    is_own = call.residue is not None and call.residue.dialect == NAME
+    arguments = call.arguments if is_own else call.arguments or "{}"
+    item = {
         "type": "function_call",
         "call_id": call.id,
         "name": call.name,
         "arguments": arguments,
     }
+    return {**item, **extra}
 
 
 def encode_output(answer: ToolCallResponse, losses: Losses) -> Json:
@@ -274,7 +275,8 @@ def encode_output(answer: ToolCallResponse, losses: Losses) -> Json:
         said: str | list[Json] = "\n\n".join(texts)
     else:
         said = [encode_input(part, losses) for part in answer.parts]
-    return {**extra, "type": "function_call_output", "call_id": answer.id, "output": said}
+    item = {"type": "function_call_output", "call_id": answer.id, "output": said}
+    return {**item, **extra}
 
 
 def encode_reasoning(part: Reasoning) -> Json:

@@ -82,7 +82,7 @@ def decode_request(body: Json) -> Request:
     messages = _instructions(top)
     if isinstance(top.peek("input"), str):
         form.append(STRING)
-    if "input" not in body:
+    if body.get("input") is None:
         form.append(_NO_INPUT)
     for path, item in top.one_or_many("input"):
         if isinstance(item, str) and STRING in form:
@@ -250,11 +250,10 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
             body["instructions"] = cast("Text", message.parts[0]).content
         else:
             items += _items(message, losses, quirks)
-    body["input"] = items
     if has_form(request.residue, STRING):
         body["input"] = items[0]["content"]
-    elif has_form(request.residue, _NO_INPUT):
-        del body["input"]
+    elif items or not has_form(request.residue, _NO_INPUT):
+        body["input"] = items
     for name, (wire, _) in _PLAIN.items():
         value = getattr(request, name) if name != "service_tier" else tier_of(request, losses)
         if value is not None:

@@ -196,7 +196,7 @@ def _encode_own(request: Request, losses: Losses) -> Json:
     if (details := packed(request.residue, _DETAILS)) is not None:
         parameters[_DETAILS] = details
     out: Json = {**body, "inputs": "".join(texts)}
-    if parameters or "parameters" in body:
+    if parameters or body.get("parameters") is not None:
         out["parameters"] = parameters
     said = {_STREAMED: request.stream, _NAMED_MODEL: request.model}
     return out | {n: v for n, v in said.items() if packed(request.residue, n) is not None}

@@ -135,9 +135,9 @@ class GenerateEncoder:
             return b""
         self._text.append(event.content)
         tokens, alternatives = encode_tokens(event.logprobs)
-        token = tokens[0] if len(tokens) == 1 else encode_token(event.content)
-        others = alternatives[0] if len(tokens) == 1 else []
-        return self._write(token, others, None, None)
+        if len(tokens) != 1 or tokens[0]["text"] != event.content:
+            return self._write(encode_token(event.content), [], None, None)
+        return self._write(tokens[0], alternatives[0], None, None)
 
     def _finish(self) -> bytes:
         usage = self._usage
