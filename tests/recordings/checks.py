@@ -12,6 +12,7 @@ import json
 import re
 import traceback
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,7 @@ from dragoman.errors import (
 )
 from dragoman.exchange.translate import Question
 from dragoman.ir import Request
+from dragoman.ir.embeddings import FLOATS, EmbeddingResponse
 from dragoman.ir.events import Event, UsageUpdate
 from dragoman.ir.losses import Losses
 from dragoman.wire.eventstream import EventStreamDecoder
@@ -50,10 +52,12 @@ PIECE = 61
 COMPLETED = {
     "id": "a tool call without an id: one is made up, for the next turn needs it",
     "arguments": "a tool call without arguments: it gets empty ones, for SDKs need the field",
+    "input": "a tool call without arguments: it gets empty ones, for SDKs need the field",
 }
 _EVENTS, _FRAMES = "text/event-stream", "application/vnd.amazon.eventstream"
 _REASON = re.compile(rb'"finish_?[rR]eason":\s*"\w')
 AS_TEXT = "a tool call's arguments are an object: they become its text, for SDKs need a string"
+UNNUMBERED = "embeddings have the same index: they count as they come"
 """Fields an answer may lack, or have empty, and gets on its way through its own dialect."""
 
 
@@ -93,7 +97,8 @@ class Findings:
 
     @functools.cached_property
     def request(self) -> Any:
-        """The request as read, with what the path says of it."""
+        """The request as the gateway reads it, with what the path says of it."""
+        self.dialect.check_request(self.exchange.request)
         request = self.dialect.decode_request(self.exchange.request)
         call = self.exchange.call
         if call.model and hasattr(request, "model"):
@@ -110,7 +115,7 @@ class Findings:
     def answer(self) -> Any:
         answer = self.dialect.decode_response(read_answer(self.dialect, self.exchange.wire.body))
         asked = self.request if self.has("request") else None
-        return asked.complete(answer) if isinstance(asked, Question) else answer
+        return _of_floats(asked.complete(answer)) if isinstance(asked, Question) else answer
 
     def has(self, what: str) -> bool:
         """Whether `request`, `events` or `answer` could be read."""
@@ -132,6 +137,13 @@ class Findings:
             refused=refused,
             failures=tuple(self.failures),
         )
+
+
+def _of_floats(answer: Any) -> Any:
+    """Of vectors asked for in several types, those of floats, which each SDK reads."""
+    if isinstance(answer, EmbeddingResponse) and FLOATS.dtype in (f.dtype for f in answer.formats):
+        return msgspec.structs.replace(answer, formats=(FLOATS,))
+    return answer
 
 
 def judge(exchange: Exchange) -> Verdict:
@@ -233,7 +245,8 @@ def _expect_unreadable(findings: Findings, error: DragomanError) -> None:
         said = sdk.read(findings.dialect.name, findings.exchange.wire)
     except Exception:  # an SDK may stumble over anything
         said = sdk.Said()
-    if not (said.text or said.reasoning or said.calls):
+    calls = [call for call in said.calls if call.id and call.name]
+    if not (said.text or said.reasoning or calls):
         findings.skips.append(f"no answer, to its own SDK neither: {plain(error.message)}")
         return
     raise AssertionError(f"{error.message} ({said})") from error
@@ -259,6 +272,9 @@ def completions(original: Any, output: Any, where: str = "$") -> Iterator[str]:
             if name in COMPLETED and value != original.get(name) and not original.get(name):
                 yield COMPLETED[name]
                 continue
+            if name == "index" and "embedding" in original and value != original[name]:
+                yield UNNUMBERED
+                continue
             if name == "arguments" and isinstance(value, str) and original.get(name) != value:
                 assert isinstance(original.get(name), dict), where
                 assert json.loads(value) == original[name], where
@@ -268,11 +284,18 @@ def completions(original: Any, output: Any, where: str = "$") -> Iterator[str]:
             yield from completions(original[name], value, f"{where}.{name}")
         return
     if isinstance(original, list) and isinstance(output, list) and len(original) == len(output):
+        original = _in_order(original)
         for i, (one, other) in enumerate(zip(original, output, strict=True)):
             yield from completions(one, other, f"{where}[{i}]")
         return
     assert output == original, where
     assert type(output) is type(original), where
+
+
+def _in_order(items: list[Any]) -> list[Any]:
+    """Embeddings by their indices; a ranking keeps its order."""
+    numbered = all(isinstance(one, dict) and {"index", "embedding"} <= one.keys() for one in items)
+    return sorted(items, key=lambda one: one["index"]) if numbered else items
 
 
 def stream_is_read(findings: Findings) -> None:
@@ -409,6 +432,8 @@ def _as_events(dialect: AnyDialect, wire: sdk.Wire) -> sdk.Wire:
     """A stream that came as one JSON array, or in Bedrock's frames, as the SDKs ask for one."""
     if dialect.name == "anthropic_messages" and wire.kind == _FRAMES:
         return sdk.Wire(b"".join(_unframed(wire.body)), status=wire.status, kind=_EVENTS)
+    if wire.kind == _EVENTS and wire.body.startswith(BOM_UTF8):  # which the SDKs read as a word
+        return msgspec.structs.replace(wire, body=wire.body.removeprefix(BOM_UTF8))
     if wire.kind != _EVENTS or not wire.body.startswith(b"["):
         return wire
     frames = (b"data: %b\n\n" % json.dumps(one).encode() for one in json.loads(wire.body))

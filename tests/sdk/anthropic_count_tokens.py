@@ -31,5 +31,6 @@ def read_error(wire: Wire) -> tuple[int, str]:
     try:
         read(wire)
     except anthropic.APIStatusError as error:
-        return error.status_code, error.message
+        body: Any = error.body
+        return error.status_code, body["error"]["message"]
     raise AssertionError("no error")

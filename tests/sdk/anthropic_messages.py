@@ -96,7 +96,11 @@ def _said(answer: Any) -> Said:
     return Said(
         text="".join(block.text for block in blocks if block.type == "text"),
         reasoning="".join(block.thinking for block in blocks if block.type == "thinking"),
-        calls=tuple(Call(b.id, b.name, b.input) for b in blocks if b.type == "tool_use"),
+        calls=tuple(
+            Call(b.id, b.name, getattr(b, "input", None) or {})
+            for b in blocks
+            if b.type == "tool_use"
+        ),
         finish=_FINISH.get(answer.stop_reason, "stop"),
         input_tokens=fresh + read + written,
         cached_tokens=read,

@@ -30,13 +30,14 @@ class Reader:
 
 
 def _titan(body: Any) -> Said:
-    return Said(vectors=vectors([body["embedding"]]), input_tokens=body["inputTextTokenCount"])
+    found = body.get("embedding") or next(iter(body["embeddingsByType"].values()))
+    return Said(vectors=vectors([found]), input_tokens=body["inputTextTokenCount"])
 
 
 def _cohere(body: Any) -> Said:
     found = body["embeddings"]
     if body["response_type"] == "embeddings_by_type":
-        found = found.get("float") or found["base64"]
+        found = next(one for one in found.values() if one)
     return Said(vectors=vectors(found))
 
 

@@ -34,7 +34,7 @@ def read(wire: Wire) -> Said:
     meta = answer.meta
     units = meta.billed_units if meta else None
     images = (units and units.image_tokens) or 0
-    found = answer.embeddings.float_ or answer.embeddings.base64
+    found = next((one for _, one in answer.embeddings if one), None)
     return Said(
         vectors=vectors(found or ()),
         input_tokens=int(((units and units.input_tokens) or 0) + images),

@@ -16,6 +16,8 @@ ONLY_TEXT = True
 """It has neither reasoning nor tool calls."""
 UNSAID = ("reasoning",)
 _SERVER = Server()
+_FINISH = ("stop", "length", "content_filter")
+"""Servers have words of their own, which just end the answer."""
 
 
 def read_error(wire: Wire) -> tuple[int, str]:
@@ -64,7 +66,7 @@ def _said(text: str, finish: str, usage: CompletionUsage | None) -> Said:
     cached = usage and usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens
     return Said(
         text=text,
-        finish=finish,
+        finish=finish if finish in _FINISH else "stop",
         input_tokens=(usage and usage.prompt_tokens) or 0,
         cached_tokens=cached or 0,
         output_tokens=output_of(usage),

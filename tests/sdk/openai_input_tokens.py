@@ -7,6 +7,7 @@ import functools
 import openai
 
 from tests.sdk import Said, Wire
+from tests.sdk.openai_chat import message_of
 from tests.sdk.server import Server
 
 _SERVER = Server()
@@ -30,5 +31,5 @@ def read_error(wire: Wire) -> tuple[int, str]:
     try:
         read(wire)
     except openai.APIStatusError as error:
-        return error.status_code, error.message
+        return error.status_code, message_of(error)
     raise AssertionError("no error")
