@@ -36,11 +36,15 @@ QUOTAS: list[dict[str, Any]] = [
 ]
 
 COST = {"cost": True}
+SOUND = {"input": 1, "output": 2, "input_audio": 30, "output_audio": 60}
 
 
 @pytest.fixture(scope="module")
 def limited_gateway(all_providers: Simulator) -> Iterator[Gateway]:
-    priced = [{"provider": "mistral", "model": "sim/*", "prices": {"input": 40, "output": 100}}]
+    priced: list[dict[str, Any]] = [
+        {"provider": "mistral", "model": "sim/*", "prices": {"input": 40, "output": 100}},
+        {"provider": "mistral", "model": "sim/sound", "prices": SOUND},
+    ]
     with run_gateway(
         all_providers, workers=2, quotas=QUOTAS, profiles=priced, statistics=COST
     ) as gateway:
@@ -239,6 +243,28 @@ def test_use_counts_at_the_provider_that_served(asker: Asker, simulator: Simulat
     wait_until(lambda: asker.counted("supply") == {"used": 1, "out": 0}, 10, "settled")
     assert asker.counted("supply", "openai") == {"used": 1, "out": 0}
     assert asker.counted("supply", "anthropic") == {"used": 0, "out": 0}
+
+
+def test_sound_costs_what_sound_does(asker: Asker, simulator: Simulator) -> None:
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 50,
+        "total_tokens": 150,
+        "prompt_tokens_details": {"audio_tokens": 80},
+        "completion_tokens_details": {"audio_tokens": 40},
+    }
+    message = {"role": "assistant", "content": "hi"}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    content = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
+    content |= {"choices": choices, "usage": usage}
+    simulator.control.script({"status": 200, "body": content}, {"listener": "mistral"})
+    assert asker.ask(CHAT, body("m/sound", max_tokens=9)).status_code == 200
+    (entry,) = wait_until(lambda: entries(asker), 10, "ledger")
+    assert entry["dragoman.usage.input_audio_tokens"] == 80
+    nanodollars = (20 * 1 + 80 * 30 + 10 * 2 + 40 * 60) * 1000
+    assert entry["dragoman.cost_usd"] == nanodollars / 1e9
+    found = asker.gateway.series("cost_nanodollars")
+    assert [cost for tags, cost in found.items() if ("caller", asker.name) in tags] == [nanodollars]
 
 
 def test_what_has_no_price_is_not_bought_on_a_budget(asker: Asker) -> None:

@@ -164,6 +164,16 @@ PRICES = Prices(
         (Prices(input=1, output=2, reasoning=5), {"input_tokens": 1, "output_tokens": 9, "reasoning": 4}, 31_000),
         (Prices(input=1, output=2), {"input_tokens": 1, "output_tokens": 9, "reasoning": 4}, 19_000),
         (Prices(input=1, output=2, request=0.01), {"input_tokens": 1, "output_tokens": 1}, 10_003_000),
+        (
+            Prices(input=2.5, output=10, input_audio=32, output_audio=64),
+            {"input_tokens": 100, "output_tokens": 60, "input_audio": 80, "output_audio": 50},
+            50_000 + 2_560_000 + 100_000 + 3_200_000,
+        ),
+        (
+            Prices(input=5, input_image=8, output_image=30),
+            {"input_tokens": 100, "output_tokens": 1000, "input_image": 40},
+            300_000 + 320_000 + 30_000_000,
+        ),
         (Prices(request=0.002), {"input_tokens": 9, "output_tokens": 0}, 2_000_000),
     ],
 )  # fmt: skip
@@ -183,6 +193,10 @@ priced = st.builds(
     cache_write=rates,
     reasoning=rates,
     request=rates,
+    input_audio=rates,
+    output_audio=rates,
+    input_image=rates,
+    output_image=rates,
     tiers=st.lists(tiers, max_size=1).map(tuple),
 )
 
@@ -191,26 +205,22 @@ priced = st.builds(
 def test_envoy_reckons_as_the_ledger_does(
     prices: Prices, fresh: int, output: int, data: st.DataObject
 ) -> None:
-    cached, written = data.draw(st.integers(0, 999)), data.draw(st.integers(0, 999))
-    counts = {"cached": cached, "cache_write": written}
-    counts |= {"reasoning": data.draw(st.integers(0, output)), "output": output}
-    total = fresh + cached + written
-    cost = cost_nanodollars(
-        prices,
-        input_tokens=total,
-        output_tokens=output,
-        cached=cached,
-        cache_write=written,
-        reasoning=counts["reasoning"],
-    )
+    def some(most: int) -> int:
+        return data.draw(st.integers(0, most))
+
+    parts = {"cached": some(fresh), "cache_write": some(999), "input_audio": some(fresh)}
+    parts |= {"input_image": some(9), "reasoning": some(output), "output_audio": some(output)}
+    parts |= {"output_image": some(9)}
+    total = fresh + parts["cache_write"]
+    cost = cost_nanodollars(prices, input_tokens=total, output_tokens=output, **parts)
     encoded: Any = encode_prices(prices)
     if encoded is None:
         assert cost is None or prices.tiers
         return
     each = encoded["long" if "long" in encoded and total > encoded["above"] else "usual"]
-    counted = {"input": total} | counts
+    counted = {"input": total, "output": output} | parts
     reckoned = encoded["call"] + sum(counted[kind] * rate for kind, rate in each.items())
-    assert cost == pytest.approx(reckoned, rel=1e-9, abs=1)
+    assert cost == pytest.approx(max(reckoned, 0), rel=1e-9, abs=1)
 
 
 def test_no_prices_of_several_tiers_are_told_envoy() -> None:

@@ -135,6 +135,19 @@ def test_an_entry_says_what_the_call_cost_where_prices_are_known(model, cost):
     assert fields.get("dragoman.cost_usd") == cost
 
 
+def test_sound_and_images_cost_what_they_do_where_they_are_counted():
+    details = {"usage.prompt_tokens_details.audio_tokens": 5.0}
+    details |= {"usage.completion_tokens_details.audio_tokens": 2.0}
+    prices = Prices(input=2, output=10, input_audio=32, output_audio=64)
+    for usage, cost in ((OPENAI | details, 306), (OPENAI, 48), (FINAL | details, 318)):
+        logged = record(usage)
+        logged.metadata["dragoman.models"] = {"p": "m"}
+        entry = make_entry(logged, lambda *_: None, lambda *_: prices, lambda _: {})  # noqa: B023
+        assert entry.cost_nanodollars == cost * 1000
+        told = log_fields(entry).get("dragoman.usage.input_audio_tokens")
+        assert told == (5 if usage is not OPENAI else None)
+
+
 def test_what_consumed_nothing_cost_nothing_where_a_call_has_its_price():
     for status, cost in ((200, 0.010051), (500, 0.0)):
         logged = record(FINAL, status=status)

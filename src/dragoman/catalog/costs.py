@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dragoman.catalog.counts import Kind
 from dragoman.catalog.profiles import Prices, Rates
 
 NANODOLLARS = 1_000_000_000
 """In a US dollar. Money is counted in whole ones: a token may cost less than a microdollar."""
+_OF_INPUT = frozenset({"input", "cached", "cache_write", "input_audio", "input_image"})
 _PER_TOKEN = 1000
 """Nanodollars a token at a price of one dollar a million."""
 
@@ -16,45 +16,48 @@ def cost_nanodollars(
     *,
     input_tokens: int,
     output_tokens: int,
-    cached: int = 0,
-    cache_write: int = 0,
-    reasoning: int = 0,
+    **parts: int,
 ) -> int | None:
     """The cost of one call; None where it is not known what its input or output costs.
 
-    `cached` and `cache_write` are parts of the input, `reasoning` of the output. Where their price
-    is not known, that of the whole stands in; a write is taken for one of five minutes. What is
-    priced by the call may have no price of tokens, which then cost nothing.
+    `parts` are counts of other `counts.KINDS`, each a part of the input or of the output. Where its
+    price is not known, that of the whole stands in; a write is taken for one of five minutes. What
+    is priced by the call may have no price of tokens, which then cost nothing; what gives nothing
+    but images may have no other price of output.
     """
     each = _each(_tier(prices, input_tokens), prices)
     if each is None:
         return None
-    dollars = (
-        max(input_tokens - cached - cache_write, 0) * each["input"]
-        + cached * each["cached"]
-        + cache_write * each["cache_write"]
-        + (output_tokens - reasoning) * each["output"]
-        + reasoning * each["reasoning"]
-    )
-    return round(dollars * _PER_TOKEN + (prices.request or 0) * NANODOLLARS)
+    apart = _apart(each)
+    nanodollars = input_tokens * apart["input"] + output_tokens * apart["output"]
+    nanodollars += sum(count * apart[kind] for kind, count in parts.items())
+    return max(round(nanodollars + (prices.request or 0) * NANODOLLARS), 0)
 
 
-def _each(at: Rates, prices: Prices) -> dict[Kind, float] | None:
+def _each(at: Rates, prices: Prices) -> dict[str, float] | None:
     """The rate of each kind of token at `at`, one of the rates of `prices`, whatever stands in for
     it; None where nothing does."""
     free = None if prices.request is None else 0.0
-    fresh = free if at.input is None else at.input
-    output = free if at.output is None else at.output
-    if fresh is None or output is None:
+    whole_input = _first(at.input, free)
+    whole_output = _first(at.output, at.output_image, free)
+    if whole_input is None or whole_output is None:
         return None
-    written = next((p for p in (at.cache_write, at.cache_write_5m) if p is not None), fresh)
-    return {
-        "input": fresh,
-        "cached": fresh if at.cached is None else at.cached,
-        "cache_write": written,
-        "output": output,
-        "reasoning": output if at.reasoning is None else at.reasoning,
+    known = {
+        "cached": at.cached,
+        "cache_write": _first(at.cache_write, at.cache_write_5m),
+        "input_audio": at.input_audio,
+        "input_image": at.input_image,
+        "reasoning": at.reasoning,
+        "output_audio": at.output_audio,
+        "output_image": at.output_image,
     }
+    each = {kind: whole_input if kind in _OF_INPUT else whole_output for kind in known}
+    each |= {kind: rate for kind, rate in known.items() if rate is not None}
+    return each | {"input": whole_input, "output": whole_output}
+
+
+def _first(*rates: float | None) -> float | None:
+    return next((rate for rate in rates if rate is not None), None)
 
 
 def encode_prices(prices: Prices) -> dict[str, object] | None:
@@ -77,13 +80,12 @@ def encode_prices(prices: Prices) -> dict[str, object] | None:
     return encoded
 
 
-def _apart(each: dict[Kind, float]) -> dict[str, float]:
+def _apart(each: dict[str, float]) -> dict[str, float]:
+    """Nanodollars a token, what is charged for the whole taken off its parts."""
+    wholes = {kind: "input" if kind in _OF_INPUT else "output" for kind in each}
     return {
-        "input": each["input"] * _PER_TOKEN,
-        "cached": (each["cached"] - each["input"]) * _PER_TOKEN,
-        "cache_write": (each["cache_write"] - each["input"]) * _PER_TOKEN,
-        "output": each["output"] * _PER_TOKEN,
-        "reasoning": (each["reasoning"] - each["output"]) * _PER_TOKEN,
+        kind: (rate - (0 if kind == wholes[kind] else each[wholes[kind]])) * _PER_TOKEN
+        for kind, rate in each.items()
     }
 
 

@@ -7,13 +7,17 @@ table, so that they always say the same.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
-Kind = Literal["input", "output", "cached", "cache_write", "reasoning"]
-KINDS: tuple[Kind, ...] = ("input", "output", "cached", "cache_write", "reasoning")
-"""Cached and written input are part of the input, reasoning is part of the output."""
+Kind = Literal[
+    "input", "output", "cached", "cache_write", "reasoning",
+    "input_audio", "input_image", "output_audio", "output_image",
+]  # fmt: skip
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Cached and written input, and sound and images in it, are part of the input; reasoning, sound and
+images are part of the output."""
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -50,6 +54,10 @@ FAMILIES: dict[str, Family] = {
             _count("usage.completion_tokens", "output"),
             _count("usage.prompt_tokens_details.cached_tokens", "cached"),
             _count("usage.completion_tokens_details.reasoning_tokens", "reasoning"),
+            _count("usage.prompt_tokens_details.audio_tokens", "input_audio"),
+            _count("usage.prompt_tokens_details.image_tokens", "input_image"),
+            _count("usage.completion_tokens_details.audio_tokens", "output_audio"),
+            _count("usage.completion_tokens_details.image_tokens", "output_image"),
         ),
     ),
     "anthropic": Family(  # and OpenAI's Responses, whose input includes what was cached
@@ -62,6 +70,11 @@ FAMILIES: dict[str, Family] = {
             _count("usage.input_tokens_details.cached_tokens", "cached"),
             _count("usage.output_tokens_details.reasoning_tokens", "reasoning"),
             _count("usage.output_tokens_details.thinking_tokens", "reasoning"),
+            # OpenAI's images and transcripts
+            _count("usage.input_tokens_details.image_tokens", "input_image"),
+            _count("usage.input_tokens_details.audio_tokens", "input_audio"),
+            _count("usage.input_token_details.audio_tokens", "input_audio"),
+            _count("usage.output_tokens_details.image_tokens", "output_image"),
         ),
     ),
     "gemini": Family(
@@ -103,7 +116,7 @@ FAMILIES: dict[str, Family] = {
         grows=False,
         counts=(
             _count("meta.billed_units.input_tokens", "input"),
-            _count("meta.billed_units.image_tokens", "input"),
+            _count("meta.billed_units.image_tokens", "input", "input_image"),
         ),
     ),
     "ollama": Family(

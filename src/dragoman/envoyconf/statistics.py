@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dragoman import metadata as names
-from dragoman.catalog.counts import FAMILIES, Kind
+from dragoman.catalog.counts import FAMILIES, KINDS, Kind
 from dragoman.config.policy import Redaction
 from dragoman.envoyconf.clusters import grpc_service
 from dragoman.envoyconf.typed import typed
@@ -40,8 +40,12 @@ def _or_zero(key: str) -> str:
 
 def _tokens(final: str, kind: Kind) -> str:
     """The final count if a stage wrote it, else what the native filters found."""
-    found = f"'{final}' in {_USAGE} ? {_USAGE}['{final}'] : {_native(kind)}"
-    return f"'dragoman.usage' in metadata.filter_metadata ? ({found}) : 0.0"
+    return _counted(f"'{final}' in {_USAGE} ? {_USAGE}['{final}'] : {_native(kind)}")
+
+
+def _counted(formula: str) -> str:
+    """`formula`, where there is any count."""
+    return f"'dragoman.usage' in metadata.filter_metadata ? ({formula}) : 0.0"
 
 
 def _native(kind: Kind) -> str:
@@ -61,7 +65,9 @@ TOKENS: dict[Kind, str] = {
     "cache_write": _tokens("cache_creation_input_tokens", "cache_write"),
     "reasoning": _tokens("reasoning_tokens", "reasoning"),
 }
-"""Each kind of token, as a formula over the metadata of one request."""
+"""Each kind of token that is counted by itself, as a formula over the metadata of one request."""
+_PRICED: dict[Kind, str] = {kind: TOKENS.get(kind) or _counted(_native(kind)) for kind in KINDS}
+"""Each kind that may have a price of its own."""
 
 
 def access_logs(
@@ -148,7 +154,7 @@ def _cost(ended: Json) -> Json:
     is_priced = f"'{names.PRICES_NAMESPACE}' in metadata.filter_metadata"
     own = f"{prices}[xds.cluster_name]"
     usual, long = (
-        " + ".join([f"({count}) * {own}['{which}']['{kind}']" for kind, count in TOKENS.items()])
+        " + ".join([f"({count}) * {own}['{which}']['{kind}']" for kind, count in _PRICED.items()])
         for which in ("usual", "long")
     )
     is_long = f"'long' in {own} && ({TOKENS['input']}) > {own}['above']"

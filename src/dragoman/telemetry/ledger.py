@@ -23,7 +23,7 @@ import msgspec
 
 from dragoman import metadata as keys
 from dragoman.catalog.costs import NANODOLLARS, cost_nanodollars
-from dragoman.catalog.counts import FAMILIES, KINDS, Family
+from dragoman.catalog.counts import FAMILIES, KINDS, Family, Kind
 from dragoman.catalog.profiles import Prices
 from dragoman.dialects import COUNT, EMBEDDINGS, RERANK
 from dragoman.telemetry import names
@@ -46,6 +46,14 @@ _COUNTS = {
     family: tuple((count.key, count.kinds) for count in family.counts)
     for family in FAMILIES.values()
 }
+_MEDIA_KINDS: tuple[Kind, ...] = ("input_audio", "input_image", "output_audio", "output_image")
+_MEDIA: tuple[tuple[str, Kind], ...] = tuple(
+    (count.key, kind)
+    for family in FAMILIES.values()
+    for count in family.counts
+    for kind in count.kinds
+    if kind in _MEDIA_KINDS
+)
 
 
 class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,13 +78,18 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
-    """Token counts of one request. Cached input is part of `input`, reasoning part of `output`."""
+    """Token counts of one request. Cached input, and sound and images in it, are part of `input`;
+    reasoning, sound and images are part of `output`."""
 
     input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_creation: int = 0
     reasoning: int = 0
+    input_audio: int = 0
+    input_image: int = 0
+    output_audio: int = 0
+    output_image: int = 0
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,6 +211,7 @@ def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
     """
     if "input_tokens" in usage:
         return Tokens(
+            **_media(usage),
             input=_number(usage, "input_tokens"),
             output=_number(usage, "output_tokens"),
             cache_read=_number(usage, "cache_read_input_tokens"),
@@ -213,12 +227,21 @@ def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
             for kind in kinds:
                 sums[kind] += number
     return Tokens(
+        **{kind: sums[kind] for kind in _MEDIA_KINDS},
         input=sums["input"],
         output=sums["output"],
         cache_read=sums["cached"],
         cache_creation=sums["cache_write"],
         reasoning=sums["reasoning"],
     )
+
+
+def _media(usage: Mapping[str, object]) -> dict[Kind, int]:
+    """What of the counts is sound and images."""
+    found: dict[Kind, int] = dict.fromkeys(_MEDIA_KINDS, 0)
+    for key, kind in _MEDIA:
+        found[kind] += _number(usage, key)
+    return found
 
 
 def _family(usage: Mapping[str, object]) -> Family | None:
@@ -257,6 +280,10 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.CACHE_READ_INPUT_TOKENS: tokens.cache_read,
         names.CACHE_CREATION_INPUT_TOKENS: tokens.cache_creation,
         names.REASONING_OUTPUT_TOKENS: tokens.reasoning,
+        names.INPUT_AUDIO_TOKENS: tokens.input_audio or None,
+        names.INPUT_IMAGE_TOKENS: tokens.input_image or None,
+        names.OUTPUT_AUDIO_TOKENS: tokens.output_audio or None,
+        names.OUTPUT_IMAGE_TOKENS: tokens.output_image or None,
         names.COST_USD: None if cost is None else cost / NANODOLLARS,
         names.METERING: entry.metering,
         names.DROPPED: entry.dropped,
@@ -310,6 +337,7 @@ def _cost(tokens: Tokens, metering: Metering, prices: Prices | None) -> int | No
         cached=tokens.cache_read,
         cache_write=tokens.cache_creation,
         reasoning=tokens.reasoning,
+        **{kind: getattr(tokens, kind) for kind in _MEDIA_KINDS},
     )
 
 
