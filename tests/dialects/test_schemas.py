@@ -293,6 +293,23 @@ def test_a_reference_that_leads_nowhere_is_the_clients_error(words: Any) -> None
     assert error.value.path == "$.s.properties.a.$ref"
 
 
+@pytest.mark.parametrize("target", ["anthropic_messages", "bedrock_converse"])
+def test_a_strict_tool_that_claude_cannot_hold_goes_without_strict(target: str) -> None:
+    losses = Losses(target)
+    function = {"name": "t", "parameters": _closed(a={"$ref": "#"}), "strict": True}
+    tools = [{"type": "function", "function": function}]
+    asked = {"model": "m", "messages": [{"role": "user", "content": "a"}], "tools": tools}
+    request = client_dialect("openai_chat").decode_request(asked)
+    body = client_dialect(target).encode_request(request, losses)
+
+    tool = body["toolConfig"]["tools"][0]["toolSpec"] if "toolConfig" in body else body["tools"][0]
+    assert "strict" not in tool
+    assert tool.get("input_schema", tool.get("inputSchema", {}).get("json")) == _closed(
+        a={"$ref": "#"}
+    )
+    assert losses.paths == ["$.tools[0].function.strict"]
+
+
 def _strict_tool(parameters: Json) -> Json:
     tool = {"name": "t", "input_schema": parameters, "strict": True}
     turn = {"role": "user", "content": "a"}
@@ -325,9 +342,10 @@ def test_a_strict_tool_that_openai_can_hold_is_held(target: str) -> None:
     assert losses.paths == ["$.tools[0].input_schema.properties.a.maxLength"]
 
 
+@pytest.mark.parametrize("given", [{"parameters": {"type": "object"}}, {}])
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_tool_is_fitted_for_claude_where_it_is_strict(strict: bool) -> None:  # noqa: FBT001 - a case
-    function = {"name": "t", "parameters": {"type": "object"}, "strict": strict}
+def test_a_tool_is_fitted_for_claude_where_it_is_strict(strict: bool, given: Json) -> None:  # noqa: FBT001 - a case
+    function = {"name": "t", **given, "strict": strict}
     tools = [{"type": "function", "function": function}]
     asked = {"model": "m", "messages": [{"role": "user", "content": "a"}], "tools": tools}
     request = client_dialect("openai_chat").decode_request(asked)
@@ -339,4 +357,4 @@ def test_a_tool_is_fitted_for_claude_where_it_is_strict(strict: bool) -> None:  
         body = client_dialect(target).encode_request(request, Losses(target))
         found = body.get("tools") or [one["toolSpec"] for one in body["toolConfig"]["tools"]]
         schema = found[0][tool].get("json", found[0][tool])
-        assert schema == (_closed() if strict else {"type": "object"})
+        assert schema == (_closed() if strict else given.get("parameters", _object()))

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from dragoman.dialects.schema_subsets import OPENAI, Subset
+from dragoman.dialects.schema_subsets import Subset
 from dragoman.errors import InvalidRequest, Unrepresentable
 from dragoman.ir import Json, Residue, ResponseFormat, Tool
 from dragoman.ir.losses import Losses
@@ -82,29 +82,25 @@ def fit_response(
     return fit(schema, shape.schema_at, subset, losses, shape.schema_words)
 
 
-def fit_tool(tool: Tool, source: Residue | None, subset: Subset, losses: Losses) -> Json | None:
-    """The parameters of a tool: what is not `strict` only tells the model, and goes as it is."""
-    given = tool.parameters
-    if not tool.strict or not given or _is_own(source, subset, losses):
-        return given
-    return fit(_with_properties(given), tool.parameters_at, subset, losses)
-
-
-def fit_strict(
-    tool: Tool, source: Residue | None, losses: Losses
+def fit_tool(
+    tool: Tool, source: Residue | None, subset: Subset, losses: Losses
 ) -> tuple[Json | None, bool | None]:
-    """Its parameters and `strict`, for OpenAI: a schema that it does not take so goes without.
+    """The parameters of a tool, and `strict`.
 
-    Then `strict` is what is reported, and of the schema nothing is changed.
+    What is not strict only tells the model, and goes as it is. So does what `subset` cannot say:
+    without `strict`, which is reported.
     """
+    if not tool.strict or _is_own(source, subset, losses):
+        return tool.parameters, tool.strict
+    given = _with_properties(tool.parameters or {"type": "object"})
     mine = Losses(losses.dialect)
     try:
-        fitting = fit_tool(tool, source, OPENAI, mine)
+        fitting = fit(given, tool.parameters_at, subset, mine)
     except Unrepresentable:
         losses.omit("strict", tool.strict_at)
         return tool.parameters, None
     losses.paths += mine.paths
-    return fitting, tool.strict
+    return fitting, True
 
 
 def _is_own(source: Residue | None, subset: Subset, losses: Losses) -> bool:

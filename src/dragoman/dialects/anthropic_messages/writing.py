@@ -385,13 +385,13 @@ def encode_tool(tool: Tool | OpaqueTool, source: Residue | None, losses: Losses)
         wire["type"] = "custom"
     if tool.description is not None:
         wire["description"] = tool.description
+    parameters, strict = fit_tool(tool, source, CLAUDE, losses)
     if tool.residue is None or tool.residue.dialect != NAME:
-        fitting = fit_tool(tool, source, CLAUDE, losses)
-        wire["input_schema"] = fitting or {"type": "object", "properties": {}}
-    elif tool.parameters is not None:
-        wire["input_schema"] = tool.parameters
-    if tool.strict is not None:
-        wire["strict"] = tool.strict
+        wire["input_schema"] = parameters or {"type": "object", "properties": {}}
+    elif parameters is not None:
+        wire["input_schema"] = parameters
+    if strict is not None:
+        wire["strict"] = strict
     if tool.cache_control is not None:
         wire["cache_control"] = tool.cache_control
     return wire

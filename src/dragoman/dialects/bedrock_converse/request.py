@@ -426,12 +426,13 @@ def _tool_out(tool: Tool, source: Residue | None, losses: Losses) -> list[Json]:
     spec: Json = {**extra, "name": tool.name}
     if tool.description is not None:
         spec["description"] = tool.description
-    given = tool.parameters if is_own(tool.residue) else fit_tool(tool, source, CLAUDE, losses)
+    parameters, strict = fit_tool(tool, source, CLAUDE, losses)
+    given = parameters if is_own(tool.residue) else parameters or None
     default: Json = {"type": "object", "properties": {}}
     spec["inputSchema"] = {"json": default if given is None else given}
     spec["inputSchema"] |= json_object(extra.get("inputSchema"))
-    if tool.strict is not None:
-        spec["strict"] = tool.strict
+    if strict is not None:
+        spec["strict"] = strict
     marked = tool.cache_control
     mark = [] if marked is None else [cache_point(marked, tool.mark_path, losses)]
     return [{"toolSpec": spec}, *mark]

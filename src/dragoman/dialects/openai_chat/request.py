@@ -17,7 +17,8 @@ from dragoman.dialects.openai_chat.spelling import (
     typed,
 )
 from dragoman.dialects.openai_chat.thinking import encode_thinking
-from dragoman.dialects.schemas import fit_strict
+from dragoman.dialects.schema_subsets import OPENAI
+from dragoman.dialects.schemas import fit_tool
 from dragoman.dialects.tiers import tier_of
 from dragoman.ir import (
     Effort,
@@ -296,7 +297,7 @@ def _encode_tools(request: Request, encoding: Encoding) -> Json:
 
 
 def _encode_tool(tool: Tool, source: Residue | None, encoding: Encoding) -> Json:
-    parameters, strict = fit_strict(tool, source, encoding.losses)
+    parameters, strict = fit_tool(tool, source, OPENAI, encoding.losses)
     known = {
         "name": tool.name,
         "description": tool.description,

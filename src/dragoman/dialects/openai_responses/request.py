@@ -27,7 +27,8 @@ from dragoman.dialects.openai_responses.parts import (
     encode_output,
     encode_said,
 )
-from dragoman.dialects.schemas import fit_strict
+from dragoman.dialects.schema_subsets import OPENAI
+from dragoman.dialects.schemas import fit_tool
 from dragoman.dialects.tiers import tier_of
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
@@ -401,7 +402,7 @@ def _tool_out(tool: Tool, source: Residue | None, losses: Losses) -> Json:
     if tool.description is not None:
         wire["description"] = tool.description
     is_own = source is not None and source.dialect == NAME
-    parameters, strict = fit_strict(tool, source, losses)
+    parameters, strict = fit_tool(tool, source, OPENAI, losses)
     if parameters is not None or not is_own:
         default: Json = {} if is_own else {"type": "object", "properties": {}}
         wire["parameters"] = parameters or default
