@@ -326,6 +326,43 @@ def test_thinking_is_asked_for_in_the_provider_s_field(
     assert losses == lost
 
 
+ASKED: dict[str, tuple[dict[str, Any], ReasoningConfig | None]] = {
+    "a level": ({"reasoning_effort": "low"}, ReasoningConfig(effort="low")),
+    "a level in an object": ({"reasoning": {"effort": "low"}}, ReasoningConfig(effort="low")),
+    "tokens": ({"reasoning": {"max_tokens": 9}}, ReasoningConfig(budget_tokens=9)),
+    "no number": ({"reasoning": {"max_tokens": True}}, None),
+    "on": ({"reasoning": {"enabled": True}}, ReasoningConfig(adaptive=True)),
+    "a switch": ({"thinking": {"type": "disabled"}}, ReasoningConfig(effort="none")),
+    "a template": (
+        {"chat_template_kwargs": {"enable_thinking": True}},
+        ReasoningConfig(adaptive=True),
+    ),
+    "a level beside a switch": (
+        {"reasoning_effort": "low", "thinking": {"type": "enabled"}},
+        ReasoningConfig(effort="low"),
+    ),
+    "two switches": (
+        {"thinking": {"type": "enabled"}, "chat_template_kwargs": {"enable_thinking": True}},
+        None,
+    ),
+    "more than is known": ({"reasoning": {"effort": "low", "exclude": True}}, None),
+    "another word": ({"reasoning_effort": "default"}, None),
+}
+
+
+@pytest.mark.parametrize(("fields", "wanted"), ASKED.values(), ids=ASKED)
+def test_thinking_is_read_from_whichever_field_asks_for_it(
+    fields: dict[str, Any], wanted: ReasoningConfig | None
+) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "a"}], **fields}
+    request = CHAT.decode_request(body)
+
+    found = request.reasoning
+    bare = found and msgspec.structs.replace(found, at="", residue=None)
+    assert bare == wanted
+    assert CHAT.encode_request(request, Losses(CHAT.name)) == body
+
+
 IMAGE = Blob(modality="image", mime_type="image/png", content="AAAA", at="$.i")
 REFUSED: dict[str, tuple[Request, str]] = {
     "audio by address": (_foreign(Uri(modality="audio", uri="https://x", at="$.a")), "$.a"),

@@ -74,6 +74,13 @@ STATED: tuple[Difference, ...] = (
     ),
     Difference(
         "reasoning off",
+        "openai_chat",
+        "openai_chat",
+        r"\$\.(dropped|thinking|max_tokens|max_completion_tokens)",
+        "said as DeepSeek has it, for OpenAI has no word: in its own dialect it stays so",
+    ),
+    Difference(
+        "reasoning off",
         "gemini_generate",
         ANY,
         r"\$\.dropped",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from dragoman.dialects.openai_chat.messages import decode_message, encode_message
 from dragoman.dialects.openai_chat.spelling import (
@@ -16,15 +16,13 @@ from dragoman.dialects.openai_chat.spelling import (
     says,
     typed,
 )
-from dragoman.dialects.openai_chat.thinking import encode_thinking
+from dragoman.dialects.openai_chat.thinking import decode_thinking, encode_thinking
 from dragoman.dialects.schema_subsets import OPENAI
 from dragoman.dialects.schemas import fit_tool
 from dragoman.dialects.tiers import tier_of
 from dragoman.ir import (
-    Effort,
     Json,
     OpaqueTool,
-    ReasoningConfig,
     Request,
     Residue,
     ResponseFormat,
@@ -46,7 +44,6 @@ _ONE_STOP = "stop"
 _NOT_STREAMED = "stream"
 _UNNAMED = "model"
 """Spelling of a request whose model the provider's path names, as Azure's does."""
-_EFFORTS = frozenset(get_args(Effort))
 _CHOICE = "tool_choice"
 _FORMAT = "response_format"
 _MODALITIES = "modalities"
@@ -110,7 +107,7 @@ def decode_request(body: Json) -> Request:
         top_k=top.take_optional("top_k", int),
         seed=top.take_optional(seed, int),
         stop_sequences=top.strings("stop"),
-        reasoning=_decode_effort(top, body),
+        reasoning=decode_thinking(top, body),
         service_tier=top.take_optional("service_tier", str),
         stream=stream or False,
         include_usage=include_usage,
@@ -244,15 +241,6 @@ def _decode_schema(fields: Fields) -> ResponseFormat:
         schema_at=inner.at("schema"),
         residue=nest(rest(fields), "json_schema", inner.rest(NAME)),
     )
-
-
-def _decode_effort(top: Fields, body: Json) -> ReasoningConfig | None:
-    """A word unknown here stays in the residue: Groq has `default`, and more will come."""
-    word = body.get("reasoning_effort")
-    if not isinstance(word, str) or word not in _EFFORTS:
-        return None
-    effort = cast("Effort", top.take("reasoning_effort", str))
-    return ReasoningConfig(effort=effort, at=top.at("reasoning_effort"))
 
 
 def encode_request(request: Request, encoding: Encoding) -> Json:

@@ -12,16 +12,57 @@ November 2026.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast, get_args
+
+import msgspec
 
 from dragoman.dialects.efforts import level_of, nearest_effort, says_level
-from dragoman.dialects.openai_chat.spelling import Encoding
-from dragoman.ir import Effort, Json, ReasoningConfig, Request
+from dragoman.dialects.openai_chat.spelling import NAME, Encoding
+from dragoman.dialects.residues import pack, packed
+from dragoman.ir import Effort, Json, ReasoningConfig, Request, Residue
+from dragoman.wire.fields import Fields
 
 _EFFORT = "reasoning_effort"
 _LEVELS = frozenset({"minimal", "low", "medium", "high", "xhigh"})
 """What another dialect's effort may become; `none` is refused by most of OpenAI's models."""
+_EFFORTS = frozenset(get_args(Effort))
+_FIELD = "field"
+_ON: tuple[Json, ...] = ({"type": "enabled"}, {"enable_thinking": True}, {"enabled": True})
+_OFF: tuple[Json, ...] = ({"type": "disabled"}, {"enable_thinking": False}, {"enabled": False})
 _SERVED: tuple[Effort, ...] = ("low", "medium", "high")
 """The levels that servers of open models take."""
+
+
+def decode_thinking(top: Fields, body: Json) -> ReasoningConfig | None:
+    """In whichever field it is asked for, if in one only.
+
+    What is not known here stays in the residue: Groq has the level `default`, and more will come.
+    """
+    asked = [name for name in _WAYS if body.get(name) is not None]
+    name = _EFFORT if _EFFORT in asked else asked[0] if len(asked) == 1 else None
+    found = None if name is None else _read(name, body[name])
+    if name is None or found is None:
+        return None
+    value = top.take(name, object)
+    form = () if name == _EFFORT else pack(_FIELD, {name: value})
+    residue = Residue(dialect=NAME, fields={}, form=form) if form else None
+    return msgspec.structs.replace(found, at=top.at(name), residue=residue)
+
+
+def _read(name: str, value: Any) -> ReasoningConfig | None:
+    match name, value:
+        case ("reasoning_effort", str(level)) if level in _EFFORTS:
+            return ReasoningConfig(effort=cast("Effort", level))
+        case ("reasoning", {"effort": str(level), **more}) if level in _EFFORTS and not more:
+            return ReasoningConfig(effort=cast("Effort", level))
+        case ("reasoning", {"max_tokens": int(tokens), **more}) if tokens > 0 and not more:
+            return None if tokens is True else ReasoningConfig(budget_tokens=tokens)
+        case (_, dict()) if value in _ON:
+            return ReasoningConfig(adaptive=True)
+        case (_, dict()) if value in _OFF:
+            return ReasoningConfig(effort="none")
+        case _:
+            return None
 
 
 def encode_thinking(request: Request, encoding: Encoding) -> Json:
@@ -33,7 +74,7 @@ def encode_thinking(request: Request, encoding: Encoding) -> Json:
     losses.residue(wanted.residue, wanted.at)
     level = level_of(wanted)
     if encoding.own:
-        return {_EFFORT: level}
+        return packed(wanted.residue, NAME, _FIELD) or {_EFFORT: level}
     out, says_all = _WAYS[encoding.quirks.thinking_field](wanted, level)
     if not (says_all and out):
         losses.omit("reasoning_config", wanted.at or request.path("reasoning"))
