@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from dragoman.dialects import StreamOptions
+from dragoman.dialects import StreamOptions, StreamTranslator
 from dragoman.dialects.models import ModelCard
 from dragoman.dialects.openai_chat import OpenAIChat, Quirks
+from dragoman.dialects.openai_chat.spelling import WHOLE_CALLS
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import (
     DragomanError,
@@ -713,6 +714,36 @@ def test_an_answer_of_its_own_comes_back_as_it_was() -> None:
     assert CHAT.encode_response(CHAT.decode_response(body), Losses(CHAT.name)) == body
 
 
+LEGACY = {"name": "f", "arguments": '{"a":1}'}
+
+
+def test_a_function_call_of_an_answer_is_a_call() -> None:
+    message = {"role": "assistant", "content": None, "function_call": LEGACY}
+    body = _answer(message, "function_call", created=1, object="chat.completion")
+    response = CHAT.decode_response(body)
+    (call,) = response.choices[0].parts
+    assert isinstance(call, ToolCall)
+    assert (call.id, call.name, call.arguments) == ("call_c-1_0", "f", '{"a":1}')
+    assert response.choices[0].finish_reason == "tool_call"
+    assert CHAT.encode_response(response, Losses(CHAT.name)) == body
+    losses = Losses("anthropic_messages")
+    told = client_dialect("anthropic_messages").encode_response(response, losses)
+    assert told["content"] == [
+        {"type": "tool_use", "id": "call_c-1_0", "name": "f", "input": {"a": 1}}
+    ]
+    assert losses.paths == []
+
+
+def test_what_an_answer_has_besides_is_lost_aloud() -> None:
+    message = {"role": "assistant", "content": "a", "audio": {"id": "1"}, "function_call": {}}
+    message["images"] = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]
+    losses = Losses("anthropic_messages")
+    client_dialect("anthropic_messages").encode_response(
+        CHAT.decode_response(_answer(message)), losses
+    )
+    assert losses.paths == ["$.content.audio", "$.content.function_call", "$.message.images"]
+
+
 def test_choices_come_in_order_with_what_stopped_them() -> None:
     body = _answer({"content": "a"}, "eos")
     first = {
@@ -1048,10 +1079,47 @@ def test_streams_as_providers_send_them(wire: bytes, parts: list[tuple[Any, ...]
     assert decode_stream(CHAT, each_byte(wire)) == _decode(wire)
 
 
+def test_a_streamed_function_call_is_a_call() -> None:
+    pieces = [{"name": "f", "arguments": ""}, {"arguments": '{"a"'}, {"arguments": ":1}"}]
+    wire = _wire(*(_delta(function_call=piece) for piece in pieces), _delta("function_call"))
+    answer = fold(_decode(wire)).choices[0]
+    (call,) = answer.parts
+    assert isinstance(call, ToolCall)
+    assert (call.name, call.arguments, answer.finish_reason) == ("f", '{"a":1}', "tool_call")
+    assert call.id.startswith("call_")
+
+
+SOUND = {"id": "a", "data": "AA", "transcript": "Hi"}
+IMAGES = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]
+
+
+def test_sound_and_images_of_a_stream_are_lost_aloud() -> None:
+    wire = _wire(_delta(audio=SOUND), _delta(audio=SOUND), _delta(images=IMAGES), STOP)
+    stream = StreamTranslator(CHAT, client_dialect("anthropic_messages"), StreamOptions())
+    stream.feed(wire, bytearray())
+    assert stream.dropped == ["$.audio", "$.images"]
+
+    mistral = StreamOptions(framing=WHOLE_CALLS)
+    stream, out = StreamTranslator(CHAT, CHAT, mistral), bytearray()
+    stream.feed(wire, out)
+    assert stream.dropped == []
+    assert out.count(b'"delta":{"audio":') == 2
+    assert out.count(b'"delta":{"images":') == 1
+
+
+def test_mistrals_clients_read_thoughts_in_the_content() -> None:
+    stream, out = StreamTranslator(CHAT, CHAT, StreamOptions(framing=WHOLE_CALLS)), bytearray()
+    stream.feed(_wire(_delta(reasoning_content="Hm"), _delta(content="Yes"), STOP), out)
+    thinking = b'{"content":[{"type":"thinking","thinking":[{"type":"text","text":"Hm"}]}]}'
+    assert b'"delta":' + thinking in out
+    assert b'"delta":{"content":"Yes"}' in out
+
+
 BROKEN: dict[str, bytes] = {
     "no end": _wire(_delta(content="a"), done=False),
     "nothing": b"",
     "no JSON": _wire(b"{"),
+    "a function call that is none": _wire(_delta(function_call="f")),
     "wrong type": _wire({"choices": 7}),
     "a second choice without a first": _wire({"choices": [{"index": 1, "finish_reason": "stop"}]}),
     "unknown content": _wire(_delta(content=[{"kind": "image"}])),

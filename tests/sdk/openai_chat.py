@@ -92,16 +92,20 @@ def _said(answer: Any) -> Said:
     return Said(
         text=(message.content or "") + (message.refusal or ""),
         reasoning=_reasoning(message),
-        calls=tuple(
-            Call(call.id, call.function.name, parsed(call.function.arguments))
-            for call in message.tool_calls or ()
-        ),
+        calls=_calls(message),
         finish=_FINISH.get((choice.finish_reason or "stop").lower(), "stop"),
         refused=bool(message.refusal),
         input_tokens=(usage and usage.prompt_tokens) or 0,
         cached_tokens=cached or 0,
         output_tokens=output_of(usage),
     )
+
+
+def _calls(message: Any) -> tuple[Call, ...]:
+    """The older field's call has no id."""
+    called = [(call.id, call.function) for call in message.tool_calls or ()]
+    called += [("", message.function_call)] if message.function_call else []
+    return tuple(Call(ident, one.name, parsed(one.arguments)) for ident, one in called)
 
 
 def output_of(usage: Any) -> int:

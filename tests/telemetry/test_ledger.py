@@ -157,6 +157,11 @@ def test_what_consumed_nothing_cost_nothing_where_a_call_has_its_price():
         assert log_fields(entry)["dragoman.cost_usd"] == cost
 
 
+def test_what_a_stream_dropped_is_told_behind_what_its_request_did():
+    told = record(FINAL | {"dropped": "$.audio"}, dropped="$.seed")
+    assert make_entry(told, _dialect, _prices, _belongs).dropped == "$.seed, $.audio"
+
+
 def test_every_field_of_an_entry_may_be_logged():
     assert (
         set(log_fields(make_entry(record(FINAL, dropped="$.a"), _dialect, _prices, _belongs)))

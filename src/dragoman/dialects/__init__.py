@@ -11,7 +11,7 @@ from dragoman.actions import Respond
 from dragoman.dialects.models import ModelCard
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Json, Request, Response, Usage
-from dragoman.ir.events import Event, UsageUpdate
+from dragoman.ir.events import Event, PartStart, UsageUpdate
 from dragoman.ir.losses import Losses
 from dragoman.wire.json import decode, decode_around_vectors
 
@@ -209,6 +209,9 @@ class StreamTranslator:
     def __init__(self, upstream: ChatDialect, client: ChatDialect, options: StreamOptions) -> None:
         self._decoder = upstream.stream_decoder()
         self._encoder = client.stream_encoder(options)
+        self._client = client.name
+        self.dropped: list[str] = []
+        """Parts that the client's dialect has no words for; headers are too early to tell them."""
         self.usage: Usage | None = None
         """The last totals the provider reported; None while it has not."""
 
@@ -236,4 +239,11 @@ class StreamTranslator:
         for event in events:
             if isinstance(event, UsageUpdate):
                 self.usage = event.usage
+            elif isinstance(event, PartStart) and event.kind == "opaque":
+                self._note(event)
             out += self._encoder.feed(event)
+
+    def _note(self, part: PartStart) -> None:
+        path = f"$.{part.name}"
+        if part.dialect != self._client and path not in self.dropped:
+            self.dropped.append(path)

@@ -328,9 +328,13 @@ class _StreamEditor:
         self._ended = closes
         usage: Metadata = {}
         if closes:
-            usage = usage_metadata(self._translator.usage, exact=True)
+            usage = self._metadata(exact=True)
         chunk = Chunk(body=out, end_of_stream=ends_stream, metadata=usage)
         return [*self._release(), chunk]
+
+    def _metadata(self, *, exact: bool) -> Metadata:
+        stream = self._translator
+        return usage_metadata(stream.usage, exact=exact, dropped=stream.dropped)
 
     def _release(self) -> list[Action]:
         if self._released:
@@ -346,7 +350,7 @@ class _StreamEditor:
         At trailers it is they that end the stream (`ends_stream`).
         """
         self._ended = True
-        usage = usage_metadata(self._translator.usage, exact=False)
+        usage = self._metadata(exact=False)
         if self._released:
             told = out + self._translator.fail(error)
             return [Chunk(body=told, end_of_stream=ends_stream, metadata=usage)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dragoman import metadata as names
 from dragoman.actions import Metadata
@@ -10,11 +10,14 @@ from dragoman.catalog.counts import HEADERS
 from dragoman.ir import Usage
 
 
-def usage_metadata(usage: Usage | None, *, exact: bool) -> Metadata:
-    """Dynamic metadata with the final counts, as numbers; empty where the provider gave none."""
+def usage_metadata(usage: Usage | None, *, exact: bool, dropped: Sequence[str] = ()) -> Metadata:
+    """Dynamic metadata with the final counts, as numbers, and what of a stream had no place at the
+    client; empty where the provider gave none of the two."""
+    told: dict[str, object] = {"dropped": ", ".join(dropped)} if dropped else {}
     if usage is None:
-        return {}
+        return {names.USAGE_NAMESPACE: told} if told else {}
     counts: dict[str, object] = {
+        **told,
         "input_tokens": float(usage.input_tokens),
         "output_tokens": float(usage.output_tokens),
         "cache_read_input_tokens": float(usage.cache_read_input_tokens),

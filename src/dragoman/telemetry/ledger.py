@@ -148,6 +148,7 @@ def make_entry(
     """The entry for `record`."""
     facts = record.metadata.get(keys.NAMESPACE, {})
     provider = record.cluster if record.upstream_reached else None
+    usage = record.metadata.get(keys.USAGE_NAMESPACE, {})
     tokens, metering = measure(record)
     models = record.metadata.get(keys.MODELS_NAMESPACE, {})
     client = _text(facts, keys.CLIENT_DIALECT)
@@ -176,7 +177,7 @@ def make_entry(
             _cost(tokens, metering, prices(provider, asked)) if provider and asked else None
         ),
         metering=metering,
-        dropped=record.dropped or None,
+        dropped=", ".join(filter(None, (record.dropped, _text(usage, "dropped")))) or None,
         decision=_text(facts, keys.DECISION),
         fallbacks=_texts(record, keys.FALLBACK_NAMESPACE) or None,
         denied=_text(facts, keys.DENIED),

@@ -418,8 +418,17 @@ def encode_response(response: Response, losses: Losses) -> Json:
         "usage": encode_usage(response.usage or Usage()),
     }
     extra = losses.residue(response.residue, "$")
+    losses.residue(_besides_reason(choice.residue), "$")
     given = {name: known[name] for name in known if not has_form(response.residue, name)}
     return {**given, **extra}
+
+
+def _besides_reason(residue: Residue | None) -> Residue | None:
+    """What a choice says beside why it ended, which has a word here."""
+    if residue is None or "finish_reason" not in residue.fields:
+        return residue
+    left = {name: said for name, said in residue.fields.items() if name != "finish_reason"}
+    return Residue(dialect=residue.dialect, fields=left)
 
 
 def _answer_block(part: Part, losses: Losses, *, is_own: bool) -> Json | None:

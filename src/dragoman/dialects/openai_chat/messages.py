@@ -48,9 +48,11 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
 }
 _LEGACY_ROLE = "function"
-_MESSAGE_FIELDS = ("audio", "function_call")
+AS_FIELD = "field"
+"""Spelling of a call that stood in `function_call`, and of parts that are fields of a message."""
+LEGACY_CALL = "function_call"
+_MESSAGE_FIELDS = ("audio", LEGACY_CALL)
 """Objects of an assistant message that no other dialect has."""
-_AS_FIELD = "field"
 _AS_CALL = "call"
 
 
@@ -90,7 +92,7 @@ def _decode_answer(fields: Fields, message: Json) -> tuple[list[Part], tuple[str
     for kind in _MESSAGE_FIELDS:
         own = fields.json(kind)
         if own is not None:
-            parts.append(_opaque(kind, own, fields.at(kind), _AS_FIELD))
+            parts.append(_opaque(kind, own, fields.at(kind), AS_FIELD))
     return parts, form
 
 
@@ -182,6 +184,8 @@ def encode_turn(message: Message, parts: list[Part], encoding: Encoding) -> Json
     signatures = _Signatures(encoding)
     for part in parts:
         match part:
+            case ToolCall() if says(part.residue, AS_FIELD):
+                out[LEGACY_CALL] = {"name": part.name, "arguments": part.arguments}
             case ToolCall():
                 calls.append(signatures.on_call(_encode_call(part, encoding)))
             case Reasoning() if place := reasoning.place_of(part):
@@ -192,7 +196,7 @@ def encode_turn(message: Message, parts: list[Part], encoding: Encoding) -> Json
                 refusals.append(part.content)
             case Opaque() if says(part.residue, _AS_CALL):
                 calls.append(part.value)
-            case Opaque() if says(part.residue, _AS_FIELD):
+            case Opaque() if says(part.residue, AS_FIELD):
                 out[part.kind] = part.value
             case _:
                 _check_place(part, message, encoding)

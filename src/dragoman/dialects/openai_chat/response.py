@@ -9,7 +9,12 @@ import msgspec
 
 from dragoman.dialects.openai_chat.errors import stream_error
 from dragoman.dialects.openai_chat.finish import decode_finish, encode_finish
-from dragoman.dialects.openai_chat.messages import decode_message, encode_turn
+from dragoman.dialects.openai_chat.messages import (
+    AS_FIELD,
+    LEGACY_CALL,
+    decode_message,
+    encode_turn,
+)
 from dragoman.dialects.openai_chat.reasoning import answer_quirks
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, is_own, merge, nest, rest, says
 from dragoman.dialects.openai_chat.usage import decode_usage, encode_usage
@@ -88,8 +93,9 @@ def _decode_choice(value: object, path: str, response_id: str) -> tuple[int, Cho
     given = fields.json("message")
     whole = _complete(given, fields.at("message"), response_id)
     message = decode_message(whole, fields.at("message"))
+    parts = tuple(_called(part, response_id) for part in message.parts)
     word = fields.take_optional("finish_reason", str)
-    has_calls = any(isinstance(part, ToolCall) for part in message.parts)
+    has_calls = any(isinstance(part, ToolCall) for part in parts)
     reason, said = decode_finish(word, has_calls=has_calls)
     stopped_by = cast("Json", value).get("stop_reason")  # vLLM: a string, a token or null
     stop = fields.take("stop_reason", str) if isinstance(stopped_by, str) else None
@@ -103,13 +109,28 @@ def _decode_choice(value: object, path: str, response_id: str) -> tuple[int, Cho
     if said is not None and "finish_reason" not in absent:
         residue = _join(residue, said)
     choice = Choice(
-        parts=message.parts,
+        parts=parts,
         finish_reason=reason,
         stop_sequence=stop,
         logprobs=logprobs,
         residue=residue,
     )
     return index, choice
+
+
+def _called(part: Part, response_id: str) -> Part:
+    """A `function_call` of an answer as the call it is; it has no id of its own."""
+    if not isinstance(part, Opaque) or part.kind != LEGACY_CALL:
+        return part
+    match part.value:
+        case {"name": str(name), "arguments": str(arguments), **more} if not more:
+            ident, form = (
+                call_id(response_id, 0),
+                Residue(dialect=NAME, fields={}, form=(AS_FIELD,)),
+            )
+            return ToolCall(id=ident, name=name, arguments=arguments, residue=form)
+        case _:
+            return part
 
 
 def _aside(message: Json) -> Residue | None:

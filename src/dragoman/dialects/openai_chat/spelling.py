@@ -13,7 +13,8 @@ from dragoman.wire.fields import Fields
 
 NAME = "openai_chat"
 WHOLE_CALLS = "whole_calls"
-"""The framing of Mistral's streams: each tool call whole in one chunk, usage with the last choice.
+"""The framing of Mistral's streams: each tool call whole in one chunk, usage with the last choice,
+reasoning as `thinking` in the content.
 
 Its SDKs want a name in every call of every chunk; OpenAI's clients join the names of such pieces.
 """

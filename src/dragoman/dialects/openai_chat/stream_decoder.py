@@ -56,6 +56,9 @@ class _Delta(msgspec.Struct):
     reasoning_details: list[dict[str, Any]] | None = None
     tool_calls: list[_Call] | None = None
     extra_content: Any = None
+    function_call: Any = None
+    audio: Any = None
+    images: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -227,6 +230,14 @@ class _Candidate:
             self._sign(signature, place, events)
         for call in delta.tool_calls or ():
             self._take_call(call, events)
+        if delta.function_call:
+            self._take_legacy(delta.function_call, events)
+        for kind, value in (("audio", delta.audio), ("images", delta.images)):
+            if value:
+                start = PartStart(
+                    kind="opaque", choice=self._choice, name=kind, value={kind: value}, dialect=NAME
+                )
+                self._open(start, events)
 
     def finish(self, events: list[Event]) -> None:
         """The end of the part that is open, and of the choice."""
@@ -335,6 +346,18 @@ class _Candidate:
             self._arguments.append(arguments)
             self._piece(arguments, events)
 
+    def _take_legacy(self, found: Any, events: list[Event]) -> None:
+        """A `function_call`, of which an answer has one, without an id."""
+        match found:
+            case {**fields}:
+                function = _Function(
+                    name=_string(fields.get("name")),
+                    arguments=_string(fields.get("arguments")),
+                )
+                self._take_call(_Call(function=function, index=0), events)
+            case _:
+                raise UpstreamProtocolError("The upstream sent a function call of no shape.")
+
     def _open_call(self, call: _Call, events: list[Event]) -> None:
         self._end(events)
         made = call_id(self._response_id, self._calls)
@@ -382,6 +405,11 @@ class _Candidate:
         if call.id:
             return call.id == opened.id
         return call.index is not None or not function.name
+
+
+def _string(found: Any) -> str | None:
+    """`found` if it is a string."""
+    return found if isinstance(found, str) else None
 
 
 def _text_of(piece: Any) -> str:

@@ -10,6 +10,7 @@ from dragoman.dialects import StreamOptions
 from dragoman.dialects.openai_chat import reasoning
 from dragoman.dialects.openai_chat.errors import encode_stream_error
 from dragoman.dialects.openai_chat.finish import encode_finish
+from dragoman.dialects.openai_chat.parts import THINKING
 from dragoman.dialects.openai_chat.spelling import NAME, WHOLE_CALLS
 from dragoman.dialects.openai_chat.usage import encode_usage
 from dragoman.errors import DragomanError
@@ -138,6 +139,10 @@ class ChatStreamEncoder:
     def _open(self, event: PartStart) -> bytes:
         candidate, opening = self._candidate(event.choice)
         candidate.kind, candidate.thought = event.kind, []
+        if event.kind == "opaque" and event.dialect == NAME:
+            value = event.value or {}
+            said = {"content": [value]} if "type" in value else value
+            return opening + self._frame(_ChoiceOut(event.choice, said))
         if event.kind != "tool_call":
             return opening
         function = {"name": event.name, "arguments": ""}
@@ -168,6 +173,9 @@ class ChatStreamEncoder:
             return b""
         if kind == "reasoning":
             candidate.thought.append(event.content)
+            if self._is_whole:
+                thinking = {"type": THINKING, THINKING: [{"type": "text", "text": event.content}]}
+                return self._frame(_ChoiceOut(event.choice, {"content": [thinking]}))
         delta = {_FIELDS[kind]: event.content}
         return self._frame(_ChoiceOut(event.choice, delta, event.logprobs))
 
