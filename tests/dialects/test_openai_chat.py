@@ -714,6 +714,31 @@ def test_an_answer_of_its_own_comes_back_as_it_was() -> None:
     assert CHAT.encode_response(CHAT.decode_response(body), Losses(CHAT.name)) == body
 
 
+PREFIXED = {
+    "model": "m",
+    "messages": [
+        {"role": "user", "content": "A haiku"},
+        {"role": "assistant", "content": "Old pond,", "prefix": True},
+    ],
+}
+
+
+@pytest.mark.parametrize("target", ["anthropic_messages", "bedrock_converse", "ollama_chat"])
+def test_a_turn_to_go_on_with_is_the_last_one_where_answers_do(target: str) -> None:
+    losses = Losses(target)
+    body = client_dialect(target).encode_request(CHAT.decode_request(PREFIXED), losses)
+    assert body["messages"][-1]["role"] == "assistant"
+    assert losses.paths == []
+    assert CHAT.encode_request(CHAT.decode_request(PREFIXED), Losses(CHAT.name)) == PREFIXED
+
+
+@pytest.mark.parametrize("target", ["gemini_generate", "cohere_chat", "openai_responses"])
+def test_a_turn_to_go_on_with_is_refused_where_answers_are_their_own(target: str) -> None:
+    with pytest.raises(Unrepresentable) as caught:
+        client_dialect(target).encode_request(CHAT.decode_request(PREFIXED), Losses(target))
+    assert caught.value.path == "$.messages[1].prefix"
+
+
 LEGACY = {"name": "f", "arguments": '{"a":1}'}
 
 

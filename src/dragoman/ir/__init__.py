@@ -132,6 +132,8 @@ class Message(Node, frozen=True, kw_only=True):
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
+    continued_at: str = ""
+    """JSON path of what says that the answer goes on with this turn; empty where nothing does."""
 
 
 class Tool(Markable, frozen=True, kw_only=True):

@@ -26,6 +26,13 @@ def without_tools(request: Request, losses: Losses) -> Request:
     return msgspec.structs.replace(request, tools=(), tool_choice=None)
 
 
+def refuse_continued(messages: Iterable[Message], losses: Losses) -> None:
+    """For a dialect whose answers never go on with the last turn."""
+    for message in messages:
+        if message.continued_at:
+            losses.omit("messages", message.continued_at, "its answer is a turn of its own")
+
+
 def join_turns(messages: Iterable[Message], losses: Losses) -> list[Message]:
     """`messages` with each run of the assistant's in one, as they are where a dialect does not
     write each piece of a turn as an item of its own; what the pieces had besides is reported."""

@@ -21,7 +21,7 @@ from dragoman.ir import (
     ToolChoice,
 )
 from dragoman.ir.losses import Losses
-from dragoman.ir.turns import join_turns
+from dragoman.ir.turns import join_turns, refuse_continued
 from dragoman.wire.fields import Fields
 
 _PLAIN: dict[str, tuple[str, type]] = {
@@ -173,6 +173,7 @@ def _reasoning(top: Fields) -> ReasoningConfig | None:
 
 def encode_request(request: Request, losses: Losses) -> Json:
     """The body of `/v2/chat`."""
+    refuse_continued(request.messages, losses)
     extra = losses.residue(request.residue, "$")
     body: Json = {"model": request.model, "messages": _conversation(request, losses)}
     _omit_unsaid(request, losses)

@@ -47,7 +47,7 @@ from dragoman.ir import (
     ToolChoice,
 )
 from dragoman.ir.losses import Losses
-from dragoman.ir.turns import join_turns
+from dragoman.ir.turns import join_turns, refuse_continued
 from dragoman.wire.fields import as_list
 
 _CONFIG = "generationConfig"
@@ -323,6 +323,7 @@ def _reasoning(config: Cursor) -> ReasoningConfig | None:
 
 def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     """The body of `generateContent`."""
+    refuse_continued(request.messages, losses)
     own = is_own(request.residue)
     body: Json = {}
     names = {

@@ -48,6 +48,8 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
 }
 _LEGACY_ROLE = "function"
+_PREFIX = "prefix"
+"""Mistral's and DeepSeek's: the answer goes on with this turn."""
 AS_FIELD = "field"
 """Spelling of a call that stood in `function_call`, and of parts that are fields of a message."""
 LEGACY_CALL = "function_call"
@@ -68,14 +70,23 @@ def decode_message(value: object, path: str) -> Message:
         raise InvalidRequest(fields.at("role"), "one of " + ", ".join(_ROLES))
     name = fields.take_optional("name", str)
     form: tuple[str, ...] = ()
+    continued_at = ""
     if role == "assistant":
+        if message.get(_PREFIX) is True:
+            fields.take(_PREFIX, bool)
+            continued_at = fields.at(_PREFIX)
         parts, form = _decode_answer(fields, message)
     elif role == "tool":
         parts = [_decode_result(fields)]
     else:
         parts = decode_content(fields)
     return Message(
-        role=_ROLES[role], parts=tuple(parts), name=name, at=path, residue=rest(fields, *form)
+        role=_ROLES[role],
+        parts=tuple(parts),
+        name=name,
+        continued_at=continued_at,
+        at=path,
+        residue=rest(fields, *form),
     )
 
 
@@ -155,6 +166,7 @@ def encode_message(message: Message, encoding: Encoding) -> list[Json]:
 
 def _common(message: Message, encoding: Encoding) -> Json:
     extra = encoding.losses.residue(message.residue, message.at)
+    extra = {**extra, _PREFIX: True} if message.continued_at else extra
     return extra if message.name is None else {**extra, "name": message.name}
 
 

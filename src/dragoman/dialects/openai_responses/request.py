@@ -52,6 +52,7 @@ from dragoman.ir import (
     ToolChoice,
 )
 from dragoman.ir.losses import Losses
+from dragoman.ir.turns import refuse_continued
 from dragoman.wire.fields import Fields
 
 _NO_INPUT, _NO_CONTENT = "no_input", "no_content"
@@ -243,6 +244,7 @@ def _reasoning(top: Fields) -> ReasoningConfig | None:
 
 def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     """The request as `/v1/responses` takes it."""
+    refuse_continued(request.messages, losses)
     body: Json = losses.residue(request.residue, "$") | {"model": request.model}
     _omit_unsaid(request, losses)
     items: list[Json] = []
