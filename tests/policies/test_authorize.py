@@ -21,7 +21,7 @@ callers:
   free: {keys: ["%s"]}
   intern: {keys: ["%s"], roles: [reader, careful], models: [fast, smart]}
   searcher: {keys: ["%s"], roles: [reader, search]}
-  office: {keys: ["%s"], addresses: [10.1.0.0/16, "2001:db8::/32"], team: web}
+  office: {keys: ["%s"], addresses: [10.1.0.0/16, "2001:db8::/32"], team: web, limits: {input_tokens: 8000}}
 roles:
   reader: {allow: {models: [fast, "cheap/*"], operations: [chat], features: [streaming, tools]}}
   search: {allow: {operations: [embeddings, rerank], dialects: [openai_embeddings]}}
@@ -159,6 +159,7 @@ def test_a_caller_may_be_bound_to_networks(address: str, admitted: bool) -> None
     ("caller", "wish", "allowed", "word"),
     [
         ("office", Wish("chat", "openai_chat", "fast"), True, "quota q: requests, counted for web"),
+        ("office", Wish("chat", "openai_chat", "fast"), True, "limit input_tokens: 8,000"),
         ("free", Wish("chat", "openai_chat", "fast"), True, "upstream: openai with m"),
         ("intern", Wish("chat", "openai_chat", "fast", ("tools",)), False, "careful denies"),
         ("intern", Wish("chat", "openai_chat", "absent"), False, "granted fast, smart"),

@@ -194,6 +194,21 @@ def test_use_counts_at_the_provider_that_served_and_what_is_spent_is_known(store
     assert fields(store, "{b}") == {"used": 2, "out": 0}
 
 
+def test_a_provider_that_did_not_serve_costs_the_store_nothing(store: Store) -> None:
+    async def run() -> None:
+        quota = keeper(store)
+        other = counter(key="{b}", before="{b}", provider="b")
+        holds = await quota.acquire((Demand(counter(), 1), Demand(other, 0)))
+        assert not isinstance(holds, Exceeded)
+        quota.settle(holds, {"requests": 1}, "a")
+        await quota.flush()
+        with redis.Redis.from_url(store.url, decode_responses=True) as client:
+            assert client.hgetall("{b}") == {}
+        await quota.close()
+
+    asyncio.run(run())
+
+
 def test_a_level_is_told_once_whoever_reaches_it_and_however_often_it_is_asked(
     store: Store,
 ) -> None:

@@ -10,6 +10,7 @@ from dragoman.config.leading import Condition
 from dragoman.config.policy import Caller, Model, Policy
 from dragoman.errors import InvalidToken, NotFound
 from dragoman.policies.authorize import Wish, find_model, judge
+from dragoman.policies.limits import limits_of
 from dragoman.policies.quotas import QuotaPolicy
 from dragoman.policies.route.weighted import name_targets
 from dragoman.policies.tokens import find_caller
@@ -50,9 +51,15 @@ def explain(policy: Policy, caller: Caller, wish: Wish) -> Explanation:
     who = ", ".join(f"{subject} {name}" for subject, name in caller.belongs.items())
     lines = [f"{word}: {verdict.because}", f"caller {caller.name}{f' of {who}' if who else ''}"]
     if verdict.allowed:
-        lines += [*_quota_lines(policy, caller, model), *_end_lines(model)]
+        lines += [*_limit_lines(caller), *_quota_lines(policy, caller, model), *_end_lines(model)]
         lines += [*_rule_lines(model), *_target_lines(model, wish.model)]
     return Explanation(allowed=verdict.allowed, lines=lines)
+
+
+def _limit_lines(caller: Caller) -> list[str]:
+    limits = limits_of(caller)
+    said = msgspec.structs.asdict(limits).items() if limits else ()
+    return [f"limit {what}: {limit:,}" for what, limit in said if limit is not None]
 
 
 def _quota_lines(policy: Policy, caller: Caller, model: Model) -> list[str]:

@@ -220,9 +220,10 @@ class QuotaKeeper:
         waits."""
         for hold in holds:
             counts = not hold.provider or hold.provider == provider
-            total = self._sum(hold.key, hold.life_seconds)
             amount = used.get(hold.unit, 0) if counts else 0
-            total.add(hold.lease, hold.bucket, hold.amount, amount)
+            if hold.amount or amount:
+                total = self._sum(hold.key, hold.life_seconds)
+                total.add(hold.lease, hold.bucket, hold.amount, amount)
 
     def _sum(self, key: str, life_seconds: int) -> _Sum:
         if key not in self._sums:
