@@ -344,3 +344,14 @@ def test_routes_written_by_hand_fit_the_rendered_file(tmp_path: Path) -> None:
     assert problems == []
     result = _validate(to_yaml(document), tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+def test_an_envoy_that_would_not_learn_prices_is_found(tmp_path: Path) -> None:
+    text = (ENVOY / "dragoman.yaml").read_text() + "\nstatistics: {cost: true}\n"
+    text += "quotas: [{name: q, unit: requests, limit: 5, window: day, warn_at: [0.5]}]\n"
+    policy = parse(text, "p.yaml", KEYS)
+    assert check_document(policy, render(policy), "envoy.yaml") == []
+    result = _validate(to_yaml(render(policy)), tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = check_document(policy, RENDERED, "envoy.yaml")
+    assert [finding.problem for finding in found] == ["lacks dragoman.prices"]

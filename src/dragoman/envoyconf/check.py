@@ -213,6 +213,8 @@ def _decide_modes(at: _Inspection, path: str, config: Json) -> None:
     wanted_spaces.append(names.PATHS_NAMESPACE)
     if at.policy.quotas:
         wanted_spaces.append(names.RATE_LIMIT_NAMESPACE)
+    if at.policy.statistics.cost:
+        wanted_spaces.append(names.PRICES_NAMESPACE)
     if at.policy.redaction is not None:
         wanted_spaces.append(names.REDACTION_NAMESPACE)
     if at.policy.callers.issuers or at.policy.issued_keys:
