@@ -417,7 +417,7 @@ def test_what_nobody_reads_uses_none(gateway: Gateway, simulator: Simulator, pat
 
     def counted() -> dict[Any, float]:
         found = gateway.series("tokens").items()
-        return {who: count for who, count in found if count and ("caller", "demo") in who}
+        return {who: count for who, count in found if count and ("model", "none") in who}
 
     before, told = len(entries()), counted()
     headers = {"authorization": f"Bearer {KEY}"}

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from dragoman.simulator import Simulator
-from tests.envoy import test_bodies, test_fail_closed, test_routing, test_streams
+from tests.envoy import test_bodies, test_fail_closed, test_pass_through, test_routing, test_streams
 from tests.envoy.gateway import KEY, Gateway, run_gateway
 from tests.envoy.test_routing import both_clients, both_orders
 
@@ -53,6 +53,14 @@ def test_client_goes_away(gateway: Gateway, simulator: Simulator, path: str, p: 
 @providers
 def test_twenty_megabytes(http: httpx.Client, simulator: Simulator, path: str, p: str) -> None:
     test_bodies.test_twenty_megabytes_with_images(http, simulator, path, f"{p}/echo")
+
+
+def test_forms_in_pieces(gateway: Gateway, simulator: Simulator) -> None:
+    test_pass_through.test_the_model_may_stand_behind_the_file(gateway, simulator)
+    simulator.control.reset()
+    test_pass_through.test_forms_are_refused_in_their_shapes(
+        gateway, simulator, "/v1/audio/transcriptions"
+    )
 
 
 @pytest.mark.parametrize("method", test_fail_closed.METHODS)
