@@ -14,6 +14,7 @@ from dragoman.metadata import (
     MODELS_NAMESPACE,
     NAMESPACE,
     PATHS_NAMESPACE,
+    UPSTREAM_MODEL,
     USAGE_NAMESPACE,
 )
 
@@ -93,8 +94,10 @@ _ATTEMPT_ATTRIBUTES = [
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PATH_LUA = """\
 function envoy_on_request(handle)
-  local paths = handle:streamInfo():dynamicMetadata():get("{namespace}")
+  local metadata = handle:streamInfo():dynamicMetadata()
+  local paths, models = metadata:get("{paths}"), metadata:get("{models}")
   local path = paths and paths["{provider}"]
+  metadata:set("{namespace}", "{key}", models and models["{provider}"] or "none")
   if path == nil then
     handle:respond({{[":status"] = "503"}}, "")
   else
@@ -102,7 +105,8 @@ function envoy_on_request(handle)
   end
 end
 """
-"""The path the stages chose for this provider; without one nothing goes out."""
+"""The path the stages chose for this provider; without one nothing goes out. And the model, where
+statistics can copy it."""
 
 
 def secret_name(provider: Provider) -> str:
@@ -219,9 +223,7 @@ def upstream_filters(provider: Provider, policy: Policy) -> list[Json]:
         typed(
             "dragoman.path",
             "extensions.filters.http.lua.v3.Lua",
-            default_source_code={
-                "inline_string": _PATH_LUA.format(namespace=PATHS_NAMESPACE, provider=provider.name)
-            },
+            default_source_code={"inline_string": _path_lua(provider.name)},
         ),
     ]
     if provider.signing is not None:
@@ -229,6 +231,16 @@ def upstream_filters(provider: Provider, policy: Policy) -> list[Json]:
     elif needs_secret(provider):
         filters.append(_credential(provider))
     return [*filters, typed("codec", "extensions.filters.http.upstream_codec.v3.UpstreamCodec")]
+
+
+def _path_lua(provider: str) -> str:
+    return _PATH_LUA.format(
+        provider=provider,
+        paths=PATHS_NAMESPACE,
+        models=MODELS_NAMESPACE,
+        namespace=NAMESPACE,
+        key=UPSTREAM_MODEL,
+    )
 
 
 def translate_filter(provider: Provider, policy: Policy) -> Json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dragoman import metadata as names
 from dragoman.catalog.counts import FAMILIES, KINDS, Kind
 from dragoman.config.policy import Redaction
@@ -17,9 +19,7 @@ _NAMES = "metadata.filter_metadata['dragoman']"
 _MODELS = "metadata.filter_metadata['dragoman.models']"
 
 _ANSWERED = "has(upstream.address)"
-_NAMED = f"'dragoman' in metadata.filter_metadata && 'model' in {_NAMES} && 'caller' in {_NAMES}"
-_USUAL = f"{_ANSWERED} && {_NAMED}"
-"""A provider was asked, on behalf of a caller and for a model that are known."""
+_KNOWN = (names.UPSTREAM_MODEL, names.MODEL, names.CALLER)
 PROVIDER = "%CEL(has(upstream.address) ? xds.cluster_name : 'none')%"
 """The cluster that answered; `none` where Envoy or the service did."""
 UPSTREAM_MODEL = (
@@ -98,21 +98,44 @@ def access_logs(
 
 
 def _requests(ended: Json) -> list[Json]:
-    """The usual request, whose tags can be copied, and apart from it all others."""
+    """The usual request, for which a provider was asked on behalf of a caller and for a model that
+    are known, and whose tags can be copied; apart from it all others."""
     usual, other = _usual_tags(), _tags(**_who())
-    logged = [
-        (_USUAL, _logger(counters=_counters(usual), histograms=_histograms(usual))),
-        (f"!({_USUAL})", _logger(counters=_counters(other))),
-        (f"{_ANSWERED} && !({_NAMED})", _logger(histograms=_histograms(other))),
+    is_usual, is_other = _all(ended, *map(_has, _KNOWN)), _all(ended, _lacks_any(_KNOWN))
+    counted = _logger(counters=_counters(usual), histograms=_histograms(usual))
+    return [
+        {**counted, "filter": is_usual},
+        {**_logger(counters=_counters(other)), "filter": is_other},
+        {**_logger(histograms=_histograms(other)), "filter": _all(is_other, _holds(_ANSWERED))},
     ]
-    return [{**logger, "filter": _only(ended, which)} for which, logger in logged]
 
 
-def _only(ended: Json, expression: str) -> Json:
-    """Of the requests that ended, those for which the expression holds."""
+def _all(*filters: Json) -> Json:
+    """Filters are asked in their order, until one says no."""
+    return {"and_filter": {"filters": list(filters)}}
+
+
+def _has(key: str) -> Json:
+    """Whether our metadata has the string, at a tenth of what a CEL expression costs."""
+    return _metadata_filter(key, is_there=True)
+
+
+def _lacks_any(keys: Iterable[str]) -> Json:
+    return {"or_filter": {"filters": [_metadata_filter(key, is_there=False) for key in keys]}}
+
+
+def _metadata_filter(key: str, *, is_there: bool) -> Json:
+    matcher = {
+        "filter": names.NAMESPACE,
+        "path": [{"key": key}],
+        "value": {"present_match": is_there},
+    }
+    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": not is_there}}
+
+
+def _holds(expression: str) -> Json:
     kind = "extensions.access_loggers.filters.cel.v3.ExpressionFilter"
-    holds = {"extension_filter": typed("cel", kind, expression=expression)}
-    return {"and_filter": {"filters": [ended, holds]}}
+    return {"extension_filter": typed("cel", kind, expression=expression)}
 
 
 def _redactions(redaction: Redaction, ended: Json) -> Json:
@@ -134,7 +157,7 @@ def _redactions(redaction: Redaction, ended: Json) -> Json:
         for (where, space), entities in searched.items()
         for entity in entities
     ]
-    return {**_logger(counters=counters), "filter": _only(ended, found)}
+    return {**_logger(counters=counters), "filter": _all(ended, _holds(found))}
 
 
 def _levels(ended: Json) -> Json:
@@ -145,7 +168,7 @@ def _levels(ended: Json) -> Json:
         percent=f"%DYNAMIC_METADATA(dragoman:{names.REACHED_PERCENT})%",
     )
     counter = {"stat": {"name": "quota_levels_reached", "tags": tags}, "value_fixed": 1}
-    return {**_logger(counters=[counter]), "filter": _only(ended, told)}
+    return {**_logger(counters=[counter]), "filter": _all(ended, _holds(told))}
 
 
 def _cost(ended: Json) -> Json:
@@ -163,8 +186,8 @@ def _cost(ended: Json) -> Json:
         "stat": {"name": "cost_nanodollars", "tags": _usual_tags()},
         "value_format": f"%CEL(int(0.5 + {call} + ({is_long} ? {long} : {usual})))%",
     }
-    priced = f"{_USUAL} && {is_priced} && xds.cluster_name in {prices}"
-    return {**_logger(counters=[counter]), "filter": _only(ended, priced)}
+    priced = _holds(f"{is_priced} && xds.cluster_name in {prices}")
+    return {**_logger(counters=[counter]), "filter": _all(ended, *map(_has, _KNOWN), priced)}
 
 
 def _findings(space: str, entity: str) -> str:
@@ -197,7 +220,7 @@ def _usual_tags() -> list[Json]:
     return _tags(
         model="%DYNAMIC_METADATA(dragoman:model)%",
         provider="%UPSTREAM_CLUSTER%",
-        upstream_model=UPSTREAM_MODEL,
+        upstream_model=f"%DYNAMIC_METADATA(dragoman:{names.UPSTREAM_MODEL})%",
         caller="%DYNAMIC_METADATA(dragoman:caller)%",
     )
 
