@@ -23,6 +23,8 @@ RATE_LIMIT_NAMESPACE = "dragoman.ratelimit"
 USAGE_NAMESPACE = "dragoman.usage"
 """Token counts, as numbers: the native filters' raw keys and, winning over them, the final ones."""
 
+TOKENS_NAMESPACE = "dragoman.tokens"
+"""What the native counts add up to by kind, as text for Envoy's statistics alone."""
 FALLBACK_NAMESPACE = "dragoman.fallback"
 """Why an answer was not used, by `PROVIDER/MODEL`."""
 

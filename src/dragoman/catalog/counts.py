@@ -18,6 +18,8 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Cached and written input, and sound and images in it, are part of the input; reasoning, sound and
 images are part of the output."""
+DIRECTIONS = KINDS[:5]
+"""Those that statistics tell apart."""
 
 
 class Count(msgspec.Struct, frozen=True):

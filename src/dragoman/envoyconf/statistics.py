@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from dragoman import metadata as names
-from dragoman.catalog.counts import FAMILIES, KINDS, Kind
+from dragoman.catalog.counts import DIRECTIONS, FAMILIES, KINDS, Kind
 from dragoman.config.policy import Redaction
 from dragoman.envoyconf.clusters import grpc_service
 from dragoman.envoyconf.typed import typed
@@ -68,6 +68,7 @@ TOKENS: dict[Kind, str] = {
 """Each kind of token that is counted by itself, as a formula over the metadata of one request."""
 _PRICED: dict[Kind, str] = {kind: TOKENS.get(kind) or _counted(_native(kind)) for kind in KINDS}
 """Each kind that may have a price of its own."""
+_FORMULAS: dict[Kind, str] = {kind: f"%CEL({formula})%" for kind, formula in TOKENS.items()}
 
 
 def access_logs(
@@ -102,12 +103,37 @@ def _requests(ended: Json) -> list[Json]:
     are known, and whose tags can be copied; apart from it all others."""
     usual, other = _usual_tags(), _tags(**_who())
     is_usual, is_other = _all(ended, *map(_has, _KNOWN)), _all(ended, _lacks_any(_KNOWN))
-    counted = _logger(counters=_counters(usual), histograms=_histograms(usual))
+    one = _logger(counters=[_request_counter(usual)], histograms=_histograms(usual))
+    counters = [_request_counter(other), *_token_counters(other, _FORMULAS)]
     return [
-        {**counted, "filter": is_usual},
-        {**_logger(counters=_counters(other)), "filter": is_other},
+        {**one, "filter": is_usual},
+        *_usual_tokens(usual, is_usual),
+        {**_logger(counters=counters), "filter": is_other},
         {**_logger(histograms=_histograms(other)), "filter": _all(is_other, _holds(_ANSWERED))},
     ]
+
+
+def _usual_tokens(usual: list[Json], is_usual: Json) -> list[Json]:
+    """Sums the script made are copied, those of rare kinds where there are any. Without them, or
+    where a stage has the last word, formulas count."""
+    is_sum = _metadata_filter(names.TOKENS_NAMESPACE, "sum", "input", is_there=True)
+    is_rare = _metadata_filter(names.TOKENS_NAMESPACE, "sum", "cached", is_there=True)
+    no_sum = _metadata_filter(names.TOKENS_NAMESPACE, "sum", "input", is_there=False)
+    final = _metadata_filter(names.USAGE_NAMESPACE, "input_tokens", is_there=True)
+    not_final = _metadata_filter(names.USAGE_NAMESPACE, "input_tokens", is_there=False)
+    logged: list[tuple[Mapping[Kind, str], Json]] = [
+        (_copied(DIRECTIONS[:2]), _all(is_usual, is_sum, not_final)),
+        (_copied(DIRECTIONS[2:]), _all(is_usual, is_rare, not_final)),
+        (_FORMULAS, _all(is_usual, _any(no_sum, final))),
+    ]
+    return [
+        {**_logger(counters=_token_counters(usual, values)), "filter": which}
+        for values, which in logged
+    ]
+
+
+def _copied(kinds: Iterable[Kind]) -> dict[Kind, str]:
+    return {kind: f"%DYNAMIC_METADATA({names.TOKENS_NAMESPACE}:sum:{kind})%" for kind in kinds}
 
 
 def _all(*filters: Json) -> Json:
@@ -115,19 +141,23 @@ def _all(*filters: Json) -> Json:
     return {"and_filter": {"filters": list(filters)}}
 
 
+def _any(*filters: Json) -> Json:
+    return {"or_filter": {"filters": list(filters)}}
+
+
 def _has(key: str) -> Json:
-    """Whether our metadata has the string, at a tenth of what a CEL expression costs."""
-    return _metadata_filter(key, is_there=True)
+    return _metadata_filter(names.NAMESPACE, key, is_there=True)
 
 
 def _lacks_any(keys: Iterable[str]) -> Json:
-    return {"or_filter": {"filters": [_metadata_filter(key, is_there=False) for key in keys]}}
+    return _any(*(_metadata_filter(names.NAMESPACE, key, is_there=False) for key in keys))
 
 
-def _metadata_filter(key: str, *, is_there: bool) -> Json:
+def _metadata_filter(namespace: str, *path: str, is_there: bool) -> Json:
+    """Whether the metadata has it, at a tenth of what a CEL expression costs."""
     matcher = {
-        "filter": names.NAMESPACE,
-        "path": [{"key": key}],
+        "filter": namespace,
+        "path": [{"key": key} for key in path],
         "value": {"present_match": is_there},
     }
     return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": not is_there}}
@@ -225,13 +255,19 @@ def _usual_tags() -> list[Json]:
     )
 
 
-def _counters(who: list[Json]) -> list[Json]:
+def _request_counter(who: list[Json]) -> Json:
     requests = {"name": "requests", "tags": who + _tags(status="%RESPONSE_CODE%")}
-    counters: list[Json] = [{"stat": requests, "value_fixed": 1}]
-    for direction, formula in TOKENS.items():
-        stat = {"name": "tokens", "tags": who + _tags(direction=direction)}
-        counters.append({"stat": stat, "value_format": f"%CEL({formula})%"})
-    return counters
+    return {"stat": requests, "value_fixed": 1}
+
+
+def _token_counters(who: list[Json], values: Mapping[Kind, str]) -> list[Json]:
+    return [
+        {
+            "stat": {"name": "tokens", "tags": who + _tags(direction=kind)},
+            "value_format": value,
+        }
+        for kind, value in values.items()
+    ]
 
 
 def _histograms(who: list[Json]) -> list[Json]:

@@ -1,9 +1,9 @@
 -- Reads token counts in answers, JSON and SSE, as they pass: a body is neither held nor kept. Takes
 -- the usage chunk out of an OpenAI stream whose client did not ask for it.
--- DIALECTS and ANY stand above this text: where in a body or an event the counts are, and what the
--- name of each ends with. An event in which nothing ends so is not looked at any further.
+-- DIALECTS and ANY stand above this text: where in a body or an event the counts are, what the name
+-- of each ends with, and how they add up. An event in which nothing ends so is not looked at further.
 local find, byte, sub, match = string.find, string.byte, string.sub, string.match
-local NAMESPACE = "dragoman.usage"
+local NAMESPACE, TOKENS = "dragoman.usage", "dragoman.tokens"
 local MAX_EVENT = 1048576
 local QUOTE, BACKSLASH, OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 34, 92, 123, 125, 91, 93
 
@@ -199,6 +199,24 @@ local function count_stream(chunks, dialect, strip, found)
   end
 end
 
+-- What the first family adds up to of which there is a count, as text that statistics can copy; of
+-- the kinds that are rare all or none.
+local function add_up(families, known)
+  for _, family in ipairs(families) do
+    if known[family.first] ~= nil or known[family.second] ~= nil then
+      local sums, rare = {}, 0
+      for kind, keys in pairs(family.kinds) do
+        local sum = 0
+        for key in pairs(keys) do sum = sum + (known[key] or 0) end
+        sums[kind] = string.format("%.0f", sum)
+        if kind ~= "input" and kind ~= "output" then rare = rare + sum end
+      end
+      if rare == 0 then return {input = sums.input, output = sums.output} end
+      return sums
+    end
+  end
+end
+
 function envoy_on_response(handle)
   local facts = handle:streamInfo():dynamicMetadata():get("dragoman")
   local headers = handle:headers()
@@ -219,4 +237,6 @@ function envoy_on_response(handle)
   elseif dialect.body ~= nil and find(kind, "application/json", 1, true) == 1 then
     count_body(handle:bodyChunks(), dialect.body, found)
   end
+  local sums = add_up(dialect.families, known)
+  if sums ~= nil then handle:streamInfo():dynamicMetadata():set(TOKENS, "sum", sums) end
 end

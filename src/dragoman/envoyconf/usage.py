@@ -7,7 +7,16 @@ from itertools import takewhile
 from pathlib import Path
 
 from dragoman import metadata as names
-from dragoman.catalog.counts import COUNTED, FAMILIES, HEADERS, WRAPPERS, Count, all_counts
+from dragoman.catalog.counts import (
+    COUNTED,
+    DIRECTIONS,
+    FAMILIES,
+    HEADERS,
+    WRAPPERS,
+    Count,
+    Family,
+    all_counts,
+)
 from dragoman.config.schema import Native
 from dragoman.envoyconf.typed import metadata_matcher, typed
 from dragoman.ir import Json
@@ -26,12 +35,11 @@ def usage_filters(native: Native) -> list[Json]:
 
 def _scripted() -> Json:
     dialects = {name: _dialect(*held) for name, held in COUNTED.items()}
-    counts = [count for count in all_counts() if count.key not in HEADERS]
-    return _script({"DIALECTS": dialects, "ANY": _places(counts, WRAPPERS)})
+    return _script({"DIALECTS": dialects, "ANY": _dialect(FAMILIES, WRAPPERS)})
 
 
 def _uncounted() -> Json:
-    return {"DIALECTS": {}, "ANY": {"ending": _OPENAI_ENDING, "events": {}}}
+    return {"DIALECTS": {}, "ANY": {"ending": _OPENAI_ENDING, "events": {}, "families": {}}}
 
 
 def _script(tables: Json) -> Json:
@@ -47,7 +55,20 @@ def _script(tables: Json) -> Json:
 
 def _dialect(families: Iterable[str], wrappers: Iterable[tuple[str, ...]]) -> Json:
     """What may stand in answers in one client dialect."""
-    return _places([count for name in families for count in FAMILIES[name].counts], wrappers)
+    held = [FAMILIES[name] for name in families]
+    counts = [count for family in held for count in family.counts if count.key not in HEADERS]
+    listed = {f"[{i}]": _sums(family) for i, family in enumerate(held, 1)}
+    return {**_places(counts, wrappers), "families": listed}
+
+
+def _sums(family: Family) -> Json:
+    """By which counts an answer's family is known, and what adds up to each kind."""
+    keys = [count.key for count in family.counts]
+    kinds: Json = {
+        kind: {f"['{count.key}']": "+" for count in family.counts if kind in count.kinds}
+        for kind in DIRECTIONS
+    }
+    return {"first": keys[0], "second": keys[1:2][0] if keys[1:] else keys[0], "kinds": kinds}
 
 
 def _places(counts: Iterable[Count], wrappers: Iterable[tuple[str, ...]]) -> Json:
@@ -85,7 +106,7 @@ def _tree(keys: dict[tuple[str, ...], str]) -> Json:
 
 
 def _lua(value: Json | str) -> str:
-    """The value as a Lua literal; all names here are identifiers, and nothing needs an escape."""
+    """The value as a Lua literal; names are as Lua writes them, and nothing needs an escape."""
     if isinstance(value, str):
         return f"'{value}'"
     return "{" + ", ".join(f"{key} = {_lua(item)}" for key, item in value.items()) + "}"
