@@ -68,6 +68,17 @@ def test_stream(mistral: Mistral, p: str) -> None:
     assert choices[-1].finish_reason == "stop"
 
 
+@pytest.mark.parametrize("p", ["o", "a", "g", "b", "k"])
+def test_streamed_thoughts(mistral: Mistral, p: str) -> None:
+    """They stand in the content, in chunks of their own."""
+    with mistral.chat.stream(model=f"{p}/echo+think", messages=[_turn("hello")]) as stream:
+        said: list[Any] = [event.data.choices[0].delta.content for event in stream]
+    chunks = [chunk for content in said if isinstance(content, list) for chunk in content]
+    thought = "".join(piece.text for chunk in chunks for piece in chunk.thinking)
+    assert thought == "Let me think about it. The user said: hello"
+    assert "".join(piece for piece in said if isinstance(piece, str)) == "You said: hello"
+
+
 @by_provider
 def test_tools(mistral: Mistral, p: str) -> None:
     """The result names its tool, as Mistral's does; `any` demands a call."""
