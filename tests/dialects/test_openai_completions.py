@@ -216,12 +216,16 @@ def test_a_stream_with_log_probabilities_and_a_stop_word() -> None:
     assert decode_stream(DIALECT, [again])[1:] == events[1:]
 
 
+def test_a_stream_that_says_it_ends_needs_no_reason() -> None:
+    events = decode_stream(DIALECT, [chunk(text="a") + DONE])
+    assert [event.reason for event in events if isinstance(event, ChoiceEnd)] == ["stop"]
+
+
 @pytest.mark.parametrize(
     "wire",
     [
         b"data: {\n\n",
         chunk(text="a"),
-        chunk(text="a") + DONE,
         chunk(text="a", index=1, finish_reason="stop") + DONE,
         chunk(text="a", index=-1, finish_reason="stop") + DONE,
         DONE,

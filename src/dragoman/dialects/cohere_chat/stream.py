@@ -52,7 +52,7 @@ class CohereDecoder(FrameDecoder[SseEvent]):
         self._started = False
 
     def _take(self, frame: SseEvent, events: list[Event]) -> None:
-        if frame.data.strip() == _DONE or self._ended:
+        if self._ended or frame.data.strip() in ("", _DONE):
             return
         try:
             body = _decode(frame.data)

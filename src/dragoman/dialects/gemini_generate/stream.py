@@ -112,7 +112,7 @@ class GeminiDecoder:
         self._end(events)
 
     def _take(self, frame: str | bytes, events: list[Event]) -> None:
-        if frame in ("null", "[DONE]"):  # no words of this API, but of proxies before it
+        if frame in ("", "null", "[DONE]"):  # no words of this API, but of proxies before it
             return
         try:
             chunk = _decode(frame)

@@ -86,7 +86,7 @@ class CompletionDecoder(FrameDecoder[SseEvent]):
         if self._ended or not data:
             return
         if data == _DONE:
-            self._finish(events)
+            self._finish(events, is_told=True)
             return
         try:
             chunk = _decode_chunk(data)
@@ -121,10 +121,12 @@ class CompletionDecoder(FrameDecoder[SseEvent]):
         if choice.error:  # OpenRouter's
             raise stream_error(choice.error)
 
-    def _finish(self, events: list[Event]) -> None:
+    def _finish(self, events: list[Event], *, is_told: bool = False) -> None:
+        """The end. Where the provider tells that it is (`is_told`), a choice needs no reason."""
         count = len(self._choices)
         whole = count and max(self._choices) + 1 == count and min(self._choices) == 0
-        if not whole or any(one.reason is None for one in self._choices.values()):
+        is_open = not is_told and any(one.reason is None for one in self._choices.values())
+        if not whole or is_open:
             raise UpstreamProtocolError(TRUNCATED)
         for index, candidate in sorted(self._choices.items()):
             if candidate.is_open:

@@ -73,7 +73,7 @@ class ResponsesDecoder(FrameDecoder[SseEvent]):
         """Items that came whole while another was open."""
 
     def _take(self, frame: SseEvent, events: list[Event]) -> None:
-        if frame.data == "[DONE]" or self._ended:
+        if self._ended or frame.data in ("", "[DONE]"):
             return
         try:
             event = _decode(frame.data)
