@@ -5,6 +5,10 @@
 local find, byte, sub, match = string.find, string.byte, string.sub, string.match
 local NAMESPACE, TOKENS = "dragoman.usage", "dragoman.tokens"
 local MAX_EVENT = 1048576
+local SPACE = {[9] = true, [10] = true, [13] = true, [32] = true}
+local BETWEEN_NAMES = {[9] = true, [10] = true, [13] = true, [32] = true, [44] = true}
+local BEFORE_VALUE = {[9] = true, [10] = true, [13] = true, [32] = true, [58] = true}
+local STRUCTURE = {[34] = true, [91] = true, [93] = true, [123] = true, [125] = true}
 local QUOTE, BACKSLASH, OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 34, 92, 123, 125, 91, 93
 
 -- Where the string ends whose inside is read from `from`; else nil, and from where on the text is
@@ -30,13 +34,18 @@ local function scan(text, at, more, wanted, found)
     return true
   end
 
-  local function seek(pattern)
-    local start = at
+  -- The next byte for which `stops` says what is wanted: the compiler takes a loop over bytes, not
+  -- a pattern.
+  local function seek(stops, wanted)
     while true do
-      local stop = find(text, pattern, start)
-      if stop ~= nil then at = stop return byte(text, stop) end
-      if not pull(#text + 1) then return nil end
-      start = 1
+      local kind = byte(text, at)
+      if kind == nil then
+        if not pull(at) then return nil end
+      elseif stops[kind] == wanted then
+        return kind
+      else
+        at = at + 1
+      end
     end
   end
 
@@ -53,7 +62,7 @@ local function scan(text, at, more, wanted, found)
   local function skip_nested()
     local depth = 0
     repeat
-      local kind = seek('[%[%]{}"]')
+      local kind = seek(STRUCTURE, true)
       if kind == nil then return false end
       if kind == QUOTE then
         if not skip_string() then return false end
@@ -98,9 +107,9 @@ local function scan(text, at, more, wanted, found)
 
   local function take_object(names)
     at = at + 1
-    while seek("[^%s,]") == QUOTE do
+    while seek(BETWEEN_NAMES, nil) == QUOTE do
       local key = take_key()
-      local kind = key and seek("[^%s:]")
+      local kind = key and seek(BEFORE_VALUE, nil)
       if kind == nil then return false end
       local name = names[key]
       if type(name) == "table" and kind == OPEN then
@@ -116,7 +125,7 @@ local function scan(text, at, more, wanted, found)
     return true
   end
 
-  if seek("%S") == OPEN then take_object(wanted) end
+  if seek(SPACE, nil) == OPEN then take_object(wanted) end
 end
 
 local function nothing() return nil end
