@@ -690,6 +690,18 @@ def test_a_built_in_function_is_called_like_any_other() -> None:
     assert CHAT.encode_response(response, Losses(CHAT.name)) == body
 
 
+def test_a_plain_field_speaks_for_details_without_words() -> None:
+    details = [{"type": "reasoning.encrypted", "data": "E", "format": "x", "index": 0}]
+    message = {"role": "assistant", "content": "a", "reasoning": "hm", "reasoning_details": details}
+    body = _answer(message, object="chat.completion", created=1)
+    response = CHAT.decode_response(body)
+    assert [part.content for part in response.choices[0].parts if isinstance(part, Reasoning)] == [
+        "hm",
+        "",
+    ]
+    assert CHAT.encode_response(response, Losses(CHAT.name)) == body
+
+
 def test_what_providers_leave_out_is_completed() -> None:
     calls = [
         {"function": {"name": "f"}},

@@ -96,7 +96,7 @@ def _said(answer: Any) -> Said:
         finish=_FINISH.get((choice.finish_reason or "stop").lower(), "stop"),
         refused=bool(message.refusal),
         input_tokens=(usage and usage.prompt_tokens) or 0,
-        cached_tokens=cached or 0,
+        cached_tokens=cached or getattr(usage, "prompt_cache_hit_tokens", None) or 0,
         output_tokens=output_of(usage),
     )
 

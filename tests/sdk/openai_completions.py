@@ -68,6 +68,6 @@ def _said(text: str, finish: str, usage: CompletionUsage | None) -> Said:
         text=text,
         finish=finish if finish in _FINISH else "stop",
         input_tokens=(usage and usage.prompt_tokens) or 0,
-        cached_tokens=cached or 0,
+        cached_tokens=cached or getattr(usage, "prompt_cache_hit_tokens", None) or 0,
         output_tokens=output_of(usage),
     )

@@ -35,14 +35,16 @@ _EXTRA, _GOOGLE, _SIGNATURE = "extra_content", "google", "thought_signature"
 ON_CALL, ON_TEXT, ALONE = "next", "previous", "text"
 """Where a signature of Gemini's stands that is on no thought, in its dialect's words."""
 _UNINDEXED = "unindexed"
+_BESIDE = "beside"
+"""The spelling of words that stand beside details without any."""
 _TEXT_NAMES = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
 def decode_reasoning(fields: Fields, message: Json) -> tuple[list[Reasoning], tuple[str, ...]]:
     """The message's reasoning, and the fields it stood in.
 
-    A plain field that only repeats what another one says is taken with it; one that says
-    something else stays in `fields`.
+    A plain field that only repeats what another one says is taken with it, as is the one that
+    speaks for details without words; one that says something else stays in `fields`.
     """
     parts = [
         decode_detail(path, _object(item, path), index)
@@ -52,7 +54,12 @@ def decode_reasoning(fields: Fields, message: Json) -> tuple[list[Reasoning], tu
     text = "".join(part.content for part in parts) if parts else None
     for name in PLAIN_FIELDS:
         value = message.get(name)
-        if isinstance(value, str) and text in (None, value):
+        if isinstance(value, str) and value and text == "":
+            text = fields.take(name, str)
+            form.append(name)
+            beside = Residue(dialect=NAME, fields={}, form=(_BESIDE,))
+            parts.insert(0, Reasoning(content=text, at=fields.at(name), residue=beside))
+        elif isinstance(value, str) and text in (None, value):
             text = fields.take(name, str)
             form.append(name)
             if text and not parts:
@@ -70,6 +77,12 @@ def text_name(item: Json) -> str | None:
     """The field of a detail that holds its words; None where it has none."""
     kind = item.get("type")
     return _TEXT_NAMES.get(kind) if isinstance(kind, str) else None
+
+
+def has_words(item: Json) -> bool:
+    """Whether a detail says anything that the plain field may repeat."""
+    name = text_name(item)
+    return name is not None and bool(item.get(name))
 
 
 def decode_detail(path: str, item: Json, index: int) -> Reasoning:
@@ -134,7 +147,8 @@ def encode_own(parts: Sequence[Reasoning], residue: Residue | None) -> Json:
     """In the very fields it came in; empty where the message came from another dialect."""
     text = "".join(part.content for part in parts)
     out: Json = {name: text for name in PLAIN_FIELDS if says(residue, name)}
-    return {**out, DETAILS: encode_details(parts)} if says(residue, DETAILS) else out
+    details = [part for part in parts if not says(part.residue, _BESIDE)]
+    return {**out, DETAILS: encode_details(details)} if says(residue, DETAILS) else out
 
 
 def answer_quirks(parts: Sequence[Part]) -> Quirks:

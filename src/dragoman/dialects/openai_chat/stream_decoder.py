@@ -211,11 +211,11 @@ class _Candidate:
 
     def take(self, delta: _Delta, logprobs: Json | None, events: list[Event]) -> None:
         """Events of one delta: reasoning first, as it is what a model does first."""
-        if delta.reasoning_details:
-            for item in delta.reasoning_details:
-                self._take_detail(item, events)
-        else:
+        details = delta.reasoning_details or ()
+        if not any(map(reasoning.has_words, details)):
             self._think(delta.reasoning_content or delta.reasoning or "", events)
+        for item in details:
+            self._take_detail(item, events)
         content = delta.content
         if isinstance(content, list):
             self._take_items(content, events)
