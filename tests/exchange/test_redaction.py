@@ -28,6 +28,7 @@ from dragoman.ir.losses import Losses
 from dragoman.policies.redact.keys import Keys
 from dragoman.policies.redact.profiles import Redactors
 from dragoman.policies.redact.redactor import PLACEHOLDER, mask
+from dragoman.policies.redact.scanner import Scanner
 from tests.leaves import leaves, replaced
 from tests.properties.cases import GOLDENS, decode_stream
 from tests.redaction.quality import labelled
@@ -264,6 +265,21 @@ def test_a_failing_engine_lets_nothing_through(monkeypatch: pytest.MonkeyPatch) 
     assert refused.status == 503
     assert refused.details == "dragoman_redaction_failed"
     assert MAIL not in refused.body.decode()
+
+
+def test_what_stands_beside_an_image_is_searched_and_the_image_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The letters of a file cost the engine a thousand times what as much text does."""
+    searched: list[bytes] = []
+    match = Scanner._match
+    monkeypatch.setattr(Scanner, "_match", lambda of, raw: searched.append(raw) or match(of, raw))
+    url = {"url": "data:image/png;base64," + "QUJD" * 10_000}
+    parts = [{"type": "text", "text": f"I am {MAIL}"}, {"type": "image_url", "image_url": url}]
+    admitted = ask({"model": "m", "messages": [{"role": "user", "content": parts}]})
+    assert MAIL not in admitted.body.decode()
+    assert searched
+    assert not any(b"QUJDQUJD" in raw for raw in searched)
 
 
 def test_a_policy_with_redaction_needs_its_redactors() -> None:

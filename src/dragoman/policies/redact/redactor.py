@@ -19,6 +19,7 @@ import msgspec
 from dragoman.config.policy import RedactionProfile
 from dragoman.dialects.texts import edit_texts
 from dragoman.errors import ContentBlocked, ContentTooSensitive
+from dragoman.policies.capabilities import find_media
 from dragoman.policies.redact.keys import Keys
 from dragoman.policies.redact.rules import Rule
 from dragoman.policies.redact.scanner import RULES, Finding, Scanner
@@ -31,6 +32,9 @@ _MAX_HINTED = 256
 """A longer text says itself what it is."""
 _MAX_GATED = 256 * 1024
 """A larger body is mostly a file that no text slot offers."""
+_MAX_PLAIN = 4 * 1024
+"""What is larger may hold a file, of whose random letters the patterns make a thousand times the
+work that a text is, and which no text slot offers either."""
 Group = tuple[str, ...]
 _GROUPS: tuple[Group, ...] = (("block",), ("report",), ("mask", "replace", "hash"))
 """Actions whose findings are told apart by themselves, so that what is only counted never hides
@@ -108,6 +112,8 @@ class Redactor:
         operator's own may ask where a text begins.
         """
         if not self._has_gate or len(raw) > _MAX_GATED:
+            return False
+        if len(raw) > _MAX_PLAIN and find_media(raw):
             return False
         if b"\\" in raw:
             if b"\\u" in raw:
