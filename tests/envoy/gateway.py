@@ -63,7 +63,7 @@ def provider_key(provider: str) -> str:
     return f"provider-key-of-{provider}-5d1e"
 
 
-METER_KEYS = {f"meter-{i}": f"client-key-of-meter-{i:03}-e2" for i in range(200)}
+METER_KEYS = {f"meter-{i}": f"client-key-of-meter-{i:03}-e2" for i in range(400)}
 """Callers that `fresh_caller` hands out, one each, so that no test counts another's requests."""
 SECRETS = (KEY, LIMITED_KEY, *METER_KEYS.values(), *map(provider_key, KINDS))
 _unused = iter(METER_KEYS.items())

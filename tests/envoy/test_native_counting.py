@@ -413,7 +413,7 @@ def test_what_nobody_reads_uses_none(gateway: Gateway, simulator: Simulator, pat
     simulator.control.script({"status": 200, "body": {"id": "x", "usage": USAGE}})
 
     def entries() -> list[dict[str, Any]]:
-        return [e for e in gateway.ledger() if e["gen_ai.operation.name"] in UNREAD]
+        return [e for e in gateway.ledger() if e.get("gen_ai.operation.name") in UNREAD]
 
     def counted() -> dict[Any, float]:
         found = gateway.series("tokens").items()

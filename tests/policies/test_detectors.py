@@ -67,6 +67,12 @@ def test_findings_are_in_order_and_on_characters(text: str) -> None:
         at = finding.end
 
 
+def test_a_local_part_is_no_longer_than_one_may_be() -> None:
+    raw = b"a/" * 100 + b"b" * 40 + b"@example.com"
+    [finding] = SCANNER.scan(raw)
+    assert raw[finding.start : finding.end] == b"a/" * 12 + b"b" * 40 + b"@example.com"
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_text_ends(name: str) -> None:
     SCANNER.scan(HOSTILE[name].encode())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import string
+
 SIZE = 100_000
 
 CLEAN = (
@@ -53,3 +56,16 @@ HOSTILE = {
         "cyrillic": "п",
     }.items()
 }
+
+
+def _random(letters: str) -> str:
+    return "".join(random.Random(1).choices(letters, k=SIZE))
+
+
+HOSTILE |= {
+    "hostile_random_hex": _random("0123456789abcdef"),
+    "hostile_random_base64": _random(string.ascii_letters + string.digits + "+/"),
+    "hostile_random_labels": _random("ab1."),
+    "hostile_random_numbers": _random("0123456789 .-"),
+}
+"""What repeats nothing gives the engine new states to build, or leaves it without."""

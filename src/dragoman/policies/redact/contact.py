@@ -22,7 +22,7 @@ _MAIL = (
     Rule(
         name="email",
         entity="email",
-        pattern=r"[A-Za-z0-9_][A-Za-z0-9._%+'&/=~-]{0,63}@"
+        pattern=r"[A-Za-z0-9_][A-Za-z0-9._%+'&/=~-]*@"
         rf"(?:(?:{_LABEL}\.){{1,8}}(?:[A-Za-z]{{2,24}}|xn--[a-z0-9-]{{2,59}})|\[[0-9.]{{7,15}}\])",
         priority=62,
         check=check_email,
