@@ -92,6 +92,8 @@ _ATTEMPT_ATTRIBUTES = [
 ]
 """What the translate stage is told of each attempt."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_NOBODY: Json = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}
+"""Nothing can listen at port 0."""
 _PATH_LUA = """\
 function envoy_on_request(handle)
   local metadata = handle:streamInfo():dynamicMetadata()
@@ -138,7 +140,7 @@ def provider_cluster(provider: Provider, policy: Policy) -> Json:
         "metadata": {"filter_metadata": {"dragoman": {"provider": provider.name}}},
         "per_connection_buffer_limit_bytes": policy.limits.response_body_bytes,
         "circuit_breakers": _breakers(),
-        **endpoints(provider.name, _endpoint(provider), provider.host),
+        **_hosts(provider),
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: _http_options(provider, upstream_filters(provider, policy))
         },
@@ -345,6 +347,19 @@ def _signing(signing: Signing) -> Json:
         region=signing.region,
         match_excluded_headers=[{"prefix": "x-envoy-"}, {"exact": "x-forwarded-proto"}],
     )
+
+
+def _hosts(provider: Provider) -> Json:
+    """Where the provider is; where its name has no address, a host that refuses.
+
+    Envoy's router answers 503 for a cluster without a host and never retries that. A refused
+    connection it does, at the next target.
+    """
+    found = endpoints(provider.name, _endpoint(provider), provider.host)
+    if found["type"] == "STRICT_DNS":
+        groups: list[Json] = found["load_assignment"]["endpoints"]
+        groups.append({"priority": 1, "lb_endpoints": [{"endpoint": _NOBODY}]})
+    return found
 
 
 def _endpoint(provider: Provider) -> Json:
