@@ -288,3 +288,13 @@ def test_an_answer_that_says_nothing_is_asked_for_again(
     answer = ask(strategic, "/v1/chat/completions", body("wary"))
     assert said("/v1/chat/completions", answer) == "You said: one two three"
     assert listeners(simulator) == ["openai", "anthropic"]
+
+
+@both_clients
+def test_a_stream_that_breaks_before_its_first_byte_is_asked_for_again(
+    strategic: Gateway, simulator: Simulator, path: str
+) -> None:
+    simulator.control.script({"cut_after_bytes": 0}, {"listener": "openai"})
+    answer = ask(strategic, path, body("wary", stream=True))
+    assert said(path, answer) == "You said: one two three"
+    assert listeners(simulator) == ["openai", "anthropic"]

@@ -59,7 +59,8 @@ def watch_for(head: AttemptHead, model: str, read: Callable[[], object]) -> Watc
 class WatchEditor:
     """An answer in the client's own dialect: held until it is judged, then passed on as it came.
 
-    A stream is passed on from its first byte, and so is what grows above `max_bytes`.
+    A stream is passed on from its first byte, its headers with that byte: what breaks before it
+    can be asked for elsewhere. So is what grows above `max_bytes`.
     """
 
     def __init__(
@@ -75,27 +76,25 @@ class WatchEditor:
         self._dialect = dialect
         self._watch = watch
         self._decoder = decoder
-        self._max_bytes = max_bytes
-        self._passes = streams
+        self._most_held = 0 if streams else max_bytes
+        self._passes = False
         self._status = 0
         self._held = bytearray()
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
         self._status = int(headers.get(":status", "0"))
-        if self._passes:
-            return [Mutate()]
         return self._finish(ends_stream=True) if end_of_stream else []
 
     def on_body(self, data: bytes, *, end_of_stream: bool) -> list[Action]:
         if self._passes:
             return [Chunk(body=data, end_of_stream=end_of_stream)]
         self._held += data
-        if end_of_stream:
-            return self._finish(ends_stream=True)
-        if len(self._held) <= self._max_bytes:
-            return []
-        self._passes = True
-        return [Mutate(), Chunk(body=bytes(self._held))]
+        self._passes = len(self._held) > self._most_held
+        if not self._passes:
+            return self._finish(ends_stream=True) if end_of_stream else []
+        held = bytes(self._held)
+        self._held.clear()
+        return [Mutate(), Chunk(body=held, end_of_stream=end_of_stream)]
 
     def on_trailers(self) -> list[Action]:
         return [] if self._passes else self._finish(ends_stream=False)
