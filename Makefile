@@ -6,7 +6,7 @@ RESULTS := tests/bench/results
 PEER_CASES := json-2k,json-400k,stream-100
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-recordings fuzz matrix check proto goldens envoy-yaml bench bench-streams bench-reload bench-peers bench-results soak lock clean
+.PHONY: help run test test-recordings fuzz matrix faults check proto goldens envoy-yaml bench bench-streams bench-reload bench-peers bench-results soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,9 @@ goldens: $(VENV)/.dev ## regenerate the golden files; review them as a diff
 
 matrix: $(VENV)/.dev ## regenerate the README's matrices of dialects
 	$(BIN)/python -m tests.matrix
+
+faults: $(VENV)/.dev ## try each fault against each routing strategy; one table, and its section in envoy/README.md
+	$(BIN)/python -m tests.envoy.faults
 
 envoy-yaml: $(VENV)/.dev ## regenerate envoy/envoy.yaml from envoy/dragoman.yaml
 	OPENAI_API_KEY=at-run-time ANTHROPIC_API_KEY=at-run-time $(BIN)/dragoman envoy -c envoy/dragoman.yaml > envoy/envoy.yaml

@@ -105,13 +105,13 @@ def policy(simulator: Simulator, folder: Path, **changes: Any) -> dict[str, Any]
             "limited": {"keys": [digest(LIMITED_KEY)], "models": ["o/*"]},
             **{name: {"keys": [digest(key)]} for name, key in METER_KEYS.items()},
         },
-        "providers": {name: _provider(name, simulator, folder) for name in KINDS},
+        "providers": {name: provider_entry(name, simulator, folder) for name in KINDS},
         "models": _models(),
         "pass_through": [{"prefix": "/v1/realtime", "provider": "openai"}],
         "ledger": {"path": str(folder / "ledger.jsonl")},
     }
     document["providers"]["dead"] = {"kind": "openai", "url": "http://127.0.0.1:9"} | {
-        "key": {"file": str(_key_file("openai", folder))}
+        "key": {"file": str(key_file("openai", folder))}
     }
     return document | changes
 
@@ -121,14 +121,16 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _key_file(name: str, folder: Path) -> Path:
+def key_file(name: str, folder: Path) -> Path:
+    """The file that Envoy reads this provider's key from."""
     path = folder / f"{name}.key"
     path.write_text(provider_key(name))
     return path
 
 
-def _provider(name: str, simulator: Simulator, folder: Path) -> dict[str, Any]:
-    key = {"file": str(_key_file(name, folder))}
+def provider_entry(name: str, simulator: Simulator, folder: Path) -> dict[str, Any]:
+    """One of `KINDS` as a policy has it."""
+    key = {"file": str(key_file(name, folder))}
     entry = {"kind": KINDS[name], "url": simulator.url(name), "key": key}
     more = {"params": PARAMS.get(name), "serves": SERVES.get(name)}
     return {**entry, **{field: value for field, value in more.items() if value}}
