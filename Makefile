@@ -69,6 +69,7 @@ envoy-yaml: $(VENV)/.dev ## regenerate envoy/envoy.yaml from envoy/dragoman.yaml
 bench: $(VENV)/.dev ## measure against Envoy alone; one JSON object a line; BENCH="--help" for options
 	$(BIN)/python -m tests.bench $(BENCH)
 	$(BIN)/python -m tests.redaction
+	$(BIN)/python -m tests.guardrails
 
 soak: $(VENV)/.dev ## 500,000 mixed requests, and what they leave in memory; SOAK="--count 50000" for fewer
 	$(BIN)/python -m tests.bench.soak $(SOAK)

@@ -94,6 +94,38 @@ class ContentBlocked(DragomanError):
         self.entity = entity
 
 
+class GuardrailHit(DragomanError):
+    """A guardrail refuses the request for what stands at `path`, which is not shown."""
+
+    status = 400
+    denies = True
+
+    def __init__(self, path: str, problem: str, findings: dict[str, float]) -> None:
+        super().__init__(f"{path}: {problem}", path=path)
+        self.findings = findings
+        """How often each rule was found, and the score where there is one."""
+
+
+class ContentDenied(GuardrailHit):
+    """On a deny-list."""
+
+    code = "content_denied"
+
+    def __init__(self, path: str, rule: str) -> None:
+        super().__init__(path, f"{rule} was found, which no request may say", {rule: 1.0})
+
+
+class PromptInjection(GuardrailHit):
+    """It looks like an attack on the model, by heuristics that may be wrong."""
+
+    code = "prompt_injection"
+
+    def __init__(self, path: str, score: float, threshold: float, rules: tuple[str, ...]) -> None:
+        why = f"{', '.join(rules)} (score {score}, limit {threshold})"
+        findings = {**dict.fromkeys(rules, 1.0), "score": score}
+        super().__init__(path, f"looks like prompt injection: {why}", findings)
+
+
 class ContentTooSensitive(DragomanError):
     """More would have to be hidden, and remembered for the answer, than the policy allows."""
 
@@ -240,6 +272,12 @@ class RedactionFailed(ServiceUnavailable):
     """The request could not be searched for what must not leave: so it does not leave."""
 
     code = "redaction_failed"
+
+
+class GuardrailFailed(ServiceUnavailable):
+    """The request could not be searched for what it may not say: so it does not go on."""
+
+    code = "guardrail_failed"
 
 
 class ConfigError(DragomanError):

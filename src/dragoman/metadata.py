@@ -33,6 +33,11 @@ REDACTION_NAMESPACE = "dragoman.redaction"
 REDACTION_ANSWER_NAMESPACE = "dragoman.redaction.answer"
 """The same of the answer."""
 
+GUARDRAILS_NAMESPACE = "dragoman.guardrails"
+"""How often each rule of the guardrails was found in the request, as numbers."""
+SCORE = "score"
+"""There: the highest of a text, for prompt injection. No rule has this name."""
+
 SUBJECT_NAMESPACE = "dragoman.subject"
 """Organization, team, user and application, as far as the request's token says them."""
 JWT_NAMESPACE = "envoy.filters.http.jwt_authn"

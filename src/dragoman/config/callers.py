@@ -91,6 +91,7 @@ def _caller(
         residency=entry.residency,
         limits=entry.limits,
         redaction=entry.redaction,
+        guardrails=entry.guardrails,
     )
 
 

@@ -20,6 +20,7 @@ from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_
 from dragoman.config.callers import resolve_callers
 from dragoman.config.cores import available_cores
 from dragoman.config.governance import QuotaEntry
+from dragoman.config.guardrails import check_guarded, read_guardrails
 from dragoman.config.listener import check_listener
 from dragoman.config.models import resolve_models
 from dragoman.config.policy import (
@@ -109,10 +110,12 @@ class _Resolver:
 
     def policy(self, file: File) -> Policy:
         redaction = read_redaction(file.redaction, self._environment, self._refuse)
-        for name, caller in file.callers.items():
-            check_name(caller.redaction, redaction, f"$.callers.{name}.redaction", self._refuse)
-        for name, model in file.models.items():
-            check_name(model.redaction, redaction, f"$.models.{name}.redaction", self._refuse)
+        guardrails = read_guardrails(file.guardrails, self._refuse)
+        for place, entries in (("callers", file.callers), ("models", file.models)):
+            for name, entry in entries.items():
+                where = f"$.{place}.{name}"
+                check_name(entry.redaction, redaction, f"{where}.redaction", self._refuse)
+                check_guarded(entry.guardrails, guardrails, f"{where}.guardrails", self._refuse)
         providers = self._providers(file.providers)
         if file.issued_keys and not (file.store.url or file.store.directory):
             raise self._refuse("$.issued_keys", "needs store.url or store.directory")
@@ -142,6 +145,7 @@ class _Resolver:
             transport=file.transport,
             decision_header=file.decision_header,
             redaction=redaction,
+            guardrails=guardrails,
             ledger=file.ledger,
             audit=self._audit(file),
             statistics=file.statistics,

@@ -102,6 +102,7 @@ class _Models:
             fallback_on=entry.fallback_on,
             has_strategy=bool(entry.strategy != "weighted" or entry.sticky or entry.fit_context),
             redaction=entry.redaction,
+            guardrails=entry.guardrails,
             rules=rules,
             experiment=experiment,
             deprecated=self._deprecation(entry.deprecated, f"{path}.deprecated"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 Refuse = Callable[[str, str], Exception]
@@ -29,6 +30,20 @@ def any_of(words: list[str]) -> str:
     """A pattern of the words, whole and in any case; RE2 knows where a word ends in ASCII only."""
     longest_first = sorted(set(words), key=lambda word: (-len(word), word))
     return "(?i)(?:" + "|".join(map(_whole, longest_first)) + ")"
+
+
+def read_words(given: Iterable[str], file: str | None, path: str, refuse: Refuse) -> list[str]:
+    """Those that are `given`, and those in `file`, one a line. Raises where there are none."""
+    words = list(given)
+    if file is not None:
+        try:
+            lines = Path(file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise refuse(f"{path}.file", f"cannot be read: {error}") from error
+        words += [line.strip() for line in lines if line.strip()]
+    if not words:
+        raise refuse(path, "lists no words")
+    return words
 
 
 def _words_of(error: Exception) -> str:

@@ -13,6 +13,7 @@ import msgspec
 
 from dragoman.catalog.profiles import Profile, Profiles
 from dragoman.config.governance import RequestLimits
+from dragoman.config.guardrails import Guardrails
 from dragoman.config.leading import Condition
 from dragoman.config.schema import (
     Action,
@@ -227,6 +228,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     deprecated: Deprecation | None = None
     redaction: str | None = None
     """A profile's name, or `off`."""
+    guardrails: str | None = None
+    """The same."""
 
     @property
     def all_targets(self) -> tuple[Target, ...]:
@@ -248,6 +251,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Regions its requests may be served in; none: any."""
     redaction: str | None = None
     """A profile's name, or `off`."""
+    guardrails: str | None = None
+    """The same."""
     belongs: Mapping[str, str] = {}
     """Its organization, team, user and application, as far as it has them."""
     stated: Mapping[str, str] = {}
@@ -358,6 +363,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     transport: Transport
     decision_header: bool
     redaction: Redaction | None
+    guardrails: Guardrails | None
     ledger: Ledger
     audit: Audit | None
     statistics: Statistics

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import get_args
 
-from dragoman.config.patterns import Refuse, any_of, check_pattern
+from dragoman.config.patterns import Refuse, any_of, check_pattern, read_words
 from dragoman.config.policy import Redaction, RedactionProfile
 from dragoman.config.schema import (
     Action,
     Entity,
     RedactionEntry,
     RedactionSection,
-    WordsEntry,
 )
 from dragoman.config.secrets import read_secret
 
@@ -61,7 +59,7 @@ def _profile(name: str, entry: RedactionEntry, path: str, refuse: Refuse) -> Red
     for i, listed in enumerate(entry.words):
         where = f"{path}.words[{i}]"
         _add(listed.name, listed.action, actions, f"{where}.name", refuse)
-        pattern = any_of(_words(listed, where, refuse))
+        pattern = any_of(read_words(listed.words, listed.file, where, refuse))
         patterns.append((listed.name, check_pattern(pattern, where, refuse)))
     if not actions:
         raise refuse(path, "names nothing to look for: give entities, patterns or words")
@@ -92,16 +90,3 @@ def _add(name: str, action: Action, actions: dict[str, Action], path: str, refus
         raise refuse(path, f"{name} is an entity of its own: name yours otherwise")
     if actions.setdefault(name, action) != action:
         raise refuse(path, f"{name} has another action above")
-
-
-def _words(entry: WordsEntry, path: str, refuse: Refuse) -> list[str]:
-    words = list(entry.words)
-    if entry.file is not None:
-        try:
-            lines = Path(entry.file).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise refuse(f"{path}.file", f"cannot be read: {error}") from error
-        words += [line.strip() for line in lines if line.strip()]
-    if not words:
-        raise refuse(path, "lists no words")
-    return words

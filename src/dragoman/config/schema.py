@@ -11,6 +11,7 @@ import msgspec
 
 from dragoman.catalog.profiles import Profile
 from dragoman.config.governance import Audit, QuotaEntry, RequestLimits
+from dragoman.config.guardrails import GuardrailSection
 from dragoman.config.leading import (
     DeprecationEntry,
     ExperimentEntry,
@@ -261,6 +262,8 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
     are then read by the service; of streams, only what is answered instead of one."""
     redaction: Name | None = None
     """A profile, or `off`."""
+    guardrails: Name | None = None
+    """The same."""
     clamp: bool = False
     """Values out of an upstream's range are moved to the nearest bound and reported."""
     rules: tuple[RuleEntry, ...] = ()
@@ -324,6 +327,8 @@ class CallerEntry(_Section, frozen=True, kw_only=True):
     limits: RequestLimits | None = None
     redaction: Name | None = None
     """A profile, or `off`; wins over the model's."""
+    guardrails: Name | None = None
+    """The same."""
     providers: tuple[Name, ...] = ()
     """Providers it may use for what names no model (files, batches, `pass_through` paths)."""
 
@@ -437,6 +442,7 @@ class File(_Section, frozen=True, kw_only=True):
     decision_header: bool = True
     """Answers say in `x-dragoman-decision` which upstreams were chosen and why."""
     redaction: RedactionSection | None = None
+    guardrails: GuardrailSection | None = None
     ledger: Ledger = Ledger()
     audit: Audit | None = None
     statistics: Statistics = Statistics()

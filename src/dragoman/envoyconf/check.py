@@ -217,6 +217,8 @@ def _decide_modes(at: _Inspection, path: str, config: Json) -> None:
         wanted_spaces.append(names.PRICES_NAMESPACE)
     if at.policy.redaction is not None:
         wanted_spaces.append(names.REDACTION_NAMESPACE)
+    if at.policy.guardrails is not None:
+        wanted_spaces.append(names.GUARDRAILS_NAMESPACE)
     if at.policy.callers.issuers or at.policy.issued_keys:
         wanted_spaces.append(names.SUBJECT_NAMESPACE)
     for name in wanted_spaces:

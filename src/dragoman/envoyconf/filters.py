@@ -97,6 +97,8 @@ def _decide(policy: Policy) -> Json:
         namespaces.append(names.PRICES_NAMESPACE)
     if policy.redaction is not None:
         namespaces.append(names.REDACTION_NAMESPACE)
+    if policy.guardrails is not None:
+        namespaces.append(names.GUARDRAILS_NAMESPACE)
     if policy.callers.issuers or policy.issued_keys:
         namespaces.append(names.SUBJECT_NAMESPACE)
     metadata_options["receiving_namespaces"] = {"untyped": namespaces}

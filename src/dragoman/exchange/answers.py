@@ -15,6 +15,7 @@ from dragoman.dialects import AnyDialect, BodyKind, Call
 from dragoman.errors import (
     ContentBlocked,
     DragomanError,
+    GuardrailHit,
     InvalidToken,
     MethodNotAllowed,
     QuotaExceeded,
@@ -58,6 +59,8 @@ def deny(
         spaces[names.SUBJECT_NAMESPACE] = caller.stated
     if isinstance(error, ContentBlocked):
         spaces[names.REDACTION_NAMESPACE] = {error.entity: 1.0}
+    elif isinstance(error, GuardrailHit):
+        spaces[names.GUARDRAILS_NAMESPACE] = error.findings
     return msgspec.structs.replace(answer, metadata=spaces)
 
 

@@ -24,6 +24,7 @@ from dragoman.errors import DragomanError
 from dragoman.exchange.answers import answer, check_method, check_type, deny
 from dragoman.exchange.asked import Asked, Asker, headers_said, model_name, said_outside, wish_of
 from dragoman.exchange.bodies import edit_body, read_body
+from dragoman.exchange.guard import RequestGuard
 from dragoman.exchange.heads import RequestHead
 from dragoman.exchange.limits import Held
 from dragoman.exchange.plan import Plan
@@ -51,6 +52,7 @@ from dragoman.policies.route.rules import Asking
 from dragoman.policies.route.weighted import Chance
 
 if TYPE_CHECKING:
+    from dragoman.policies.guard.guard import Guards
     from dragoman.policies.redact.profiles import Redactors
 
 ESTIMATED_HEADER = "x-dragoman-estimated"
@@ -72,15 +74,17 @@ class Decide:
         clock: Callable[[], float] = time.time,
         *,
         redactors: Redactors | None = None,
+        guards: Guards | None = None,
     ) -> None:
         """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys.
-        `redactors`: the policy's."""
+        `redactors` and `guards`: the policy's."""
         self._policy = policy
         self._chooser = Chooser(policy, chance, clock)
         self._redaction = RequestRedaction(policy, redactors)
+        self._guard = RequestGuard(policy, guards)
         self._issued = issued
         self._plan = Plan(policy, clock)
-        self._unread = Unread(policy, self._redaction)
+        self._unread = Unread(policy, self._redaction, self._guard)
         self._clock = clock
         limits = policy.quotas if quotas else ()
         self._reserve = Reserve(limits, quotas or Unlimited(), clock)
@@ -181,7 +185,8 @@ class Decide:
         asked_for = find_model(name, caller, self._policy.models)
         model, told, note = find_serving(asked_for, self._clock())
         name = name if model is asked_for else model.name
-        treated = self._redaction.apply(call.body, raw, caller, model)
+        guarded, found_note = self._guard.look(call.body, raw, body, caller, model)
+        treated = self._redaction.apply(call.body, raw, caller, model)._replace(guarded=guarded)
         if treated.body is not raw:
             body = read_body(call.body, treated.body)
         asked = Asked(
@@ -201,7 +206,7 @@ class Decide:
         if limits is not None:
             held = Held(self._policy, limits, asked, treated)
             asked, treated, note = held.asked, held.treated, (*note, *held.note)
-        choice = self._choose(asked, caller, head, len(raw)).noting(*note)
+        choice = self._choose(asked, caller, head, len(raw)).noting(*found_note, *note)
         if choice.order and self._must_estimate(asked, choice.order[0]):
             return self._estimate(asked, choice.order[0])
         choice = self._plan.speakable(asked, choice)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dragoman.policies.redact.profiles import Redactors
     from dragoman.policies.redact.redactor import Redacted, Redactor
 
-_FAULTS = (
+ENGINE_FAULTS = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -30,7 +30,7 @@ _FAULTS = (
     msgspec.MsgspecError,
 )
 """What an engine may raise that was not made to: whatever it is, the request does not go on."""
-_HARMLESS = ("GET", "HEAD", "DELETE")
+HARMLESS = ("GET", "HEAD", "DELETE")
 
 
 class Treated(NamedTuple):
@@ -42,10 +42,13 @@ class Treated(NamedTuple):
     """The same, None where it is what came."""
     facts: Json
     counts: Json
+    guarded: Json | None = None
+    """What guardrails found and let through."""
 
     def tell(self, spaces: Metadata) -> Metadata:
         """`spaces`, with what this request alone has to say."""
         told = {names.NAMESPACE: self.facts, names.REDACTION_NAMESPACE: self.counts}
+        told[names.GUARDRAILS_NAMESPACE] = self.guarded or {}
         told = {name: fields for name, fields in told.items() if fields}
         return amend(spaces, told) if told else spaces
 
@@ -65,7 +68,7 @@ class RequestRedaction:
         `method` empty: it may be anything.
         """
         redactor = self._redactors.choose(caller) if self._redactors else None
-        if redactor and redactor.profile.refuses_unread and method not in _HARMLESS:
+        if redactor and redactor.profile.refuses_unread and method not in HARMLESS:
             raise PermissionDenied("Its body is not read here, so nothing could be redacted in it.")
 
     def apply(self, kind: BodyKind, raw: bytes, caller: Caller, model: Model) -> Treated:
@@ -79,7 +82,7 @@ class RequestRedaction:
             if redacted.originals:
                 facts[names.SEALED] = self._redactors.keys.seal(redacted.originals, caller.name)
                 facts[names.RESPOND] = names.FLAG
-        except _FAULTS as error:
+        except ENGINE_FAULTS as error:
             raise RedactionFailed("The request could not be redacted.") from error
         if redacted.body is None and not redacted.counts and not redactor.profile.answers:
             return Treated(raw, None, {}, {})

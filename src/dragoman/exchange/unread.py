@@ -11,6 +11,7 @@ from dragoman.dialects import Call
 from dragoman.dialects.registry import SUCCESSORS
 from dragoman.errors import NotFound, PermissionDenied
 from dragoman.exchange.asked import Asker
+from dragoman.exchange.guard import RequestGuard
 from dragoman.exchange.redaction import RequestRedaction
 from dragoman.policies.route.residency import check_region, find_demands
 
@@ -23,9 +24,10 @@ UNKNOWN_PATH = "pass_through"
 class Unread:
     """Admits such requests under one policy."""
 
-    def __init__(self, policy: Policy, redaction: RequestRedaction) -> None:
+    def __init__(self, policy: Policy, redaction: RequestRedaction, guard: RequestGuard) -> None:
         self._policy = policy
         self._redaction = redaction
+        self._guard = guard
 
     def admit(self, asker: Asker, call: Call) -> Mutate:
         """What names no model goes to the provider that the caller names, or to its first."""
@@ -38,6 +40,7 @@ class Unread:
             raise PermissionDenied(f"You may not use {call.operation}{named}.")
         self._check_region(asker, wanted)
         self._redaction.check_unread(asker.caller, asker.head.method)
+        self._guard.check_unread(asker.caller, asker.head.method)
         query = asker.head.path.partition("?")[2]
         path = providers[wanted].endpoints[dialect].request_path("", query, rest=call.rest)
         return _passed(asker, wanted, path, call.operation)
@@ -50,6 +53,7 @@ class Unread:
             if inside and route.provider in asker.caller.providers:
                 self._check_region(asker, route.provider)
                 self._redaction.check_unread(asker.caller, "")
+                self._guard.check_unread(asker.caller, "")
                 return _passed(asker, route.provider, asker.head.path, UNKNOWN_PATH)
         hint = f" Use {SUCCESSORS[path]}." if path in SUCCESSORS else ""
         raise NotFound(f"No such path here: {path}.{hint}")

@@ -17,6 +17,7 @@ from dragoman.stores.keeper import QuotaKeeper
 from dragoman.stores.shared_key import shared_key
 
 if TYPE_CHECKING:
+    from dragoman.policies.guard.guard import Guards
     from dragoman.policies.redact.profiles import Redactors
 
 _REMEMBERED = 1024
@@ -58,7 +59,13 @@ class InForce:
         self.levels = QuotaLevels(wider.quotas)
         self.keeper = self.keeper or self._make_keeper(self)
         quotas = self.keeper if policy.quotas else None
-        self.decide = Decide(policy, quotas=quotas, issued=self._issued, redactors=own)
+        self.decide = Decide(
+            policy,
+            quotas=quotas,
+            issued=self._issued,
+            redactors=own,
+            guards=make_guards(policy),
+        )
         self.find_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
 
     def _find_dialect(self, provider: str, client: str, model: str) -> str | None:
@@ -88,3 +95,12 @@ def make_redactors(policy: Policy) -> Redactors | None:
     from dragoman.policies.redact.profiles import Redactors  # noqa: PLC0415 - loads an engine
 
     return Redactors(section, section.key or shared_key(policy.run_dir))
+
+
+def make_guards(policy: Policy) -> Guards | None:
+    """The policy's guardrails, compiled; None where it has none, at no cost."""
+    if policy.guardrails is None:
+        return None
+    from dragoman.policies.guard.guard import Guards  # noqa: PLC0415 - loads an engine
+
+    return Guards(policy.guardrails)

@@ -22,6 +22,7 @@ from dragoman.extproc.pb.access_log_pb2 import (
 from dragoman.extproc.transports import Message
 from dragoman.metadata import (
     FALLBACK_NAMESPACE,
+    GUARDRAILS_NAMESPACE,
     MODELS_NAMESPACE,
     NAMESPACE,
     QUOTA,
@@ -47,6 +48,7 @@ _READ = (
     REDACTION_ANSWER_NAMESPACE,
     SUBJECT_NAMESPACE,
     FALLBACK_NAMESPACE,
+    GUARDRAILS_NAMESPACE,
 )
 _ENDED = AccessLogType.DownstreamEnd
 

@@ -51,9 +51,21 @@ def explain(policy: Policy, caller: Caller, wish: Wish) -> Explanation:
     who = ", ".join(f"{subject} {name}" for subject, name in caller.belongs.items())
     lines = [f"{word}: {verdict.because}", f"caller {caller.name}{f' of {who}' if who else ''}"]
     if verdict.allowed:
-        lines += [*_limit_lines(caller), *_quota_lines(policy, caller, model), *_end_lines(model)]
+        lines += [*_guardrail_lines(policy, caller, model), *_limit_lines(caller)]
+        lines += [*_quota_lines(policy, caller, model), *_end_lines(model)]
         lines += [*_rule_lines(model), *_target_lines(model, wish.model)]
     return Explanation(allowed=verdict.allowed, lines=lines)
+
+
+def _guardrail_lines(policy: Policy, caller: Caller, model: Model) -> list[str]:
+    section = policy.guardrails
+    profile = section.choose(caller.guardrails, model.guardrails) if section else None
+    if profile is None:
+        return []
+    said = [f"denies {rule.name}" for rule in profile.deny]
+    if injection := profile.injection:
+        said.append(f"{injection.action}s injection from {injection.threshold}")
+    return [f"guardrails {profile.name}: {', '.join(said)}"]
 
 
 def _limit_lines(caller: Caller) -> list[str]:

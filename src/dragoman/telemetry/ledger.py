@@ -125,6 +125,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     redacted: Mapping[str, int] | None = None
     """Findings in the request, by entity."""
     redacted_answer: Mapping[str, int] | None = None
+    guardrails: Mapping[str, int] | None = None
+    """What guardrails found in the request, by rule."""
+    guardrails_score: float | None = None
+    """The highest score for prompt injection."""
     belongs: Mapping[str, str] = {}
     """The caller's organization, team, user and application, as far as they are known."""
 
@@ -183,6 +187,8 @@ def make_entry(
         denied=_text(facts, keys.DENIED),
         redacted=_counts(record, keys.REDACTION_NAMESPACE),
         redacted_answer=_counts(record, keys.REDACTION_ANSWER_NAMESPACE),
+        guardrails=_counts(record, keys.GUARDRAILS_NAMESPACE, leave=keys.SCORE),
+        guardrails_score=_score(record),
         belongs={**belongs(caller), **_texts(record, keys.SUBJECT_NAMESPACE)} if caller else {},
     )
 
@@ -293,6 +299,8 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.DENIED: entry.denied,
         names.REDACTED: entry.redacted,
         names.REDACTED_ANSWER: entry.redacted_answer,
+        names.GUARDRAILS: entry.guardrails,
+        names.GUARDRAILS_SCORE: entry.guardrails_score,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -371,9 +379,14 @@ def _texts(record: AccessRecord, namespace: str) -> dict[str, str]:
     return {name: value for name in values if (value := _text(values, name)) is not None}
 
 
-def _counts(record: AccessRecord, namespace: str) -> dict[str, int] | None:
+def _counts(record: AccessRecord, namespace: str, *, leave: str = "") -> dict[str, int] | None:
     values = record.metadata.get(namespace, {})
-    return {name: _number(values, name) for name in sorted(values)} or None
+    return {name: _number(values, name) for name in sorted(values) if name != leave} or None
+
+
+def _score(record: AccessRecord) -> float | None:
+    value = record.metadata.get(keys.GUARDRAILS_NAMESPACE, {}).get(keys.SCORE)
+    return value if isinstance(value, float) else None
 
 
 def _number(values: Mapping[str, object], key: str) -> int:

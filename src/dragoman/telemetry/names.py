@@ -52,6 +52,10 @@ REDACTED = "dragoman.redacted"
 """Findings by entity, in the request."""
 REDACTED_ANSWER = "dragoman.redacted.answer"
 """Findings by entity, in the answer."""
+GUARDRAILS = "dragoman.guardrails"
+"""What guardrails found in the request, by rule."""
+GUARDRAILS_SCORE = "dragoman.guardrails.score"
+"""The highest that a text of it had for prompt injection, where it reached the limit."""
 
 TAGS = {
     subject: f"dragoman.{subject}"

@@ -1,0 +1,135 @@
+"""The `guardrails` section: as written, as resolved, and checked whole on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+
+from dragoman.config.patterns import Refuse, any_of, check_pattern, read_words
+from dragoman.config.section import Name
+from dragoman.dialects.speakers import Speaker
+from dragoman.metadata import SCORE
+
+OFF = "off"
+"""Said of a model or a caller: no profile applies."""
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class DenyEntry(_Section, frozen=True, kw_only=True):
+    """What no request may say. One of words, file and patterns is enough."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    words: tuple[Annotated[str, msgspec.Meta(min_length=2, max_length=256)], ...] = ()
+    """Whole, in any case."""
+    file: str | None = None
+    """Further words, one a line."""
+    patterns: tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=4096)], ...] = ()
+    """RE2 syntax."""
+    speakers: tuple[Speaker, ...] = msgspec.field(default=(), name="in")
+    """Whose texts are searched; none: everybody's."""
+
+
+class InjectionEntry(_Section, frozen=True, kw_only=True):
+    """What becomes of texts that look like prompt injection or a jailbreak."""
+
+    threshold: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.6
+    action: Literal["block", "report"] = "block"
+
+
+class GuardrailEntry(_Section, frozen=True, kw_only=True):
+    """What a request under this profile is searched for."""
+
+    deny: tuple[DenyEntry, ...] = ()
+    injection: InjectionEntry | None = None
+    unread: Literal["refuse", "pass"] = "refuse"
+    """Bodies that nobody reads (files, batches, `pass_through`) cannot be searched."""
+
+
+class GuardrailSection(_Section, frozen=True, kw_only=True):
+    """What requests may not say, by named profiles."""
+
+    profiles: Annotated[dict[Name, GuardrailEntry], msgspec.Meta(min_length=1)]
+    default: Name | None = None
+    """For models and callers that name none; `off` is the name of no profile."""
+
+
+class DenyRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A deny-list as patterns."""
+
+    name: str
+    patterns: tuple[str, ...]
+    speakers: tuple[Speaker, ...]
+
+
+class GuardProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to look at requests."""
+
+    name: str
+    deny: tuple[DenyRule, ...]
+    injection: InjectionEntry | None
+    refuses_unread: bool
+
+
+class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
+    """All profiles."""
+
+    profiles: Mapping[str, GuardProfile]
+    default: str
+
+    def choose(self, *names: str | None) -> GuardProfile | None:
+        """The first that is named, by caller and by model, else the default; None where that is
+        `off`."""
+        return self.profiles.get(next(filter(None, names), self.default))
+
+
+def read_guardrails(section: GuardrailSection | None, refuse: Refuse) -> Guardrails | None:
+    """The section with every name resolved."""
+    if section is None:
+        return None
+    if OFF in section.profiles:
+        raise refuse(f"$.guardrails.profiles.{OFF}", "is the name of no profile")
+    if section.default is not None and section.default not in section.profiles:
+        raise refuse("$.guardrails.default", f"no profile {section.default} in this file")
+    profiles = {
+        name: _profile(name, entry, f"$.guardrails.profiles.{name}", refuse)
+        for name, entry in section.profiles.items()
+    }
+    return Guardrails(profiles=profiles, default=section.default or OFF)
+
+
+def check_guarded(name: str | None, section: Guardrails | None, path: str, refuse: Refuse) -> None:
+    """Raises where a model or a caller names a profile that is not there."""
+    if name is not None and name != OFF and (section is None or name not in section.profiles):
+        raise refuse(path, f"no profile {name} in $.guardrails.profiles")
+
+
+def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> GuardProfile:
+    if not entry.deny and entry.injection is None:
+        raise refuse(path, "names nothing to look for: give deny or injection")
+    names = [SCORE]
+    for i, rule in enumerate(entry.deny):
+        if rule.name in names:
+            raise refuse(f"{path}.deny[{i}].name", f"{rule.name} is taken")
+        names.append(rule.name)
+    return GuardProfile(
+        name=name,
+        deny=tuple(_rule(rule, f"{path}.deny[{i}]", refuse) for i, rule in enumerate(entry.deny)),
+        injection=entry.injection,
+        refuses_unread=entry.unread == "refuse",
+    )
+
+
+def _rule(entry: DenyEntry, path: str, refuse: Refuse) -> DenyRule:
+    patterns = [
+        check_pattern(pattern, f"{path}.patterns[{i}]", refuse)
+        for i, pattern in enumerate(entry.patterns)
+    ]
+    if entry.words or entry.file is not None or not patterns:
+        words = read_words(entry.words, entry.file, path, refuse)
+        patterns.append(check_pattern(any_of(words), path, refuse))
+    return DenyRule(name=entry.name, patterns=tuple(patterns), speakers=entry.speakers)

@@ -1,0 +1,96 @@
+"""The `guardrails` section: whatever is wrong with it is said at load, with its path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dragoman.config.load import parse
+from dragoman.config.policy import Policy
+from dragoman.errors import ConfigError
+from dragoman.policies.authorize import Wish
+from dragoman.policies.explain import explain
+
+RULE = {"name": "codename", "words": ["Bluebird"]}
+GOOD = {"deny": [RULE], "injection": {}}
+BASE: dict[str, Any] = {
+    "callers": {"team": {"keys": ["0" * 64]}},
+    "providers": {"one": {"kind": "openai", "key": {"env": "KEY"}}},
+    "models": {"m": {"targets": [{"provider": "one", "model": "m"}]}},
+}
+
+
+def load(section: Any, **more: Any) -> Policy:
+    document = {**BASE, **({"guardrails": section} if section else {}), **more}
+    return parse(json.dumps(document), "p.yaml", {"KEY": "1"})
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "nothing": ({"profiles": {"a": {}}}, "$.guardrails.profiles.a: names nothing"),
+    "off": ({"profiles": {"off": GOOD}}, "$.guardrails.profiles.off: is the name of no"),
+    "default": ({"profiles": {"a": GOOD}, "default": "b"}, "$.guardrails.default: no profile b"),
+    "words": (
+        {"profiles": {"a": {"deny": [{"name": "x"}]}}},
+        "$.guardrails.profiles.a.deny[0]: lists no words",
+    ),
+    "file": (
+        {"profiles": {"a": {"deny": [{"name": "x", "file": "/nowhere"}]}}},
+        "$.guardrails.profiles.a.deny[0].file: cannot be read",
+    ),
+    "pattern": (
+        {"profiles": {"a": {"deny": [{"name": "x", "patterns": ["(a)\\1"]}]}}},
+        "$.guardrails.profiles.a.deny[0].patterns[0]: is no RE2 pattern",
+    ),
+    "twice": (
+        {"profiles": {"a": {"deny": [RULE, RULE]}}},
+        "$.guardrails.profiles.a.deny[1].name: codename is taken",
+    ),
+    "score": (
+        {"profiles": {"a": {"deny": [RULE | {"name": "score"}]}}},
+        "$.guardrails.profiles.a.deny[0].name: score is taken",
+    ),
+    "speaker": ({"profiles": {"a": {"deny": [RULE | {"in": ["dog"]}]}}}, "$.guardrails.profiles"),
+    "threshold": ({"profiles": {"a": {"injection": {"threshold": 0}}}}, "$.guardrails.profiles"),
+}
+
+
+@pytest.mark.parametrize(("section", "said"), BAD.values(), ids=BAD)
+def test_what_is_wrong_is_said_with_its_path(section: Any, said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(section)
+    assert str(refused.value).startswith(f"p.yaml: {said}")
+
+
+@pytest.mark.parametrize(("place", "name"), [("callers", "team"), ("models", "m")])
+def test_a_profile_that_is_named_is_there(place: str, name: str) -> None:
+    named = {place: {name: BASE[place][name] | {"guardrails": "strict"}}}
+    with pytest.raises(ConfigError, match=rf"\$\.{place}\.{name}\.guardrails: no profile strict"):
+        load({"profiles": {"a": GOOD}}, **named)
+    assert load(None, **{place: {name: BASE[place][name] | {"guardrails": "off"}}})
+
+
+def test_words_of_a_file_are_added(tmp_path: Path) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("Falcon\n\nOsprey\n", encoding="utf-8")
+    section = load({"profiles": {"a": {"deny": [RULE | {"file": str(file)}]}}}).guardrails
+    assert section
+    (pattern,) = section.profiles["a"].deny[0].patterns
+    assert all(word in pattern for word in ("Bluebird", "Falcon", "Osprey"))
+
+
+def test_explain_says_which_profile_applies() -> None:
+    mild = {"injection": {"threshold": 0.9, "action": "report"}}
+    section = {"default": "a", "profiles": {"a": GOOD, "mild": mild}}
+    wish = Wish("chat", "openai_chat", "m")
+    for own, said in (
+        (None, "guardrails a: denies codename, blocks injection from 0.6"),
+        ("mild", "guardrails mild: reports injection from 0.9"),
+    ):
+        policy = load(section, models={"m": BASE["models"]["m"] | {"guardrails": own}})
+        assert said in explain(policy, policy.callers.by_name["team"], wish).lines
+    policy = load(section, callers={"team": BASE["callers"]["team"] | {"guardrails": "off"}})
+    lines = explain(policy, policy.callers.by_name["team"], wish).lines
+    assert not [line for line in lines if line.startswith("guardrails")]
