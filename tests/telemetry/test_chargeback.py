@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.cli import main
-from dragoman.telemetry import chargeback
+from dragoman.telemetry import chargeback, ledger_lines
 from dragoman.telemetry.chargeback import Chargeback, TooManyRows
 from dragoman.telemetry.ledger import AccessRecord, encode_lines, make_entry
 from dragoman.telemetry.names import SUBJECTS
@@ -152,8 +152,8 @@ def test_what_is_in_no_row_is_counted_and_what_is_broken_is_named(tmp_path: Path
 
 def test_more_broken_lines_than_are_named_are_still_counted() -> None:
     found = summed([b"x\n"] * 1000)
-    assert found.counted.broken == 1000
-    assert len(found.counted.broken_at) == chargeback.MOST_NAMED
+    assert found.counted.broken.count == 1000
+    assert len(found.counted.broken.at) == ledger_lines.MOST_NAMED
 
 
 def test_an_unpriced_call_and_an_estimated_one_are_told() -> None:

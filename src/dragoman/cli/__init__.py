@@ -14,6 +14,7 @@ import msgspec
 
 from dragoman import __version__
 from dragoman.cli.audit import audit
+from dragoman.cli.experiments import experiments
 from dragoman.cli.keys import keys
 from dragoman.cli.usage import usage
 from dragoman.config.cores import available_cores
@@ -47,6 +48,7 @@ def main() -> None:
 
 main.add_command(audit)
 main.add_command(keys)
+main.add_command(experiments)
 main.add_command(usage)
 
 

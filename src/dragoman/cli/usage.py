@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from dragoman.config.load import load
-from dragoman.errors import ConfigError, DragomanError
+from dragoman.cli.ledger_files import find_ledger, open_lines, report_broken
+from dragoman.errors import DragomanError
 from dragoman.telemetry.names import SUBJECTS
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ def usage(  # noqa: PLR0917 - one an option
     span = {name: at.replace(tzinfo=UTC) for name, at in times.items() if at is not None}
     found = chargeback.Chargeback(cast("Any", period), per or tuple(SUBJECTS), **span)
     try:
-        for name in files or (_ledger(config),):
-            with _open(name) as lines:
+        for name in files or (find_ledger(config),):
+            with open_lines(name) as lines:
                 found.read(lines, name)
     except (DragomanError, OSError, EOFError) as error:
         click.echo(f"dragoman: {error}", err=True)
@@ -66,24 +65,6 @@ def usage(  # noqa: PLR0917 - one an option
     _report(found.counted)
 
 
-def _ledger(config: str | None) -> str:
-    """The file that the policy's ledger is written to."""
-    policy = load(config)
-    if policy.ledger.path == "-":
-        raise ConfigError(policy.source, "$.ledger.path", "no file: name one, or - for its lines")
-    return policy.ledger.path
-
-
-def _open(name: str) -> BinaryIO:
-    if name == "-":
-        return sys.stdin.buffer
-    if name.endswith(".gz"):
-        import gzip  # noqa: PLC0415 - seldom wanted
-
-        return cast("BinaryIO", gzip.open(name))
-    return Path(name).open("rb")
-
-
 def _report(counted: Counted) -> None:
     """What became of the lines, on standard error."""
     click.echo(
@@ -91,9 +72,4 @@ def _report(counted: Counted) -> None:
         f"{counted.outside} of another time, {counted.others} lines of other events",
         err=True,
     )
-    if not counted.broken:
-        return
-    named = ", ".join(counted.broken_at)
-    more = ", ..." if counted.broken > len(counted.broken_at) else ""
-    click.echo(f"dragoman: {counted.broken} broken lines left out: {named}{more}", err=True)
-    sys.exit(1)
+    report_broken(counted.broken)

@@ -9,6 +9,7 @@ Source: https://focus.finops.org/focus-specification/
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -20,12 +21,10 @@ import msgspec
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.errors import DragomanError
 from dragoman.telemetry import names
+from dragoman.telemetry.ledger_lines import Broken, read_lines
 
 Period = Literal["hour", "day", "month"]
 MOST_ROWS = 1_000_000
-MOST_NAMED = 20
-"""Broken lines that are named; the rest is counted."""
-_MOST_LINE_BYTES = 1 << 20
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for a formula, where a cell begins so."""
 
@@ -114,9 +113,7 @@ class Counted(msgspec.Struct):
     """Of another time than was asked for."""
     others: int = 0
     """Of other logs: no requests."""
-    broken: int = 0
-    broken_at: list[str] = msgspec.field(default_factory=list[str])
-    """The first of them, as FILE:LINE."""
+    broken: Broken = msgspec.field(default_factory=Broken)
 
 
 class Chargeback:
@@ -140,21 +137,12 @@ class Chargeback:
 
     def read(self, lines: BinaryIO, name: str) -> None:
         """Add the lines of a file that is called `name`. Raises `TooManyRows`."""
-        for number, raw in enumerate(_whole_lines(lines), 1):
-            try:
-                line = self._decode(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                self._note_broken(f"{name}:{number}")
-                continue
+        broken = functools.partial(self.counted.broken.add, name)
+        for number, line in read_lines(lines, self._decode, broken):
             if line.timestamp.tzinfo is None or not _FIRST <= line.timestamp < _LAST:
-                self._note_broken(f"{name}:{number}")
-                continue
-            self._add(line)
-
-    def _note_broken(self, at: str) -> None:
-        self.counted.broken += 1
-        if len(self.counted.broken_at) < MOST_NAMED:
-            self.counted.broken_at.append(at)
+                broken(number)
+            else:
+                self._add(line)
 
     def _add(self, line: _Line) -> None:
         since, until = self._span
@@ -243,14 +231,6 @@ def _cell(value: object) -> object:
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return value
-
-
-def _whole_lines(lines: BinaryIO) -> Iterator[bytes]:
-    """Line by line; of one that is too long, its beginning, which is then no JSON."""
-    while line := lines.readline(_MOST_LINE_BYTES):
-        yield line
-        while len(line) == _MOST_LINE_BYTES and not line.endswith(b"\n"):
-            line = lines.readline(_MOST_LINE_BYTES)
 
 
 def _start(period: Period, at: datetime) -> datetime:
