@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dragoman.config.guardrails import SIGNS
 from dragoman.config.load import parse
 from dragoman.config.policy import Policy
 from dragoman.errors import ConfigError
@@ -52,6 +53,10 @@ BAD: dict[str, tuple[Any, str]] = {
         {"profiles": {"a": {"deny": [RULE | {"name": "score"}]}}},
         "$.guardrails.profiles.a.deny[0].name: score is taken",
     ),
+    "sign": (
+        {"profiles": {"a": {"deny": [RULE | {"name": "fake_turn"}]}}},
+        "$.guardrails.profiles.a.deny[0].name: fake_turn is taken",
+    ),
     "speaker": ({"profiles": {"a": {"deny": [RULE | {"in": ["dog"]}]}}}, "$.guardrails.profiles"),
     "threshold": ({"profiles": {"a": {"injection": {"threshold": 0}}}}, "$.guardrails.profiles"),
 }
@@ -70,6 +75,16 @@ def test_a_profile_that_is_named_is_there(place: str, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"\$\.{place}\.{name}\.guardrails: no profile strict"):
         load({"profiles": {"a": GOOD}}, **named)
     assert load(None, **{place: {name: BASE[place][name] | {"guardrails": "off"}}})
+
+
+def test_all_that_may_be_found() -> None:
+    other = {"deny": [RULE, RULE | {"name": "a"}]}
+    section = load({"profiles": {"a": {"deny": [RULE]}, "b": other}}).guardrails
+    assert section
+    assert section.rules() == ("a", "codename")
+    section = load({"profiles": {"a": GOOD, "b": other}}).guardrails
+    assert section
+    assert section.rules() == ("a", "codename", *SIGNS)
 
 
 def test_words_of_a_file_are_added(tmp_path: Path) -> None:

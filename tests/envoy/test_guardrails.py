@@ -70,6 +70,12 @@ def test_a_refusal_is_in_the_ledger_with_its_reasons(strict: Gateway) -> None:
     assert entry["dragoman.denied"].startswith("$.messages[0].content: looks like prompt injection")
     assert ATTACK not in strict.written()
 
+    def counted(rule: str) -> bool:
+        hits = strict.series("guardrail_hits").items()
+        return any(value >= 1 and ("rule", rule) in who for who, value in hits)
+
+    wait_until(lambda: all(map(counted, RULES)), what="statistics")
+
 
 def _entry(gateway: Gateway) -> dict[str, Any]:
     return wait_until(

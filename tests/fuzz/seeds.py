@@ -40,6 +40,7 @@ from dragoman.ir.rerank import Document, Ranked, RerankResponse
 from tests.clients import path_of
 from tests.extproc.test_lean_rules import CONNECTION_RULES, MALFORMED, STREAM_RULES
 from tests.fuzz.targets import CHATS, framings
+from tests.guardrails.quality import labelled as attacks
 from tests.properties.cases import ALL_USAGE, FIXTURES, encode_stream, golden_requests
 from tests.recordings.exchanges import Exchange, load
 from tests.redaction.quality import labelled
@@ -314,6 +315,7 @@ _SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "exchange": _exchanges,
     "connection": _conversations,
     "redaction": lambda: (text.encode() for text, _ in labelled()),
+    "guardrails": lambda: (text.encode() for _, text in attacks("attacks")),
 }
 MOST_BYTES = 8_000
 """A larger recording teaches nothing that a smaller one does not, and slows every run down."""

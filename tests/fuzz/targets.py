@@ -24,6 +24,12 @@ import msgspec
 
 import dragoman.wire
 from dragoman.actions import Mutate
+from dragoman.config.guardrails import (
+    GuardrailEntry,
+    GuardrailSection,
+    InjectionEntry,
+    read_guardrails,
+)
 from dragoman.config.load import parse
 from dragoman.config.policy import Endpoint, Model, Policy, Provider, Target
 from dragoman.config.redaction import read_redaction
@@ -43,6 +49,8 @@ from dragoman.exchange.translate import Translate
 from dragoman.exchange.treat import Treatment
 from dragoman.ir.events import fold
 from dragoman.ir.losses import Losses
+from dragoman.policies.guard.guard import Guard
+from dragoman.policies.guard.injection import Scorer
 from dragoman.policies.redact.profiles import Redactors
 from dragoman.policies.redact.redactor import PLACEHOLDER, Redactor
 from dragoman.wire.content_encoding import ACCEPTED, content_decoder
@@ -437,6 +445,29 @@ def redaction(data: bytes) -> None:
         assert back == text
 
 
+# --- guardrails -------------------------------------------------------------------------------
+
+
+@functools.cache
+def guard() -> Guard:
+    """Reports all it finds, so that every text is looked at."""
+    entry = GuardrailEntry(injection=InjectionEntry(threshold=0.01, action="report"))
+    read = read_guardrails(GuardrailSection(profiles={"all": entry}), ValueError)
+    assert read is not None
+    return Guard(read.profiles["all"], Scorer())
+
+
+def guardrails(data: bytes) -> None:
+    """A text, in turns of several: it is judged, and the same however it is escaped."""
+    text = data.decode("utf-8", "replace")
+    turns = [{"role": role, "content": text} for role in ("user", "tool", "system")]
+    body = {"messages": turns, "documents": [{"data": {"text": text}}]}
+    seen = guard().look(json.dumps(body).encode(), body)
+    assert seen == guard().look(json.dumps(body, ensure_ascii=False).encode(), body)
+    score = seen.counts.get("score", 0)
+    assert 0 <= score <= 1
+
+
 TARGETS: dict[str, Run] = {
     "request": request,
     "answer": answer,
@@ -448,5 +479,6 @@ TARGETS: dict[str, Run] = {
     "connection": connection,
     "exchange": exchange,
     "redaction": redaction,
+    "guardrails": guardrails,
 }
 CHATS = tuple(name for name in NAMES if client_dialect(name).operation == CHAT)

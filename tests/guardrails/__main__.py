@@ -37,16 +37,17 @@ _OWN = {
 
 def main() -> int:
     scorer = Scorer()
-    quality = measure(scorer)
-    line = {
-        "case": "guardrail_quality",
-        "threshold": THRESHOLD,
-        "attacks": len(quality.found) + len(quality.missed),
-        "ordinary": len(quality.false) + len(quality.passed),
-        "recall": round(quality.recall, 4),
-        "precision": round(quality.precision, 4),
-    }
-    print(json.dumps(line))
+    qualities = {name: measure(scorer, name) for name in ("", "unseen_")}
+    for name, quality in qualities.items():
+        line = {
+            "case": f"guardrail_{name}quality",
+            "threshold": THRESHOLD,
+            "attacks": len(quality.found) + len(quality.missed),
+            "ordinary": len(quality.false) + len(quality.passed),
+            "recall": round(quality.recall, 4),
+            "precision": round(quality.precision, 4),
+        }
+        print(json.dumps(line))
     guard = Guard(_PROFILE, scorer)
     for name, text in {"clean_2kb": CLEAN, **HOSTILE, **_OWN}.items():
         body = {"model": "m", "messages": [{"role": "user", "content": text}]}
@@ -54,7 +55,8 @@ def main() -> int:
         took = _best_microseconds(lambda raw=raw, body=body: guard.look(raw, body), len(raw))  # type: ignore[misc]
         print(json.dumps({"case": "guardrail_look", "text": name, "microseconds": round(took, 1)}))
     if "-v" in sys.argv:
-        print("\n".join(["missed", *quality.missed, "false", *quality.false]))
+        for quality in qualities.values():
+            print("\n".join(["missed", *quality.missed, "false", *quality.false]))
     return 0
 
 

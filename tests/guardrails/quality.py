@@ -46,16 +46,17 @@ def signs_in(scorer: Scorer, text: str) -> dict[str, float]:
     return scorer.signs(plain, hides=hides)
 
 
-def measure(scorer: Scorer, threshold: float = THRESHOLD) -> Quality:
-    """Every labelled text, judged."""
+def measure(scorer: Scorer, texts: str = "") -> Quality:
+    """Every labelled text, judged: those the weights were set on, or `unseen_` ones, by which
+    nothing was."""
     quality = Quality([], [], [], [])
     for name, over, under in (
         ("attacks", quality.found, quality.missed),
         ("ordinary", quality.false, quality.passed),
     ):
-        for speaker, text in labelled(name):
+        for speaker, text in labelled(texts + name):
             signs = signs_in(scorer, text)
             reached = score(signs, speaker)
             said = f"{reached:.2f} {speaker} {sorted(signs)} {text!r}"
-            (over if reached >= threshold else under).append(said)
+            (over if reached >= THRESHOLD else under).append(said)
     return quality

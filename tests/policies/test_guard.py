@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dragoman.config.guardrails import SIGNS
 from dragoman.dialects.speakers import Speaker, speaker_of
 from dragoman.dialects.texts import text_slots
 from dragoman.policies.guard.injection import TIMES, Scorer, score
@@ -26,6 +27,10 @@ def test_the_labelled_texts_are_told_apart() -> None:
     quality = measure(SCORER)
     assert quality.recall >= 0.75, quality.missed
     assert quality.precision >= 0.95, quality.false
+
+
+def test_every_sign_has_a_weight() -> None:
+    assert sorted(WEIGHTS) == sorted(SIGNS)
 
 
 def test_every_phrase_is_found_in_some_labelled_attack() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -12,6 +12,13 @@ from dragoman.config.section import Name
 from dragoman.dialects.speakers import Speaker
 from dragoman.metadata import SCORE
 
+Sign = Literal[
+    "addressed_to_model", "chat_template", "conceal_from_user", "encoded_instruction",
+    "exfiltration", "fake_turn", "hidden_text", "override_instructions", "prompt_extraction",
+    "refusal_suppression", "role_reassignment", "unrestricted_persona",
+]  # fmt: skip
+"""What prompt injection and jailbreaks are told by."""
+SIGNS: tuple[Sign, ...] = get_args(Sign)
 OFF = "off"
 """Said of a model or a caller: no profile applies."""
 
@@ -81,6 +88,13 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
     profiles: Mapping[str, GuardProfile]
     default: str
 
+    def rules(self) -> tuple[str, ...]:
+        """All that any profile may find."""
+        profiles = self.profiles.values()
+        denied = {rule.name for profile in profiles for rule in profile.deny}
+        signs = SIGNS if any(profile.injection for profile in profiles) else ()
+        return (*sorted(denied), *signs)
+
     def choose(self, *names: str | None) -> GuardProfile | None:
         """The first that is named, by caller and by model, else the default; None where that is
         `off`."""
@@ -111,7 +125,7 @@ def check_guarded(name: str | None, section: Guardrails | None, path: str, refus
 def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> GuardProfile:
     if not entry.deny and entry.injection is None:
         raise refuse(path, "names nothing to look for: give deny or injection")
-    names = [SCORE]
+    names = [SCORE, *SIGNS]
     for i, rule in enumerate(entry.deny):
         if rule.name in names:
             raise refuse(f"{path}.deny[{i}].name", f"{rule.name} is taken")

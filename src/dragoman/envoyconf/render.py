@@ -136,6 +136,7 @@ def _connection_manager(policy: Policy) -> Json:
         "local_reply_config": local_replies(browsers=bool(policy.callers.issuers)),
         "access_log": access_logs(
             policy.redaction,
+            policy.guardrails,
             levels=any(quota.warn_at for quota in policy.quotas),
             cost=policy.statistics.cost,
         ),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from dragoman import metadata as names
 from dragoman.catalog.counts import DIRECTIONS, FAMILIES, KINDS, Kind
+from dragoman.config.guardrails import Guardrails
 from dragoman.config.policy import Redaction
 from dragoman.envoyconf.clusters import grpc_service
 from dragoman.envoyconf.typed import typed
@@ -72,7 +73,11 @@ _FORMULAS: dict[Kind, str] = {kind: f"%CEL({formula})%" for kind, formula in TOK
 
 
 def access_logs(
-    redaction: Redaction | None = None, *, levels: bool = False, cost: bool = False
+    redaction: Redaction | None = None,
+    guardrails: Guardrails | None = None,
+    *,
+    levels: bool = False,
+    cost: bool = False,
 ) -> list[Json]:
     """The statistics logger and the ledger's, both once a request, at its end. `levels`: some quota
     tells of the levels it reaches; `cost`: requests bring the prices of their day."""
@@ -92,6 +97,7 @@ def access_logs(
     return [
         *_requests(ended),
         *([_redactions(redaction, ended)] if redaction else []),
+        *([_guardrails(guardrails, ended)] if guardrails else []),
         *([_levels(ended)] if levels else []),
         *([_cost(ended)] if cost else []),
         {**ledger, "filter": ended},
@@ -188,6 +194,20 @@ def _redactions(redaction: Redaction, ended: Json) -> Json:
         for entity in entities
     ]
     return {**_logger(counters=counters), "filter": _all(ended, _holds(found))}
+
+
+def _guardrails(guardrails: Guardrails, ended: Json) -> Json:
+    """What guardrails found, by rule; a request without any makes no series."""
+    space = names.GUARDRAILS_NAMESPACE
+    counters: list[Json] = [
+        {
+            "stat": {"name": "guardrail_hits", "tags": _tags(caller=_text("caller"), rule=rule)},
+            "value_format": _findings(space, rule),
+        }
+        for rule in guardrails.rules()
+    ]
+    found = _holds(f"'{space}' in metadata.filter_metadata")
+    return {**_logger(counters=counters), "filter": _all(ended, found)}
 
 
 def _levels(ended: Json) -> Json:

@@ -36,8 +36,8 @@ class Scorer:
     """The compiled phrases; holds nothing of a text."""
 
     def __init__(self) -> None:
-        found = [(phrase.name, p) for phrase in PHRASES for p in phrase.patterns]
-        found += [(_TOPIC, TOPIC), (_CODE, CODE)]
+        found = [(_TOPIC, TOPIC), (_CODE, CODE)]
+        found += [(phrase.name, pattern) for phrase in PHRASES for pattern in phrase.patterns]
         self._names = [name for name, _ in found]
         self._scanner = Scanner([Rule(name=n, entity=n, pattern=p) for n, p in found])
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import msgspec
 
+from dragoman.config.guardrails import Sign
+
 
 class Phrase(msgspec.Struct, frozen=True):
     """One sign of an attack."""
 
-    name: str
+    name: Sign
     weight: float
     """How sure this sign alone makes, from 0 to 1."""
     patterns: tuple[str, ...]
 
 
-def _phrase(name: str, weight: float, *patterns: str) -> Phrase:
+def _phrase(name: Sign, weight: float, *patterns: str) -> Phrase:
     return Phrase(name, weight, tuple(f"(?i){p.replace(' ', _GAP)}" for p in patterns))
 
 
@@ -230,7 +232,7 @@ ENCODED = Phrase("encoded_instruction", 0.8, ())
 """Base64 or hexadecimal that says one of the above."""
 HIDDEN = Phrase("hidden_text", 0.5, ())
 """Characters that no reader sees and every model does."""
-WEIGHTS = {phrase.name: phrase.weight for phrase in (*PHRASES, ENCODED, HIDDEN)}
+WEIGHTS: dict[str, float] = {phrase.name: phrase.weight for phrase in (*PHRASES, ENCODED, HIDDEN)}
 
 TOPIC = (
     r"(?i)prompt.?injection|jailbreak|\bOWASP\b|\battacke[rd]|\bred.?team|\badversarial"
