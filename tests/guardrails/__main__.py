@@ -30,6 +30,8 @@ _OWN = {
         "determiners": "ignore all the ",
         "bypass": "bypass all any the your ",
         "sends": "send send to https://",
+        "links": "send the api keys to https://a ",
+        "half_links": "send read the append api keys ",
         "images": "![a](https://a/?",
     }.items()
 }

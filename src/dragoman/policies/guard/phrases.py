@@ -85,9 +85,6 @@ PHRASES: tuple[Phrase, ...] = (
         r"\b(?:developer|god|jailbreak|debug|sudo|unrestricted) mode (?:is )?(?:now"
         r" )?(?:enabled|activated"
         r"|unlocked|engaged)",
-        r"\b(?:enter|enable|activate|switch to|simulate|you are in) (?:the )?(?:developer|god"
-        r"|jailbreak"
-        r"|unrestricted) mode\b.{0,60}\b(?:restrict|filter|rules|polic|anything|censor|limit)",
         r"\b(?:ai|assistant|model|bot|chatbot) (?:with|that has|who has|without) (?:no |any"
         r" )?(?:restrictions"
         r"|limitations|filters|ethical|moral|content policy|rules)",
@@ -155,7 +152,7 @@ PHRASES: tuple[Phrase, ...] = (
         0.25,
         r"(?m)^[\t#*>\[<-]{0,6}(?:new|updated|admin|root)?[\t_-]?(?:system"
         r"|developer)[\t_-]?(?:message|prompt"
-        r"|override|note|alert|command)?[\]>*]{0,3}:[\t*]{0,3}(?:.{0,40})\b(?:you|ignore|must"
+        r"|override|note|alert|command)?[\]>*]{0,3}:[\t*]{0,3}[^\n]*\b(?:you|ignore|must"
         r"|assistant|du|vous|tú)\b",
         r"(?m)^[\t#]{0,4}(?:human|assistant) ?: ?(?:sure|of course|ignore|certainly)",
         r"(?:---|===|###|\*\*\*){1,4} ?(?:end|begin|start)(?: of)? (?:system|user|original|the)"
@@ -165,16 +162,7 @@ PHRASES: tuple[Phrase, ...] = (
     _phrase(
         "exfiltration",
         0.5,
-        r"!\[[^\]\n]{0,80}\]\(https?://[^)\s]{1,200}[?&=/](?:\{|<|\$|%7b|\[)",
-        r"\b(?:append|add|put|insert|include|encode|embed|place) .{0,80}\b(?:as (?:a )?|in"
-        r" (?:the |a )?|to (?:the"
-        r" |a )?)(?:url|query|image|markdown)\b.{0,60}https?://",
-        rf"\b(?:send|post|forward|upload|exfiltrate|email|e-mail|transmit|leak|submit)"
-        rf" .{{0,60}}\b{_SECRETS}"
-        r"\b.{0,60}\b(?:to|at|via)\b.{0,30}(?:https?://|\b[\w.+-]{1,64}@[\w-]{1,64}\.)",
-        rf"\b(?:read|cat|open|collect|find|search for) .{{0,60}}(?:\.env\b|id_rsa|\.ssh|\.aws"
-        rf"|{_SECRETS})"
-        r".{0,80}\b(?:send|post|upload|forward|curl|submit|email)\b",
+        r"!\[[^\]\n]*\]\(https?://[^)\s]*[?&=/](?:\{|<|\$|%7b|\[)",
     ),
     _phrase(
         "conceal_from_user",
@@ -188,11 +176,11 @@ PHRASES: tuple[Phrase, ...] = (
         r"\b(?:ohne (?:es )?(?:dem|den) (?:nutzer|benutzer|anwender)|sag(?:e|en sie)?(?: es|"
         r" davon)? (?:dem"
         r"|den) (?:nutzer|benutzer|anwender) nichts|erwähne (?:dies|das|es) nicht)",
-        r"\b(?:ne (?:dis|dites|mentionne|mentionnez|informe|informez) (?:pas|rien) .{0,20}|sans"
+        r"\b(?:ne (?:dis|dites|mentionne|mentionnez|informe|informez) (?:pas|rien)|sans"
         r" (?:le dire|en"
-        r" informer|prévenir) .{0,8})utilisateur",
-        r"\b(?:no (?:le )?(?:digas|menciones|informes|reveles) .{0,20}|sin (?:decírselo|avisar"
-        r"|informar) .{0,6})usuario",
+        r" informer|prévenir))\b[^.\n]*utilisateur",
+        r"\b(?:no (?:le )?(?:digas|menciones|informes|reveles)|sin (?:decírselo|avisar"
+        r"|informar))\b[^.\n]*usuario",
     ),
     _phrase(
         "addressed_to_model",
@@ -219,7 +207,7 @@ PHRASES: tuple[Phrase, ...] = (
         r"\b(?:never|do not|don't|must not|cannot|can't) (?:ever )?(?:refuse|decline|say no"
         r"|apologi[sz]e|say (?:that )?"
         r"(?:you (?:can't|cannot)|i (?:can't|cannot)))",
-        r"\b(?:start|begin) your (?:answer|response|reply) with .{0,4}(?:sure|absolutely|of"
+        r"\b(?:start|begin) your (?:answer|response|reply) with (?:sure|absolutely|of"
         r" course|yes)",
         r"\bwithout (?:any )?(?:warnings?|disclaimers?|moral|ethical|refus)",
         r"\b(?:bypass|disable|turn off|circumvent|evade|remove) (?:all |any |the |your"
@@ -227,6 +215,47 @@ PHRASES: tuple[Phrase, ...] = (
         r" (?:filters?|guidelines|restrictions|protocols|measures|checks|systems?)",
     ),
 )
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """A sign whose words stand one after the other, each soon after the one before."""
+
+    name: Sign
+    links: tuple[str, ...]
+
+
+def _chain(name: Sign, *links: str) -> Chain:
+    return Chain(name, tuple(f"(?i){link.replace(' ', _GAP)}" for link in links))
+
+
+CHAINS: tuple[Chain, ...] = (
+    _chain(
+        "unrestricted_persona",
+        r"\b(?:enter|enable|activate|switch to|simulate|you are in) (?:the )?(?:developer|god"
+        r"|jailbreak|unrestricted) mode\b",
+        r"\b(?:restrict|filter|rules|polic|anything|censor|limit)",
+    ),
+    _chain(
+        "exfiltration",
+        r"\b(?:append|add|put|insert|include|encode|embed|place)\b",
+        r"\b(?:as|in|to) (?:the |a )?(?:url|query|image|markdown)\b",
+        r"https?://",
+    ),
+    _chain(
+        "exfiltration",
+        r"\b(?:send|post|forward|upload|exfiltrate|email|e-mail|transmit|leak|submit)\b",
+        rf"\b{_SECRETS}\b",
+        r"https?://|[\w+-]@[\w-]",
+    ),
+    _chain(
+        "exfiltration",
+        r"\b(?:read|cat|open|collect|find|search for)\b",
+        rf"\.env\b|id_rsa|\.ssh\b|\.aws\b|\b{_SECRETS}\b",
+        r"\b(?:send|post|upload|forward|curl|submit|email)\b",
+    ),
+)
+"""Apart from the phrases, for a pattern that counts the characters between words costs a hundred
+times as much on texts made for it."""
 
 ENCODED = Phrase("encoded_instruction", 0.8, ())
 """Base64 or hexadecimal that says one of the above."""
