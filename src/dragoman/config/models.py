@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from dragoman.config.leading import Condition, DeprecationEntry, ExperimentEntry
 from dragoman.config.patterns import Refuse, any_of, check_pattern
@@ -164,6 +163,8 @@ class _Models:
         if least is not None and below is not None and least >= below:
             raise self._refuse(f"{path}.input_tokens_below", "never holds")
         if when.hours is not None and when.hours.zone != "UTC":
+            from zoneinfo import ZoneInfo  # noqa: PLC0415 - for policies with hours
+
             try:
                 ZoneInfo(when.hours.zone)
             except (KeyError, OSError, ValueError) as error:

@@ -44,6 +44,8 @@ _UNTRUSTED = ("x-request-id", "x-forwarded-for", "x-forwarded-host", "x-real-ip"
 UNTRUSTED_PREFIXES = ("x-dragoman-", "x-envoy-")
 """Headers of which no client's is believed."""
 _NO_BODY = "The request body is missing."
+_FREED: Json = {"bytes_to_release": 4 * 2**20, "memory_release_interval": "1s"}
+"""What Envoy gives back to the system of what it no longer uses, above all of its start."""
 _RUNTIME: Json = {"envoy.reloadable_features.grpc_side_stream_flow_control": False}
 """Envoy 1.40.0 ends with a segmentation fault where a body above about 256 KB is sent to a second
 attempt's upstream ext_proc with this on: its watermark reaches a request that is gone."""
@@ -55,6 +57,7 @@ def render(policy: Policy) -> Json:
     return {
         "admin": {"address": _address(policy.admin.address, policy.admin.port)},
         "overload_manager": _overload(),
+        "memory_allocator_manager": _FREED,
         "layered_runtime": {"layers": [{"name": "dragoman", "static_layer": _RUNTIME}]},
         "static_resources": {
             "secrets": [secret(provider) for provider in providers if needs_secret(provider)],

@@ -46,9 +46,8 @@ from dragoman.policies.lifecycle import find_serving
 from dragoman.policies.limits import check_size, limits_of
 from dragoman.policies.quotas import UNREAD_AMOUNTS, amounts_of
 from dragoman.policies.route.choose import Choice, Chooser
-from dragoman.policies.route.content import Content
+from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.residency import find_demands
-from dragoman.policies.route.rules import Asking
 from dragoman.policies.route.weighted import Chance
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import uvloop
 
+from dragoman.config.allocator import keep_buffers, release_unused
 from dragoman.config.policy import Policy
 from dragoman.errors import DragomanError
 from dragoman.extproc import health, ledger
-from dragoman.extproc.allocator import keep_buffers
 from dragoman.extproc.in_force import InForce
 from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream
 from dragoman.extproc.transports import Server, StreamMachine, Streams, Transport
@@ -100,6 +100,7 @@ async def _serve(
         watch.start()
     now = InForce(policy, functools.partial(_start_keeper, worker, log, trail), watch)
     servers = await listen(transport, policy, worker, stage_streams(now, _sink(policy), trail))
+    release_unused()
     gc.freeze()  # what is here now stays: no collection need look at it again
     follower = asyncio.create_task(_follow(now, changed, reread, log, trail))
     ready()

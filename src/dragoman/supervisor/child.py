@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import socket
-import subprocess
 import time
 
 from dragoman.supervisor.plan import Process
+from dragoman.supervisor.spawned import Spawned
 
 FIRST_PAUSE_SECONDS = 0.05
 MAX_PAUSE_SECONDS = 5.0
@@ -16,8 +15,6 @@ HEALTHY_SECONDS = 10.0
 """A life of this length is forgiven its end: the next restart comes at once again."""
 _PROBE_SECONDS = 1.0
 _ANSWER_BYTES = 4096
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
 
 
 def next_pause(last_seconds: float, lived_seconds: float) -> float:
@@ -36,7 +33,7 @@ class Child:
     def __init__(self, process: Process, environment: dict[str, str]) -> None:
         self._process = process
         self._environment = environment
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: Spawned | None = None
         self._started = 0.0
         self._pause = 0.0
         self.due: float | None = None
@@ -50,14 +47,7 @@ class Child:
         """Raises `OSError` where the machine has no room for it now."""
         self.due = None
         self._started = time.monotonic()
-        self._running = subprocess.Popen(  # noqa: S603 - the plan's own
-            self._process.arguments,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=before_exec,  # noqa: PLW1509 - this process has one thread
-        )
+        self._running = Spawned(self._process.arguments, self._environment)
 
     def reap(self) -> int | None:
         """The exit status of a process that has ended, once; its restart is due from then on."""
@@ -79,21 +69,16 @@ class Child:
 
     def stop(self, number: signal.Signals) -> None:
         if self._running is not None:
-            self._running.send_signal(number)
+            self._running.send(number)
 
     def follow(self) -> None:
         """Have it read its policy anew, if it is one that does."""
         if self._process.follows:
             self.stop(signal.SIGHUP)
 
-    def wait(self, seconds: float | None) -> bool:
+    def wait(self, seconds: float) -> bool:
         """Whether it is gone."""
-        try:
-            if self._running is not None:
-                self._running.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        return self._running is None or self._running.wait(seconds)
 
 
 def ask(address: str, request: str, expected: str = "") -> str | None:
@@ -123,11 +108,3 @@ def _connect(address: str) -> socket.socket:
         return connection
     host, _, port = address.rpartition(":")
     return socket.create_connection((host, int(port)), _PROBE_SECONDS)
-
-
-def before_exec() -> None:
-    """In the child: end when the supervisor does, and hear the signals that it waits for. SIGHUP
-    is for who asks for it, once it can."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterable
 
-from dragoman.supervisor.child import Child, before_exec
+from dragoman.supervisor.child import Child
+from dragoman.supervisor.spawned import Spawned
 
 LOOK_SECONDS = 0.25
 """How often the file is looked at. One that just changed is being written, perhaps: it is taken in
 once it looks the same again."""
+_STOP_SECONDS = 1.0
 
 
 class Follower:
@@ -22,7 +23,7 @@ class Follower:
         self._arguments = arguments
         self._environment = environment
         self._taken = self._seen = _look(path)
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: Spawned | None = None
 
     def tend(self, children: Iterable[Child]) -> None:
         """Do what is due now. What is wrong with a file is said by the process that reads it."""
@@ -38,19 +39,12 @@ class Follower:
         is_still, self._seen = found == self._seen, found
         if is_still and found not in {None, self._taken}:
             self._taken = found
-            self._running = subprocess.Popen(  # noqa: S603 - the plan's own
-                self._arguments,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-                preexec_fn=before_exec,  # noqa: PLW1509 - this process has one thread
-            )
+            self._running = Spawned(self._arguments, self._environment)
 
     def stop(self) -> None:
         if self._running is not None:
-            self._running.send_signal(signal.SIGTERM)
-            self._running.wait()
+            self._running.send(signal.SIGKILL)
+            self._running.wait(_STOP_SECONDS)
 
 
 def _look(path: str) -> tuple[int, int, int] | None:

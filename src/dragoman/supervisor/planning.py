@@ -24,6 +24,8 @@ from dragoman.supervisor import plan as plans
 from dragoman.supervisor.plan import Plan, Probe, Process
 from dragoman.supervisor.reloading import Placed, keep_copy, replace_file
 
+_RUN = "import sys; from dragoman.supervisor.supervise import main; sys.exit(main(sys.argv[1]))"
+"""The supervisor; what `-m` takes to find it would stay in memory, a megabyte."""
 _HINT = """\
 try: curl -s http://{address}:{port}/v1/chat/completions -H 'authorization: Bearer dragoman-demo' \
 -H 'content-type: application/json' \
@@ -55,7 +57,7 @@ def _become(policy: Policy, run_dir: str, make: Callable[[Policy], Plan]) -> NoR
     path = plans.write(make(placed))
     # One that comes in between waits for the supervisor.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    os.execv(sys.executable, [sys.executable, "-m", "dragoman.supervisor", path])  # noqa: S606 - this very program
+    os.execv(sys.executable, [sys.executable, "-c", _RUN, path])  # noqa: S606 - this very program
 
 
 def _pool(policy: Policy, config: str | None) -> Plan:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dragoman.config.policy import Model, Policy, Target
 from dragoman.policies.route.cheapest import estimate_cost, rank_cost
-from dragoman.policies.route.content import Content
+from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.context import find_excess
 from dragoman.policies.route.experiment import assign
 from dragoman.policies.route.naming import name_target, quote_name
 from dragoman.policies.route.residency import Demands, keep_residents
-from dragoman.policies.route.rules import Asking, Rules
 from dragoman.policies.route.sticky import find_key, rank_sticky
 from dragoman.policies.route.weighted import (
     Chance,
@@ -22,6 +21,9 @@ from dragoman.policies.route.weighted import (
     group_targets,
     name_targets,
 )
+
+if TYPE_CHECKING:
+    from dragoman.policies.route.rules import Rules
 
 
 class LeftOut(NamedTuple):
@@ -67,7 +69,7 @@ class Chooser:
             if not name.endswith("*")
         }
         """Of models whose targets are the same for each request."""
-        self._rules = {name: Rules(m.rules) for name, m in policy.models.items() if m.rules}
+        self._rules = _rules(policy)
 
     def choose(
         self, model: Model, name: str, demands: Demands, look: Callable[[], Asking]
@@ -167,6 +169,16 @@ def _choice(
 ) -> Choice:
     facts = (model.strategy, model.clamp, model.fallback_on)
     return Choice(order, tuple(left_out), tuple(notes), *facts)
+
+
+def _rules(policy: Policy) -> dict[str, Rules]:
+    """Those of each model that has any; what they need is loaded only then."""
+    ruled = {name: model.rules for name, model in policy.models.items() if model.rules}
+    if not ruled:
+        return {}
+    from dragoman.policies.route.rules import Rules  # noqa: PLC0415 - knows languages and zones
+
+    return {name: Rules(rules) for name, rules in ruled.items()}
 
 
 def describe_choice(choice: Choice) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 from dragoman.catalog.profiles import Profile
+from dragoman.config.policy import Caller
 from dragoman.errors import DragomanError
 from dragoman.ir import Json, Request, Text
 from dragoman.policies.estimate import BYTES_PER_TOKEN, estimate_tokens
@@ -71,3 +72,15 @@ class Content:
     def likely_output_tokens(self) -> int:
         """What an answer is reckoned to have."""
         return self.asked_output_tokens or UNSAID_OUTPUT_TOKENS
+
+
+class Asking(NamedTuple):
+    """A request, as rules see it."""
+
+    caller: Caller
+    dialect: str
+    operation: str
+    stream: bool
+    now: float
+    """Unix time."""
+    content: Content

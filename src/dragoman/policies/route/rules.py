@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from dragoman.config.leading import Condition, Hours
 from dragoman.config.patterns import any_of
-from dragoman.config.policy import Caller, Model, Rule
+from dragoman.config.policy import Model, Rule
 from dragoman.policies.authorize import features_of, matches
-from dragoman.policies.route.content import Content
+from dragoman.policies.route.content import Asking
 from dragoman.policies.route.language import find_language
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -31,18 +31,6 @@ _CODE = re.compile(
 _FENCE = "```"
 _SIGNS_OF_CODE = 2
 """Lines that look like code; one may do so by chance, but a fence does not."""
-
-
-class Asking(NamedTuple):
-    """A request, as rules see it."""
-
-    caller: Caller
-    dialect: str
-    operation: str
-    stream: bool
-    now: float
-    """Unix time."""
-    content: Content
 
 
 _Test = Callable[[Asking], bool]

@@ -8,7 +8,7 @@ import pytest
 ROUNDS = 100
 SCRIPT = f"""
 import platform, resource, sys
-from dragoman.extproc.allocator import keep_buffers
+from dragoman.config.allocator import keep_buffers
 
 def work():
     bodies = [bytearray(400_000) for _ in range(5)]

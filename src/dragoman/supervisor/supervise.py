@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 
+from dragoman.config.allocator import release_unused
 from dragoman.config.environment import without
 from dragoman.supervisor import plan as plans
 from dragoman.supervisor.child import Child, ask
@@ -93,7 +94,7 @@ class _Supervisor:
             child.stop(signal.SIGTERM)
             if not child.wait(_STOP_SECONDS):
                 child.stop(signal.SIGKILL)
-                child.wait(None)
+                child.wait(_STOP_SECONDS)
 
 
 def _follower(plan: Plan) -> Follower | None:
@@ -137,6 +138,7 @@ def _supervise(plan: Plan) -> None:
     supervisor = _Supervisor(plan)
     try:
         supervisor.start()
+        release_unused()
         sys.stdout.write(plan.announcement)
         sys.stdout.flush()
         try:
@@ -162,7 +164,3 @@ def main(path: str) -> int:
     except _Told:
         return 0
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
