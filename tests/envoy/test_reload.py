@@ -163,6 +163,21 @@ def test_quotas_may_come_with_a_new_policy(editor: Editor) -> None:
     assert ask(editor).status_code == 200
 
 
+def test_guardrails_come_and_go(editor: Editor) -> None:
+    """The first of them also need a namespace of metadata that Envoy's filter lets through."""
+    strict = {"deny": [{"name": "number", "words": ["three"]}]}
+    editor.change(guardrails={"default": "strict", "profiles": {"strict": strict}})
+    refused = ask(editor)
+    assert refused.status_code == 400
+    assert "$.messages[0].content: number was found" in refused.text
+    wanted = {"number": 1}
+    wait_until(
+        lambda: [e for e in editor.gateway.ledger() if e.get("dragoman.guardrails") == wanted]
+    )
+    editor.change(guardrails=None)
+    assert ask(editor).status_code == 200
+
+
 @pytest.fixture(scope="module")
 def shared_editor(all_providers: Simulator) -> Iterator[Editor]:
     with run_gateway(all_providers, models=models("openai")) as gateway:
