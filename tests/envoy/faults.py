@@ -204,7 +204,7 @@ FAULTS = (
     Fault("529", _always(status=529)),
     Fault("no answer in time", _always(stall=True)),
     Fault("headers, then closed", _always(cut_after_bytes=0), passed=_BEGUN),
-    Fault("headers, then silence", _always(body_delay_ms=9000), passed=_BEGUN),
+    Fault("headers, then silence", _always(body_delay_ms=30_000), passed=_BEGUN),
     Fault(
         "cut in the middle",
         _cut,

@@ -192,6 +192,13 @@ def _silence(policy: Policy) -> float:
     return max(policy.timeouts.first_byte_seconds, policy.timeouts.idle_seconds) + 5
 
 
+def _longest_wait(policy: Policy) -> float:
+    """`_silence` where target after target may be waited for: an attempt that begins moves nothing
+    of the client's stream, and so does not start its clock anew."""
+    targets = max((len(model.targets) for model in policy.models.values()), default=1)
+    return max(_silence(policy), targets * policy.timeouts.first_byte_seconds + 5)
+
+
 def _untrusted_headers(policy: Policy) -> Json:
     believed = ("x-forwarded-for",) if policy.listener.trusted_hops else ()
     mutations: list[Json] = [{"remove": name} for name in _UNTRUSTED if name not in believed]
@@ -315,7 +322,7 @@ def _provider_action(policy: Policy) -> Json:
     )
     return {
         "timeout": "0s",
-        "idle_timeout": seconds(_silence(policy)),
+        "idle_timeout": seconds(_longest_wait(policy)),
         "auto_host_rewrite": True,
         "inline_cluster_specifier_plugin": {"extension": specifier},
         "retry_policy": retry_policy(policy),
