@@ -35,6 +35,9 @@ from dragoman.config.schema import (
 from dragoman.config.section import KeySource
 from dragoman.dialects import AnyDialect
 
+_SLACK_SECONDS = 5
+_BACK_OFF_SECONDS = 2
+"""The most that is waited between two attempts, as `retry-after` asks."""
 Network = IPv4Network | IPv6Network
 SUBJECTS = ("organization", "team", "user", "application")
 """What a caller may belong to."""
@@ -370,6 +373,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     store: Store
     simulator: Simulator | None
     ca_file: str
+
+    @property
+    def silence_seconds(self) -> float:
+        """The longest time nothing may move on a request: longer than any attempt's own limit."""
+        return max(self.timeouts.first_byte_seconds, self.timeouts.idle_seconds) + _SLACK_SECONDS
+
+    def waiting_seconds(self, targets: int) -> float:
+        """How long so many targets may be waited for, one after the other, until an answer begins;
+        of one target there are two attempts."""
+        return max(2, targets) * self.timeouts.first_byte_seconds + _BACK_OFF_SECONDS
 
     def profile(self, provider: str, model: str) -> Profile | None:
         """What is known of a provider's model; None where nothing is."""

@@ -134,7 +134,7 @@ def _connection_manager(policy: Policy) -> Json:
         **forwarding(policy),
         "normalize_path": True,
         "early_header_mutation_extensions": [_untrusted_headers(policy)],
-        "stream_idle_timeout": seconds(_silence(policy)),
+        "stream_idle_timeout": seconds(policy.silence_seconds),
         "request_headers_timeout": "10s",
         "local_reply_config": local_replies(browsers=bool(policy.callers.issuers)),
         "access_log": access_logs(
@@ -187,16 +187,10 @@ def _from_metadata(header: str, namespace: str, key: str) -> Json:
     }
 
 
-def _silence(policy: Policy) -> float:
-    """The longest time nothing may move on a request: longer than any attempt's own limit."""
-    return max(policy.timeouts.first_byte_seconds, policy.timeouts.idle_seconds) + 5
-
-
 def _longest_wait(policy: Policy) -> float:
-    """`_silence` where target after target may be waited for: an attempt that begins moves nothing
-    of the client's stream, and so does not start its clock anew."""
+    """Until an answer begins, of the model with the most targets."""
     targets = max((len(model.targets) for model in policy.models.values()), default=1)
-    return max(_silence(policy), targets * policy.timeouts.first_byte_seconds + 5)
+    return policy.waiting_seconds(targets)
 
 
 def _untrusted_headers(policy: Policy) -> Json:
@@ -215,10 +209,11 @@ def _untrusted_headers(policy: Policy) -> Json:
 
 def routes(policy: Policy) -> list[Json]:
     """Nothing reaches a provider but what the decide stage admitted: its metadata is the match."""
-    action = _provider_action(policy)
+    action = _provider_action(policy, policy.silence_seconds)
     limit = {"request_body_buffer_limit": policy.limits.request_body_bytes}
     plain = without_respond()
     return [
+        *_patient_routes(policy, limit, plain),
         {
             "name": "unread",
             "match": _admitted(names.UNREAD),
@@ -234,6 +229,27 @@ def routes(policy: Policy) -> list[Json]:
             "typed_per_filter_config": plain,
         },
         *_undecided_routes(policy, plain),
+    ]
+
+
+def _patient_routes(policy: Policy, limit: Json, plain: Json) -> list[Json]:
+    """Those of requests that may wait for more targets than the usual time is enough for: an
+    attempt that begins moves nothing of the client's stream, and so does not start its clock anew.
+    None where no model has so many."""
+    longest = _longest_wait(policy)
+    if longest <= policy.silence_seconds:
+        return []
+    action = _provider_action(policy, longest)
+    respond = _admitted(names.RESPOND, names.PATIENT)
+    return [
+        {"name": "respond_patient", "match": respond, "route": action, **limit},
+        {
+            "name": "plain_patient",
+            "match": _admitted(names.PATIENT),
+            "route": action,
+            **limit,
+            "typed_per_filter_config": plain,
+        },
     ]
 
 
@@ -309,7 +325,8 @@ def _refusal(name: str, match: Json, body: Json, per_filter: Json) -> Json:
     }
 
 
-def _provider_action(policy: Policy) -> Json:
+def _provider_action(policy: Policy, idle_seconds: float) -> Json:
+    """`idle_seconds`: nothing may move for so long."""
     groups = [
         {"name": name, "clusters": [{"cluster_name": name, "weight": 1}]}
         for name in policy.providers
@@ -322,7 +339,7 @@ def _provider_action(policy: Policy) -> Json:
     )
     return {
         "timeout": "0s",
-        "idle_timeout": seconds(_longest_wait(policy)),
+        "idle_timeout": seconds(idle_seconds),
         "auto_host_rewrite": True,
         "inline_cluster_specifier_plugin": {"extension": specifier},
         "retry_policy": retry_policy(policy),

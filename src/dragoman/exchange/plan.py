@@ -181,6 +181,8 @@ class Plan:
             names.TARGETS: names.encode_order([(t.provider, t.model) for t in order]),
             names.RETRIES: str(max(1, len(order) - 1)),
         }
+        if self._policy.waiting_seconds(len(order)) > self._policy.silence_seconds:
+            facts[names.PATIENT] = names.FLAG
         if choice.fallback_on and order[1:] and asked.call.operation == CHAT:
             facts[names.FALLBACK_ON] = ",".join(choice.fallback_on)
         for target in order:
