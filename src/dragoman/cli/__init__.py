@@ -14,6 +14,7 @@ import msgspec
 
 from dragoman import __version__
 from dragoman.cli.audit import audit
+from dragoman.cli.exits import fail
 from dragoman.cli.experiments import experiments
 from dragoman.cli.keys import keys
 from dragoman.cli.usage import usage
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from dragoman.envoyconf.check import Finding
 
 _CONFIG = click.option("-c", "--config", metavar="FILE", help="policy file; none: the defaults")
-_USAGE_EXIT = 2
 
 
 def _count(context: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -61,8 +61,7 @@ def _checked(read: Callable[[], Policy]) -> Policy:
     try:
         return read()
     except ConfigError as error:
-        click.echo(f"dragoman: {error}", err=True)
-        sys.exit(_USAGE_EXIT)
+        fail(str(error))
 
 
 def _own_run_dir(policy: Policy) -> str | None:
@@ -137,8 +136,7 @@ def check(config: str | None, envoy_file: str | None) -> None:
     try:
         findings = checks.check(policy, envoy_file) if envoy_file else []
     except ConfigError as error:
-        click.echo(f"dragoman: {error}", err=True)
-        sys.exit(_USAGE_EXIT)
+        fail(str(error))
     for finding in [*_retirements(policy), *checks.check_issuers(policy), *findings]:
         click.echo(str(finding))
     if any(finding.severity == "error" for finding in findings):
@@ -227,8 +225,7 @@ def explain(  # noqa: PLR0917 - one an option
     try:
         who = claimant(policy, claims.read()) if claims else policy.callers.by_name[caller or ""]
     except KeyError:
-        click.echo(f"dragoman: no caller {caller} in {policy.source}", err=True)
-        sys.exit(_USAGE_EXIT)
+        fail(f"no caller {caller} in {policy.source}")
     except DragomanError as error:
         click.echo(f"refused: {error.message}")
         sys.exit(1)
@@ -243,8 +240,7 @@ def digest() -> None:
     """Read a key from standard input and print its SHA-256, as `callers` wants it."""
     key = sys.stdin.readline().strip()
     if not key:
-        click.echo("dragoman: no key on standard input", err=True)
-        sys.exit(_USAGE_EXIT)
+        fail("no key on standard input")
     click.echo(hashlib.sha256(key.encode()).hexdigest())
 
 

@@ -6,24 +6,20 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
-import msgspec
 
-from dragoman.config.load import load
+from dragoman.cli.exits import fail
+from dragoman.cli.stored import CONFIG, RUN_DIR, ask, read_policy
 from dragoman.config.policy import Policy
-from dragoman.errors import ConfigError, DragomanError
 
 if TYPE_CHECKING:
     from dragoman.stores.audit import AuditStore
 
 T = TypeVar("T")
-_USAGE_EXIT = 2
 _FOLLOW_SECONDS = 0.5
 _MOST_LINE_BYTES = 1 << 20
-_CONFIG = click.option("-c", "--config", metavar="FILE", required=True, help="policy file")
-_RUN_DIR = click.option("--run-dir", metavar="DIR", help="of the gateway whose store it is")
 
 
 @click.group()
@@ -32,8 +28,8 @@ def audit() -> None:
 
 
 @audit.command("list")
-@_CONFIG
-@_RUN_DIR
+@CONFIG
+@RUN_DIR
 @click.option(
     "--after", metavar="N", type=click.IntRange(0), default=0, help="a number to begin at"
 )
@@ -48,8 +44,8 @@ def list_entries(config: str, run_dir: str | None, after: int) -> None:
 
 
 @audit.command()
-@_CONFIG
-@_RUN_DIR
+@CONFIG
+@RUN_DIR
 @click.option("-n", "count", metavar="N", type=click.IntRange(0), default=10, show_default=True)
 @click.option("-f", "--follow", is_flag=True, help="go on with what is entered from now on")
 def tail(config: str, run_dir: str | None, count: int, *, follow: bool) -> None:
@@ -70,8 +66,8 @@ def tail(config: str, run_dir: str | None, count: int, *, follow: bool) -> None:
 
 @audit.command()
 @click.argument("files", nargs=-1, metavar="[FILE]...")
-@_CONFIG
-@_RUN_DIR
+@CONFIG
+@RUN_DIR
 @click.option("--anchor", metavar="HASH", help="of an entry noted earlier, which must be there")
 def verify(files: tuple[str, ...], config: str, run_dir: str | None, anchor: str | None) -> None:
     """Prove the chain: of FILEs, as `list` wrote them, in their order; else of the store.
@@ -115,36 +111,17 @@ def _lines(files: tuple[str, ...]) -> Iterator[bytes]:
                 while line := lines.readline(_MOST_LINE_BYTES):
                     yield line
         except OSError as error:
-            _fail(str(error))
+            fail(str(error))
 
 
 def _policy(config: str, run_dir: str | None) -> Policy:
-    try:
-        policy = load(config)
-    except ConfigError as error:
-        _fail(str(error))
+    policy = read_policy(config, run_dir)
     if policy.audit is None:
-        _fail(f"{policy.source}: audit is not set, so that nothing is recorded")
-    return msgspec.structs.replace(policy, run_dir=run_dir or policy.run_dir)
+        fail(f"{policy.source}: audit is not set, so that nothing is recorded")
+    return policy
 
 
 def _ask(policy: Policy, call: Callable[[AuditStore], Awaitable[T]]) -> T:
-    """What `call` answers of the policy's store; ends the program where it cannot."""
     from dragoman.stores.audit import open_audit  # noqa: PLC0415 - the Redis client is heavy
 
-    async def run() -> T:
-        store = open_audit(policy)
-        try:
-            return await call(store)
-        finally:
-            await store.close()
-
-    try:
-        return asyncio.run(run())
-    except DragomanError as error:
-        _fail(error.message)
-
-
-def _fail(problem: str) -> NoReturn:
-    click.echo(f"dragoman: {problem}", err=True)
-    sys.exit(_USAGE_EXIT)
+    return ask(lambda: open_audit(policy), call)

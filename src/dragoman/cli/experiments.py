@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from dragoman.cli.exits import fail
 from dragoman.cli.ledger_files import find_ledger, open_lines, report_broken
 from dragoman.errors import DragomanError
 
 if TYPE_CHECKING:
     from dragoman.telemetry.trials import Estimate, Outcome
-
-_USAGE_EXIT = 2
 
 
 @click.command()
@@ -35,8 +33,7 @@ def experiments(files: tuple[str, ...], config: str | None, *, as_json: bool) ->
             with open_lines(name) as lines:
                 trials.read(lines, name)
     except (DragomanError, OSError, EOFError) as error:
-        click.echo(f"dragoman: {error}", err=True)
-        sys.exit(_USAGE_EXIT)
+        fail(str(error))
     for outcome in trials.outcomes():
         click.echo(msgspec.json.encode(outcome).decode() if as_json else _line(outcome))
     report_broken(trials.broken)

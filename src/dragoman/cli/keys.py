@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pwd
 import re
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import msgspec
 
-from dragoman.config.load import load
+from dragoman.cli.exits import fail
+from dragoman.cli.stored import CONFIG, RUN_DIR, ask, read_policy
 from dragoman.config.policy import Policy
-from dragoman.errors import ConfigError, DragomanError
 
 if TYPE_CHECKING:
     from dragoman.stores.key_store import KeyStore
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_USAGE_EXIT = 2
 
 
 def _duration(context: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -51,8 +47,6 @@ def _networks(
         raise click.BadParameter(str(error), param=param) from error
 
 
-_CONFIG = click.option("-c", "--config", metavar="FILE", required=True, help="policy file")
-_RUN_DIR = click.option("--run-dir", metavar="DIR", help="of the gateway whose store it is")
 _ID = click.argument("key_id", metavar="ID")
 _REASON = click.option("--reason", "why", default="", help="for the audit trail")
 
@@ -64,8 +58,8 @@ def keys() -> None:
 
 @keys.command()
 @click.argument("caller")
-@_CONFIG
-@_RUN_DIR
+@CONFIG
+@RUN_DIR
 @click.option("--label", default="", help="what it is for")
 @click.option("--expires", metavar="90d", callback=_duration, help="none: it does not")
 @click.option("--user", help="whose it is, where the caller names no user")
@@ -87,11 +81,11 @@ def issue(  # noqa: PLR0917 - one an option
     policy = _policy(config, run_dir)
     known = policy.callers.by_name.get(caller)
     if known is None:
-        _fail(f"no caller {caller} in {policy.source}")
+        fail(f"no caller {caller} in {policy.source}")
     given: dict[str, Any] = {"user": user, "application": application}
     for subject, name in given.items():
         if name and subject in known.belongs:
-            _fail(f"{caller} is of the {subject} {known.belongs[subject]} by {policy.source}")
+            fail(f"{caller} is of the {subject} {known.belongs[subject]} by {policy.source}")
     now = int(time.time())
     given |= {"label": label, "expires_at": now + expires if expires else None}
     given["addresses"] = addresses
@@ -102,8 +96,8 @@ def issue(  # noqa: PLR0917 - one an option
 
 @keys.command("list")
 @click.argument("caller", required=False)
-@_CONFIG
-@_RUN_DIR
+@CONFIG
+@RUN_DIR
 def list_keys(caller: str | None, config: str, run_dir: str | None) -> None:
     """Show the keys, of CALLER or of all, without what is secret of them."""
     found = _ask(_policy(config, run_dir), lambda store: store.all())
@@ -117,8 +111,8 @@ def list_keys(caller: str | None, config: str, run_dir: str | None) -> None:
 
 @keys.command()
 @_ID
-@_CONFIG
-@_RUN_DIR
+@CONFIG
+@RUN_DIR
 @click.option(
     "--overlap", metavar="24h", default="24h", callback=_duration, help="how long ID goes on"
 )
@@ -141,8 +135,8 @@ def rotate(key_id: str, config: str, run_dir: str | None, overlap: int, why: str
 
 @keys.command()
 @_ID
-@_CONFIG
-@_RUN_DIR
+@CONFIG
+@RUN_DIR
 @_REASON
 def disable(key_id: str, config: str, run_dir: str | None, why: str) -> None:
     """Refuse requests with ID until it is enabled."""
@@ -151,8 +145,8 @@ def disable(key_id: str, config: str, run_dir: str | None, why: str) -> None:
 
 @keys.command()
 @_ID
-@_CONFIG
-@_RUN_DIR
+@CONFIG
+@RUN_DIR
 @_REASON
 def enable(key_id: str, config: str, run_dir: str | None, why: str) -> None:
     """Take requests with ID again."""
@@ -161,8 +155,8 @@ def enable(key_id: str, config: str, run_dir: str | None, why: str) -> None:
 
 @keys.command()
 @_ID
-@_CONFIG
-@_RUN_DIR
+@CONFIG
+@RUN_DIR
 @_REASON
 def revoke(key_id: str, config: str, run_dir: str | None, why: str) -> None:
     """Refuse requests with ID from now on, for good."""
@@ -179,34 +173,23 @@ def _change(
 
 
 def _policy(config: str, run_dir: str | None) -> Policy:
-    try:
-        policy = load(config)
-    except ConfigError as error:
-        _fail(str(error))
+    policy = read_policy(config, run_dir)
     if not policy.issued_keys:
-        _fail(f"{policy.source}: issued_keys is not set, so that no worker would know the key")
-    return msgspec.structs.replace(policy, run_dir=run_dir or policy.run_dir)
+        fail(f"{policy.source}: issued_keys is not set, so that no worker would know the key")
+    return policy
 
 
 def _ask(policy: Policy, call: Callable[[KeyStore], Awaitable[T]]) -> T:
-    """What `call` answers of the policy's store; ends the program where it cannot."""
     from dragoman.stores.audit import open_audit  # noqa: PLC0415 - the Redis client is heavy
     from dragoman.stores.embedded import store_url  # noqa: PLC0415 - as above
     from dragoman.stores.key_store import KeyStore  # noqa: PLC0415 - as above
 
-    async def run() -> T:
+    def connect() -> KeyStore:
         audit = open_audit(policy) if policy.audit else None
         cluster = policy.store.cluster
-        store = KeyStore(store_url(policy), cluster=cluster, audit=audit, who=_operator())
-        try:
-            return await call(store)
-        finally:
-            await store.close()
+        return KeyStore(store_url(policy), cluster=cluster, audit=audit, who=_operator())
 
-    try:
-        return asyncio.run(run())
-    except DragomanError as error:
-        _fail(error.message)
+    return ask(connect, call)
 
 
 def _operator() -> str:
@@ -216,11 +199,6 @@ def _operator() -> str:
     except KeyError:
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
-
-
-def _fail(problem: str) -> NoReturn:
-    click.echo(f"dragoman: {problem}", err=True)
-    sys.exit(_USAGE_EXIT)
 
 
 def _state(row: IssuedKey) -> str:

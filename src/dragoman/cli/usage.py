@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from dragoman.cli.exits import fail
 from dragoman.cli.ledger_files import find_ledger, open_lines, report_broken
 from dragoman.errors import DragomanError
 from dragoman.telemetry.names import SUBJECTS
@@ -15,7 +15,6 @@ from dragoman.telemetry.names import SUBJECTS
 if TYPE_CHECKING:
     from dragoman.telemetry.chargeback import Counted
 
-_USAGE_EXIT = 2
 _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
 
 
@@ -57,8 +56,7 @@ def usage(  # noqa: PLR0917 - one an option
             with open_lines(name) as lines:
                 found.read(lines, name)
     except (DragomanError, OSError, EOFError) as error:
-        click.echo(f"dragoman: {error}", err=True)
-        sys.exit(_USAGE_EXIT)
+        fail(str(error))
     write = chargeback.to_csv if form == "csv" else chargeback.to_json_lines
     for line in write(found.rows()):
         click.echo(line, nl=False)

@@ -1,0 +1,54 @@
+"""What commands on a gateway's store have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+import click
+import msgspec
+
+from dragoman.cli.exits import fail
+from dragoman.config.load import load
+from dragoman.config.policy import Policy
+from dragoman.errors import ConfigError, DragomanError
+
+CONFIG = click.option("-c", "--config", metavar="FILE", required=True, help="policy file")
+RUN_DIR = click.option("--run-dir", metavar="DIR", help="of the gateway whose store it is")
+
+T = TypeVar("T")
+
+
+class Closable(Protocol):
+    """A connection to the store."""
+
+    async def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Closable)
+
+
+def read_policy(config: str, run_dir: str | None) -> Policy:
+    """The policy, whose store is found in `run_dir`. Ends the program where it cannot be used."""
+    try:
+        policy = load(config)
+    except ConfigError as error:
+        fail(str(error))
+    return msgspec.structs.replace(policy, run_dir=run_dir or policy.run_dir)
+
+
+def ask(connect: Callable[[], S], call: Callable[[S], Awaitable[T]]) -> T:
+    """What `call` answers of the store; ends the program where it cannot."""
+
+    async def run() -> T:
+        store = connect()
+        try:
+            return await call(store)
+        finally:
+            await store.close()
+
+    try:
+        return asyncio.run(run())
+    except DragomanError as error:
+        fail(error.message)
