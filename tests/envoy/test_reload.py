@@ -138,6 +138,25 @@ def test_a_file_that_is_wrong_changes_nothing_also_for_a_worker_that_starts_late
     assert "order=openai-b/" in ask(editor).headers["x-dragoman-decision"]
 
 
+def test_what_envoy_refuses_changes_nothing(editor: Editor) -> None:
+    """Roots that are none: only Envoy reads them."""
+    roots = editor.gateway.folder / "roots.pem"
+    roots.write_text("no certificate")
+    away = {
+        "kind": "openai",
+        "url": "https://127.0.0.1:9",
+        "key": editor.providers["openai"]["key"],
+    }
+    providers = {**editor.providers, "openai": away}
+    refused = editor.change("policy_refused", ca_file=str(roots), providers=providers)
+    assert "Envoy has not taken" in refused["problem"]
+    assert refused["problem"].endswith("its log says why.")
+    assert ask(editor).status_code == 200
+    editor.change(models=models("openai-b"), pass_through=[])
+    assert "order=openai-b/" in ask(editor).headers["x-dragoman-decision"]
+    assert editor.gateway.stats("cds.update_rejected")
+
+
 @pytest.mark.parametrize(
     ("sections", "path"),
     [

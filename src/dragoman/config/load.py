@@ -52,11 +52,15 @@ def load(path: str | None, environment: Mapping[str, str] = os.environ) -> Polic
     if path is None:
         text = Path(__file__).with_name(_DEFAULTS).read_text(encoding="utf-8")
         return parse(text, f"embedded {_DEFAULTS}", environment)
+    return parse(read_text(path), path, environment)
+
+
+def read_text(path: str) -> str:
+    """What a policy file says, as it is. Raises `ConfigError`."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(path, "$", f"cannot be read: {error}") from error
-    return parse(text, path, environment)
 
 
 def parse(text: str, source: str, environment: Mapping[str, str]) -> Policy:

@@ -38,11 +38,11 @@ class InForce:
     def __init__(
         self,
         policy: Policy,
-        make_keeper: Callable[[InForce], QuotaKeeper | None] = lambda _: None,
+        make_keeper: Callable[[InForce, Policy], QuotaKeeper | None] = lambda _now, _policy: None,
         issued: Issued | None = None,
     ) -> None:
-        """`make_keeper` makes who keeps the quotas of the policy in force, and starts it, or None
-        where it has none; `issued` knows the keys of the store."""
+        """`make_keeper` makes who keeps quotas while this is in force, and starts it, or None where
+        the policy has none; `issued` knows the keys of the store."""
         self._make_keeper = make_keeper
         self._issued = issued
         self.keeper: QuotaKeeper | None = None
@@ -54,18 +54,18 @@ class InForce:
 
     def _adopt(self, policy: Policy, wider: Policy) -> None:
         redactors = make_redactors(wider)
-        own = redactors if policy.redaction is not None else None
-        self._own, self.policy, self.redactors = policy, wider, redactors
-        self.levels = QuotaLevels(wider.quotas)
-        self.keeper = self.keeper or self._make_keeper(self)
-        quotas = self.keeper if policy.quotas else None
-        self.decide = Decide(
+        guards = make_guards(policy)
+        keeper = self.keeper or self._make_keeper(self, policy)
+        decide = Decide(
             policy,
-            quotas=quotas,
+            quotas=keeper if policy.quotas else None,
             issued=self._issued,
-            redactors=own,
-            guards=make_guards(policy),
+            redactors=redactors if policy.redaction is not None else None,
+            guards=guards,
         )
+        self._own, self.policy, self.decide = policy, wider, decide
+        self.keeper, self.redactors = keeper, redactors
+        self.levels = QuotaLevels(wider.quotas)
         self.find_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
 
     def _find_dialect(self, provider: str, client: str, model: str) -> str | None:

@@ -140,10 +140,9 @@ async def _follow(
 
 
 def _start_keeper(
-    worker: int, log: Logger, trail: AuditTrail | None, now: InForce
+    worker: int, log: Logger, trail: AuditTrail | None, now: InForce, policy: Policy
 ) -> QuotaKeeper | None:
     """Who keeps this worker's quotas, under a name that no other worker ever had."""
-    policy = now.policy
     if not policy.quotas:
         return None
     from dragoman.stores.quotas import RedisQuotas  # noqa: PLC0415 - the Redis client is heavy

@@ -17,6 +17,7 @@ from typing import NoReturn
 import msgspec
 
 from dragoman.config.environment import key_names
+from dragoman.config.load import read_text
 from dragoman.config.policy import Policy
 from dragoman.config.schema import Address
 from dragoman.errors import ServiceUnavailable
@@ -129,7 +130,7 @@ def _worker(policy: Policy, config: str | None, number: int) -> Process:
     arguments = [sys.executable, "-m", "dragoman", "serve", "--worker", str(number)]
     arguments += ["--run-dir", policy.run_dir, "--workers", str(policy.workers)]
     if config:
-        arguments += ["-c", keep_copy(config, policy.run_dir)]
+        arguments += ["-c", keep_copy(read_text(config), policy.run_dir)]
     last = Path(policy.run_dir, f"ledger-{number}.sock")
     return Process(f"worker-{number}", arguments, Probe(str(last)), follows=True)
 

@@ -6,8 +6,10 @@ Whatever is wrong, the policy in force stays, and one line on standard error say
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from dragoman.config.environment import key_names
-from dragoman.config.load import load
+from dragoman.config.load import load, parse, read_text
 from dragoman.config.policy import Policy
 from dragoman.config.schema import Address
 from dragoman.errors import ConfigError, DragomanError, ServiceUnavailable
@@ -65,29 +67,31 @@ class Placed(NamedTuple):
         )
 
 
-def keep_copy(config: str, run_dir: str) -> str:
-    """The path of a copy of the policy file, which was found good: the workers' own, so that all
-    of them read the same, also those that start later."""
+def keep_copy(text: str, run_dir: str) -> str:
+    """The path of a copy of a policy, which was found good: the workers' own, so that all of them
+    read the same, also those that start later."""
     path = Path(run_dir, _COPY)
-    replace_file(path, Path(config).read_bytes())
+    replace_file(path, text.encode())
     return str(path)
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Whole or not at all: Envoy, which follows the file, reads it when it gets its name."""
+    """Whole or not at all: Envoy, which follows the file, reads it when it gets its name. Its owner
+    alone reads it, as the policy file may have been nobody else's to read."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
     draft.write_bytes(content)
     draft.replace(path)
 
 
 def reload(config: str, placed: Placed) -> None:
     """Make the policy file the one in force. Raises `DragomanError` where it cannot be."""
-    copy = str(Path(placed.run_dir, _COPY))
-    former, policy = load(copy), load(config)
+    text = read_text(config)
+    former, policy = load(str(Path(placed.run_dir, _COPY))), parse(text, config, os.environ)
     _check_fixed(former, policy)
     if placed.has_envoy:
         _follow(placed.apply(former), placed.apply(policy))
-    keep_copy(config, placed.run_dir)
+    keep_copy(text, placed.run_dir)
 
 
 def _check_fixed(former: Policy, policy: Policy) -> None:
@@ -116,28 +120,54 @@ def _follow(former: Policy, policy: Policy) -> None:
     if gone := [cluster for cluster in before if cluster["name"] in names]:
         _, clusters = dynamic.read_resources(files[dynamic.CLUSTERS])
         files[dynamic.CLUSTERS] = dynamic.encode_resources("clusters", [*clusters, *gone])
-    for name, content in files.items():
-        path = Path(policy.run_dir, name)
-        if not path.exists() or path.read_bytes() != content:
-            replace_file(path, content)
     wanted = {
         "cluster_manager.cds": dynamic.read_resources(files[dynamic.CLUSTERS])[0],
         "http.dragoman.rds.dragoman": dynamic.read_resources(files[dynamic.ROUTES])[0],
         "listener_manager.lds": dynamic.read_resources(files[dynamic.LISTENERS])[0],
     }
-    _await_versions(policy.admin, wanted)
+    refused = _count_refused(_updates(policy.admin))
+    replaced = _replace_files(policy.run_dir, files)
+    try:
+        _await_versions(policy.admin, wanted, refused)
+    except ServiceUnavailable:
+        _replace_files(policy.run_dir, replaced)
+        raise
 
 
-def _await_versions(admin: Address, wanted: dict[str, str]) -> None:
-    """Raises `ServiceUnavailable` where Envoy does not say in time that it has them."""
-    query = "GET /stats?filter=version_text HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n"
+def _replace_files(run_dir: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Write those that differ. What stood in them before."""
+    former: dict[str, bytes] = {}
+    for name, content in files.items():
+        path = Path(run_dir, name)
+        before = path.read_bytes() if path.exists() else None
+        if before != content:
+            replace_file(path, content)
+            former |= {name: before} if before is not None else {}
+    return former
+
+
+def _await_versions(admin: Address, wanted: dict[str, str], refused: int) -> None:
+    """Raises `ServiceUnavailable` where Envoy does not say in time that it has them, or that it
+    refused one: that it had refused so many before."""
     deadline = time.monotonic() + _APPLY_SECONDS
     while time.monotonic() < deadline:
-        answer = ask(f"{admin.address}:{admin.port}", query) or ""
-        if all(f'{name}.version_text: "{version}"' in answer for name, version in wanted.items()):
+        told = _updates(admin)
+        if all(f'{name}.version_text: "{version}"' in told for name, version in wanted.items()):
             return
+        if _count_refused(told) > refused:
+            break
         time.sleep(_LOOK_SECONDS)
     raise ServiceUnavailable("Envoy has not taken the new configuration; its log says why.")
+
+
+def _updates(admin: Address) -> str:
+    """What Envoy says of the files that it follows; empty where it does not answer."""
+    query = "GET /stats?filter=(version_text|update_rejected)$ HTTP/1.1\r\nhost: admin\r\n"
+    return ask(f"{admin.address}:{admin.port}", f"{query}connection: close\r\n\r\n") or ""
+
+
+def _count_refused(told: str) -> int:
+    return sum(map(int, re.findall(r"update_rejected: (\d+)", told)))
 
 
 def _log(event: str, **fields: str | float) -> None:
