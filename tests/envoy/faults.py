@@ -35,7 +35,7 @@ from tests.envoy.gateway import (
 README = Path(__file__).parents[2] / "envoy" / "README.md"
 BEGIN = "<!-- faults: written by `python -m tests.envoy.faults`, from what the tests hold it to -->"
 END = "<!-- faults: end -->"
-AT_ONCE = 16
+AT_ONCE = 32
 """Cells tried at a time: most of a cell that waits for a time-out is waiting."""
 TIMEOUTS = {"connect_seconds": 1.5, "first_byte_seconds": 1.5, "idle_seconds": 1.5}
 
