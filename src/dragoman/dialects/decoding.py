@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
 
@@ -24,7 +25,7 @@ class Frames(Protocol[F_co]):
     def close(self) -> Iterable[F_co]: ...
 
 
-class FrameDecoder(Generic[F]):
+class FrameDecoder(ABC, Generic[F]):
     """Takes one frame after the other; `_ended` tells that the answer said it does."""
 
     def __init__(self, frames: Frames[F]) -> None:
@@ -43,9 +44,9 @@ class FrameDecoder(Generic[F]):
         if not self._ended:
             self._break_off(events)
 
+    @abstractmethod
     def _take(self, frame: F, events: list[Event]) -> None:
         """Add what `frame` says."""
-        raise NotImplementedError
 
     def _break_off(self, events: list[Event]) -> None:
         """The bytes are at their end, and the answer did not say that it is."""

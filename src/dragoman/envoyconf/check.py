@@ -38,7 +38,6 @@ _JWT_AUTHN = "jwt_authn.v3.JwtAuthentication"
 _OAUTH2 = "oauth2.v3.OAuth2"
 _DOWNSTREAM_TLS = "tls.v3.DownstreamTlsContext"
 _BUFFER = "buffer.v3.Buffer"
-_TRANSLATE = "translate"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

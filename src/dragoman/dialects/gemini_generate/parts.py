@@ -52,7 +52,6 @@ from dragoman.ir.losses import Losses
 _NO_ID = "no_id"
 _NO_ARGS = "no_args"
 _RESPONSE = "response"
-_SAYS = ("output", "result")
 
 
 # --- read -------------------------------------------------------------------------------------

@@ -52,7 +52,6 @@ from dragoman.wire.json_array import JsonArrayDecoder
 from dragoman.wire.sse import SseDecoder, encode_sse
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-_NEVER = ("text", "thought", SIGNATURE)
 
 
 class _Words(NamedTuple):
