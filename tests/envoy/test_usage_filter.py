@@ -119,6 +119,20 @@ def test_bodies(meter: Meter, simulator: Simulator, name: str, size: int | None)
     assert _counted(meter) == tokens
 
 
+@pytest.mark.parametrize("long", ['"' + "n" * 200_000 + '": 1', '"n": ' + "1" * 200_000])
+def test_what_is_too_long_to_be_read_is_counted_no_further(
+    meter: Meter, simulator: Simulator, long: str
+) -> None:
+    said = f'{{{long}, "usage": {json.dumps(OPENAI_USAGE)}}}'
+    simulator.control.script(
+        {"status": 200, "raw_body": said, "chunk_bytes": 20_000, "chunk_pause_ms": 5}
+    )
+    assert meter.ask(CHAT, body(MODEL[CHAT], "hi")).text == said
+    meter.await_requests(1)
+    (entry,) = meter.entries()
+    assert entry["dragoman.metering"] == "estimated"
+
+
 @cuts
 @pytest.mark.parametrize("name", STREAMS)
 def test_streams(meter: Meter, simulator: Simulator, name: str, size: int | None) -> None:

@@ -12,8 +12,7 @@ from dragoman.extproc.pb.health_pb2 import HealthCheckResponse
 from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream, UnexpectedMessage
 
 KEY_DIGEST = "f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974"
-POLICY = parse(
-    f"""
+TEXT = f"""
 callers: {{demo: {{keys: [{KEY_DIGEST}]}}}}
 providers:
   left: {{kind: openai, url: "http://127.0.0.1:1", key: {{env: K}}}}
@@ -21,10 +20,8 @@ providers:
 models:
   fast:
     targets: [{{provider: left, model: gpt}}, {{provider: right, model: claude}}]
-""",
-    "test.yaml",
-    {"K": "x"},
-)
+"""
+POLICY = parse(TEXT, "test.yaml", {"K": "x"})
 CHAT = json.dumps({"model": "fast", "messages": [{"role": "user", "content": "Hi"}]}).encode()
 
 
@@ -123,6 +120,16 @@ def test_a_form_is_refused_before_it_is_all_there(attributes, raw, status):
     machine = DecideStream(Decide(POLICY))
     [reply] = replies_of(machine, piece(raw, attributes=attributes) + IN_PIECES)
     assert machine.finished
+    assert reply.immediate_response.status.code == status
+
+
+@pytest.mark.parametrize(("limit", "status"), [(len(FORM) + 2000, 0), (len(FORM) + 1999, 413)])
+def test_a_forms_files_count_against_what_its_caller_may_send(limit, status):
+    text = TEXT.replace("{keys", f"{{limits: {{body_bytes: {limit}}}, keys")
+    machine = DecideStream(Decide(parse(text, "test.yaml", {"K": "x"})))
+    form = FORM.replace(b"sound", b"sound" + bytes(2000))
+    replies_of(machine, piece(form[:1500], attributes=FORM_HEAD) + IN_PIECES)
+    [reply] = replies_of(machine, piece(form[1500:], end=True))
     assert reply.immediate_response.status.code == status
 
 

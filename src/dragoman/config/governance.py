@@ -30,7 +30,8 @@ class RequestLimits(_Section, frozen=True, kw_only=True):
     """How large a request may be; None: as large as the others let it. The least holds."""
 
     body_bytes: Count | None = None
-    """Above it 413. Bodies that nobody reads (files, batches, `pass_through`) are not measured."""
+    """Above it 413. A form counts with its files; bodies that nobody reads (`/files`, batches,
+    `pass_through`) do not."""
     input_tokens: Count | None = None
     """By an estimate; above it 400."""
     output_tokens: Count | None = None

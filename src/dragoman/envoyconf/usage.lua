@@ -5,6 +5,8 @@
 local find, byte, sub, match = string.find, string.byte, string.sub, string.match
 local NAMESPACE, TOKENS = "dragoman.usage", "dragoman.tokens"
 local MAX_EVENT = 1048576
+-- Of a name or a number. Longer, it would be put together anew with each piece of an answer.
+local MAX_TOKEN = 65536
 local SPACE = {[9] = true, [10] = true, [13] = true, [32] = true}
 local BETWEEN_NAMES = {[9] = true, [10] = true, [13] = true, [32] = true, [44] = true}
 local BEFORE_VALUE = {[9] = true, [10] = true, [13] = true, [32] = true, [58] = true}
@@ -82,7 +84,7 @@ local function scan(text, at, more, wanted, found)
         at = stop
         return value and tonumber(value)
       end
-      if not pull(at) then return nil end
+      if #text - at > MAX_TOKEN or not pull(at) then return nil end
     end
   end
 
@@ -94,7 +96,7 @@ local function scan(text, at, more, wanted, found)
         at = stop + 1
         return key
       end
-      if not pull(at) then return nil end
+      if #text - at > MAX_TOKEN or not pull(at) then return nil end
     end
   end
 

@@ -88,8 +88,11 @@ class Decide:
         limits = policy.quotas if quotas else ()
         self._reserve = Reserve(limits, quotas or Unlimited(), clock)
 
-    def on_request(self, head: RequestHead, body: bytes | None) -> Mutate | Respond | Pending:
-        """Admit, answer or refuse. `body` is None for a request that has none."""
+    def on_request(
+        self, head: RequestHead, body: bytes | None, sent_bytes: int | None = None
+    ) -> Mutate | Respond | Pending:
+        """Admit, answer or refuse. `body` is None for a request that has none; `sent_bytes` is the
+        size of one whose files went on before it."""
         client, caller = client_call(head.path, head.headers), None
         try:
             caller = identify(head, self._policy.callers, self._issued)
@@ -99,7 +102,7 @@ class Decide:
                 authorize(caller, Wish(UNKNOWN_PATH, client.dialect.name))
                 return self._spend(self._unread.admit_unknown(asker), asker)
             check_method(head, call)
-            check_size(caller, len(body or b""))
+            check_size(caller, len(body or b"") if sent_bytes is None else sent_bytes)
             if call.operation == MODELS:
                 return self._list_models(call, body or b"", Asker(head, client.dialect, caller))
             if call.body == "unread":

@@ -74,6 +74,7 @@ class DecideStream:
         self._keeper = keeper
         self._head: RequestHead | None = None
         self._form: FormSplitter | None = None
+        self._form_bytes = 0
         self.finished = False
 
     def feed(self, message: Message, *, more: bool = False) -> list[bytes] | Awaitable[list[bytes]]:
@@ -99,13 +100,14 @@ class DecideStream:
         try:
             if request.kind != "request_body":  # then no more of the body can be written
                 raise InvalidRequest("$", "a form without trailers")
+            self._form_bytes += len(request.body)
             passed = form.feed(request.body)
             if not request.end_of_stream:
                 return [messages.piece_reply(None if passed is request.body else passed)]
             fields = form.close()
         except DragomanError as error:
             return self._end(refuse(error, client_call(head.path, head.headers).dialect))
-        action = self._decide.on_request(head, fields)
+        action = self._decide.on_request(head, fields, self._form_bytes)
         return self._end(action, lambda found: _behind(passed, found, fields))
 
     def _end(
