@@ -267,7 +267,9 @@ def test_levels_are_found_by_a_counters_key() -> None:
     assert levels.levels(keys[0], 1e9) == Levels(5_000_000_000, 0, (0.5, 0.9))
     assert levels.levels(keys[1], 1e9).oldest == counter_at(found[1], "", 1e9).oldest > 0
     assert levels.levels(keys[2], 1e9) == levels.levels("other", 1e9) == Levels()
+    gone = QuotaLevels(()).describe(Reached(keys[0], 0.9, 4_600_000_000, 5_000_000_000))
     told = levels.describe(Reached(keys[0], 0.9, 4_600_000_000, 5_000_000_000))
+    assert gone == {**told, "unit": ""}  # of a policy that was in force when it was used
     assert (told["quota"], told["subject"], told["percent"]) == ("a", "web|fast", 90)
 
 

@@ -140,12 +140,13 @@ class QuotaLevels:
 
     def describe(self, reached: Reached) -> dict[str, str | int]:
         """A level that was reached, in plain values. Amounts are of the unit, but nanodollars of
-        `usd`."""
+        `usd`; the unit is empty of a quota that is in the policy no more."""
         name, subject = _parts(reached.key)
+        quota = self._quotas.get(name)
         return {
             "quota": name,
             "subject": subject,
-            "unit": self._quotas[name].unit,
+            "unit": quota.unit if quota else "",
             "percent": round(100 * reached.part),
             "used": reached.used,
             "limit": reached.limit,
