@@ -63,7 +63,7 @@ def read_text(path: str) -> str:
         raise ConfigError(path, "$", f"cannot be read: {error}") from error
 
 
-def parse(text: str, source: str, environment: Mapping[str, str]) -> Policy:
+def parse(text: str, source: str, environment: Mapping[str, str] = os.environ) -> Policy:
     """The policy that `text` says. `environment` is only asked which keys are there."""
     file = _read(text, source)
     policy = _Resolver(source, environment).policy(file)

@@ -87,7 +87,7 @@ def replace_file(path: Path, content: bytes) -> None:
 def reload(config: str, placed: Placed) -> None:
     """Make the policy file the one in force. Raises `DragomanError` where it cannot be."""
     text = read_text(config)
-    former, policy = load(str(Path(placed.run_dir, _COPY))), parse(text, config, os.environ)
+    former, policy = load(str(Path(placed.run_dir, _COPY))), parse(text, config)
     _check_fixed(former, policy)
     if placed.has_envoy:
         _follow(placed.apply(former), placed.apply(policy))
