@@ -128,7 +128,7 @@ def _trusting(d: Any) -> None:
     manager["use_remote_address"] = False
     manager["stream_idle_timeout"] = "10s"
     _host(d)["request_headers_to_remove"] = []
-    d["static_resources"]["listeners"][0].pop("per_connection_buffer_limit_bytes")
+    _host(d)["routes"][-1].pop("request_body_buffer_limit")
 
 
 def _believing(d: Any) -> None:

@@ -442,12 +442,18 @@ def _untrusted_headers(at: _Inspection, path: str, manager: Json) -> None:
 
 
 def _buffers(at: _Inspection) -> None:
-    for path, listener in at.listeners:
-        size = listener.get("per_connection_buffer_limit_bytes", 1 << 20)
-        if size < at.policy.limits.request_body_bytes:
-            problem = "is below the policy's limits.request_body_bytes"
-            remedy = f"Set {at.policy.limits.request_body_bytes}"
-            at.report(f"{path}.per_connection_buffer_limit_bytes", problem, remedy)
+    """The decide stage holds a body under the route it has until then: as much as that route says,
+    or else the listener."""
+    wanted = at.policy.limits.request_body_bytes
+    sizes = [
+        listener.get("per_connection_buffer_limit_bytes", 1 << 20) for _, listener in at.listeners
+    ]
+    if min(sizes, default=wanted) >= wanted:
+        return
+    for path, route in at.routes:
+        if not _reaches_provider(route) and route.get("request_body_buffer_limit", 0) < wanted:
+            problem = "is below the policy's limits.request_body_bytes, and so is the listener's"
+            at.report(f"{path}.request_body_buffer_limit", problem, f"Set {wanted}")
 
 
 def _runtime(at: _Inspection) -> None:

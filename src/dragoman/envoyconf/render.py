@@ -40,6 +40,9 @@ from dragoman.ir import Json
 
 _MAX_CONNECTIONS = 50_000
 _HCM = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_PIECE_BYTES = 1 << 20
+"""What Envoy reads of a body at a time, and hands on where it is not held whole. How much may be
+held, each route says."""
 _UNTRUSTED = ("x-request-id", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 UNTRUSTED_PREFIXES = ("x-dragoman-", "x-envoy-")
 """Headers of which no client's is believed."""
@@ -117,7 +120,7 @@ def _listener(policy: Policy) -> Json:
     return {
         "name": "dragoman",
         "address": _address(policy.listener.address, policy.listener.port),
-        "per_connection_buffer_limit_bytes": policy.limits.request_body_bytes,
+        "per_connection_buffer_limit_bytes": min(_PIECE_BYTES, policy.limits.request_body_bytes),
         "filter_chains": [
             {
                 "filters": [typed("hcm", _HCM, **_connection_manager(policy))],
@@ -228,7 +231,7 @@ def routes(policy: Policy) -> list[Json]:
             **limit,
             "typed_per_filter_config": plain,
         },
-        *_undecided_routes(policy, plain),
+        *({**route, **limit} for route in _undecided_routes(policy, plain)),
     ]
 
 
