@@ -26,7 +26,7 @@ run: $(VENV)/.run ## start the gateway on its embedded defaults
 	$(BIN)/dragoman up
 
 test: $(VENV)/.dev ## run every test
-	$(BIN)/python -m pytest -q -ra
+	$(BIN)/python -m pytest -q -ra -n auto --maxprocesses 4 --dist loadfile
 
 test-recordings: $(VENV)/.dev ## run over the recorded exchanges in RECORDINGS; one table
 	$(BIN)/python -m pytest -q --tb=line tests/recordings
