@@ -228,6 +228,21 @@ def test_either_framing_says_the_same_however_it_is_cut() -> None:
             decode_stream(GEMINI, [array[:end]])
 
 
+def test_an_object_that_answers_a_stream_alone_is_all_of_it() -> None:
+    whole = _answer(PARTS[:3])
+    alone = b"\n" + json.dumps(whole, indent=2).encode() + b"\n"
+    events = decode_stream(GEMINI, [alone])
+
+    assert events == decode_stream(GEMINI, [b"[%b]" % alone])
+    assert decode_stream(GEMINI, each_byte(alone)) == events
+    assert fold(events).usage == GEMINI.decode_response(whole).usage
+    for broken in (alone[:-3], alone * 2, b"{}", alone + b"]"):
+        with pytest.raises(UpstreamProtocolError):
+            decode_stream(GEMINI, [broken])
+    with pytest.raises(UpstreamError, match="Too many"):
+        decode_stream(GEMINI, [b'{"error": {"code": 429, "message": "Too many."}}'])
+
+
 def test_an_error_ends_an_array() -> None:
     error = UpstreamError("Too many.", status=429, kind="RESOURCE_EXHAUSTED")
     encoder = GEMINI.stream_encoder(ARRAY)

@@ -458,6 +458,22 @@ def test_round_trip_of_a_body(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("around", [b"[%b]", b"%b"])
+def test_round_trip_of_an_unstreamed_answer_to_a_stream_of_gemini(around: bytes) -> None:
+    action = ask(chat(MAIL))
+    sent = json.loads(action.body)["messages"][0]["content"]
+    candidate = {"content": {"parts": [{"text": sent}], "role": "model"}, "finishReason": "STOP"}
+    raw = around % json.dumps({"candidates": [candidate]}).encode()
+    facts = facts_of(action) | {
+        names.CLIENT_DIALECT: "gemini_generate",
+        names.STREAM: "1",
+        names.INCLUDE_USAGE: "1",
+    }
+    out = answer(facts, cut(raw, [5, 50]), "application/json")[1]
+    wanted = around % json.dumps({"candidates": [candidate]}).replace(sent, MAIL).encode()
+    assert json.loads(out) == json.loads(wanted)
+
+
 def test_two_answers_side_by_side() -> None:
     """Each choice's placeholder is put together from its own pieces."""
     facts = facts_of(ask(chat(f"{MAIL} {CARD}"))) | {names.STREAM: "1", names.INCLUDE_USAGE: "1"}

@@ -152,7 +152,7 @@ class EventStreamFraming:
 
 
 class JsonArrayFraming:
-    """The items of one JSON array."""
+    """The items of one JSON array, or one object alone."""
 
     def __init__(self, max_frame_bytes: int) -> None:
         self._decoder = JsonArrayDecoder(max_frame_bytes)
@@ -170,13 +170,15 @@ class JsonArrayFraming:
         return data
 
     def join(self, written: list[bytes]) -> bytes:
-        if not written:
-            return b""
+        if not written or self._decoder.is_alone:
+            return b"".join(written)
         start = b",\r\n" if self._began else b"["
         self._began = True
         return start + b",\r\n".join(written)
 
     def end(self) -> bytes:
+        if self._decoder.is_alone:
+            return b""
         return b"]" if self._began else b"[]"
 
 

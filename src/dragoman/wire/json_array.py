@@ -1,5 +1,7 @@
 """A JSON array that arrives piece by piece: its items, as soon as each is whole.
 
+An object that comes without an array around it is read as an array's only item.
+
 Feeding n bytes costs O(n) however they are cut: what was looked at is never searched again.
 """
 
@@ -30,6 +32,8 @@ class JsonArrayDecoder:
         self._depth = 0
         self._in_string = False
         self._began = self._ended = False
+        self.is_alone = False
+        """Whether what came is one object and no array."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The items that `data` completes. To be taken to the end, before the next are fed; those
@@ -59,8 +63,10 @@ class JsonArrayDecoder:
         if self._began and not self._ended and first == b"]":
             self._ended = True
             return self._skip(data[1:])
-        if not self._began or self._ended or first != b"{":
+        if self._ended or first != b"{":
             raise UpstreamProtocolError("the upstream's answer is no array of objects")
+        if not self._began:
+            self._began = self.is_alone = True
         return data
 
     def _scan(self, data: bytes) -> tuple[bytes | None, bytes]:
@@ -81,6 +87,7 @@ class JsonArrayDecoder:
             elif mark[0] in b"}]":
                 self._depth -= 1
                 if self._depth == 0:
+                    self._ended = self.is_alone
                     self._keep(data[:at])
                     item = bytes(self._item)
                     self._item.clear()

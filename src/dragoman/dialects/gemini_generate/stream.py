@@ -52,6 +52,8 @@ from dragoman.wire.json_array import JsonArrayDecoder
 from dragoman.wire.sse import SseDecoder, encode_sse
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_JSON = (b"[", b"{")
+"""How a stream begins that is no SSE: an array, or one object of servers that do not stream."""
 
 
 class _Words(NamedTuple):
@@ -91,7 +93,7 @@ class GeminiDecoder:
             if not data:
                 return
             self._known = True
-            self._array = JsonArrayDecoder() if data.startswith(b"[") else None
+            self._array = JsonArrayDecoder() if data.startswith(_JSON) else None
         if self._array is not None:
             for item in self._array.feed(data):
                 self._take(item, events)
