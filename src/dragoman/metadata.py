@@ -9,6 +9,11 @@ from __future__ import annotations
 import msgspec
 
 NAMESPACE = "dragoman"
+REQUEST_NAMESPACE = "dragoman.request"
+"""Written by Envoy before anything else, so that it outlives the request's headers, of which each
+provider's filters remove what is not the provider's."""
+ID = "id"
+"""There: the request's, as Envoy made it up."""
 ROUTE_NAMESPACE = "dragoman.route"
 """Read by the `priority_group` cluster specifier."""
 MODELS_NAMESPACE = "dragoman.models"

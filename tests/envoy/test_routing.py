@@ -270,3 +270,28 @@ def test_an_image_goes_to_the_target_that_takes_one(gateway: Gateway, simulator:
     message = refused.json()["error"]["message"]
     assert message == "$.messages[0].content[1]: gpt-4 takes no audio"
     assert [request.listener for request in simulator.control.requests()] == ["openai-b"]
+
+
+def test_every_answer_names_its_entry_in_the_ledger(
+    http: httpx.Client, gateway: Gateway, simulator: Simulator
+) -> None:
+    """By an id of Envoy's own, which no provider sees: one that passes, one translated, a refusal
+    of ours, and an error of Envoy's own. A client cannot choose it."""
+    simulator.control.script({"reset_before_headers": True}, {"model": "reset"}, times=4)
+    models = ("o/echo", "a/echo", "no/such", "o/reset")
+    answers = [
+        http.post("/v1/chat/completions", json=body(model), headers={"x-request-id": "mine"})
+        for model in models
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 404, 503]
+    ids = [answer.headers["x-dragoman-request-id"] for answer in answers]
+    assert len(set(ids)) == len(ids)
+
+    def statuses() -> list[int] | None:
+        entries = {e.get("dragoman.request_id"): e for e in gateway.ledger()}
+        found = [entries[i]["http.response.status_code"] for i in ids if i in entries]
+        return found if len(found) == len(ids) else None
+
+    assert wait_until(statuses, what="the ledger's entries") == [200, 200, 404, 503]
+    seen = "\n".join(str(request.headers) for request in simulator.control.requests())
+    assert not [i for i in (*ids, "mine") if i in seen]

@@ -82,15 +82,19 @@ def _cluster(document: Any, name: str) -> Any:
 
 
 def _no_decide(d: Any) -> None:
+    del _manager(d)["http_filters"][1]
+
+
+def _no_id(d: Any) -> None:
     del _manager(d)["http_filters"][0]
 
 
 def _no_hold(d: Any) -> None:
-    del _manager(d)["http_filters"][1]
+    del _manager(d)["http_filters"][2]
 
 
 def _header_mode(d: Any) -> None:
-    config = _manager(d)["http_filters"][0]["typed_config"]
+    config = _manager(d)["http_filters"][1]["typed_config"]
     config["processing_mode"]["request_header_mode"] = "SEND"
     config["failure_mode_allow"] = True
     config["metadata_options"]["receiving_namespaces"]["untyped"].remove("dragoman.route")
@@ -135,7 +139,7 @@ def _believing(d: Any) -> None:
     manager = _manager(d)
     del manager["early_header_mutation_extensions"]
     del manager["local_reply_config"]
-    del manager["http_filters"][0]["name"]
+    del manager["http_filters"][1]["name"]
 
 
 def _flow_control(d: Any) -> None:
@@ -164,6 +168,7 @@ def _always_translates(d: Any) -> None:
         (_bare_cluster, ["no translate filter", "sends no key", "names no provider"]),
         (_trusting, ["clients choose", "shorter than", "go uncounted", "is below the policy's"]),
         (_believing, ["leaves x-dragoman-", "leaves x-envoy-", "no client's", "has no dragoman.d"]),
+        (_no_id, ["names no requests"]),
         (_flow_control, ["crash Envoy"]),
         (_plain_key, ["plain text"]),
         (_always_translates, ["never skips"]),
@@ -191,16 +196,16 @@ IDENTITY = load(str(ENVOY / "identity.yaml"), KEYS)
 
 
 def _no_jwt(d: Any) -> None:
-    del _manager(d)["http_filters"][0]
+    del _manager(d)["http_filters"][1]
 
 
 def _jwt_behind(d: Any) -> None:
     filters = _manager(d)["http_filters"]
-    filters.insert(2, filters.pop(0))
+    filters.insert(3, filters.pop(1))
 
 
 def _lax_jwt(d: Any) -> None:
-    jwt, decide = (item["typed_config"] for item in _manager(d)["http_filters"][:2])
+    jwt, decide = (item["typed_config"] for item in _manager(d)["http_filters"][1:3])
     provider = jwt["providers"]["corporate"]
     del provider["audiences"], provider["require_expiration"]
     provider["payload_in_metadata"] = "other"
@@ -212,11 +217,11 @@ def _lax_jwt(d: Any) -> None:
 def _sign_in_behind(d: Any) -> None:
     (sign_in,) = yaml.safe_load((ENVOY / "oauth2.yaml").read_text())["http_filters"]
     del sign_in["typed_config"]["config"]["forward_bearer_token"]
-    _manager(d)["http_filters"].insert(1, sign_in)
+    _manager(d)["http_filters"].insert(2, sign_in)
 
 
 def _no_issuer(d: Any) -> None:
-    del _manager(d)["http_filters"][0]["typed_config"]["providers"]["corporate"]
+    del _manager(d)["http_filters"][1]["typed_config"]["providers"]["corporate"]
 
 
 def _chain(d: Any) -> Any:
@@ -230,14 +235,14 @@ def _no_tls(d: Any) -> None:
 def _no_roots(d: Any) -> None:
     context = _chain(d)["transport_socket"]["typed_config"]
     del context["common_tls_context"]["validation_context"]
-    decide = _manager(d)["http_filters"][2]["typed_config"]
+    decide = _manager(d)["http_filters"][3]["typed_config"]
     decide["request_attributes"].remove("connection.uri_san_peer_certificate")
 
 
 def _optional(d: Any) -> None:
     _chain(d)["transport_socket"]["typed_config"]["require_client_certificate"] = False
     manager = _manager(d)
-    del manager["http_filters"][:2]
+    del manager["http_filters"][1:3]
     del manager["xff_num_trusted_hops"], manager["forward_client_cert_details"]
     mutations = manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
     del mutations[-1]
@@ -322,7 +327,7 @@ def test_keys_that_come_in_plain_text_are_warned_of() -> None:
 
 def test_no_filter_about_identity_is_there_unasked() -> None:
     names = [item["name"] for item in _manager(RENDERED)["http_filters"]]
-    assert names[0] == "dragoman.decide"
+    assert names[:2] == ["dragoman.request_id", "dragoman.decide"]
     unasked = ("jwt_authn", "rbac", "DownstreamTls", "uri_san", "x-dragoman-peer", "client_cert")
     assert [word for word in unasked if word in to_yaml(RENDERED)] == []
 

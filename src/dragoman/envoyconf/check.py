@@ -13,7 +13,7 @@ import yaml
 from dragoman import metadata as names
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import needs_secret
-from dragoman.envoyconf.filters import DECIDE
+from dragoman.envoyconf.filters import DECIDE, REQUEST_ID
 from dragoman.envoyconf.identity import (
     ALLOW,
     DENY,
@@ -187,6 +187,9 @@ def _decide_filter(at: _Inspection) -> None:
                 f"{manager[0]}.http_filters", f"has no {DECIDE}", "Add it as the first filter"
             )
             continue
+        if REQUEST_ID not in [item.get("name") for _, item in filters[:position]]:
+            where, remedy = f"{manager[0]}.http_filters", f"Put {REQUEST_ID} in front of {DECIDE}"
+            at.report(where, "names no requests: the ledger has no ids", remedy, "warning")
         path, item = filters[position]
         _decide_modes(at, path, _config(item))
         follower = filters[position + 1][1] if position + 1 < len(filters) else {}

@@ -10,6 +10,7 @@ from dragoman.envoyconf.typed import message, seconds, typed
 from dragoman.envoyconf.usage import usage_filters
 from dragoman.ir import Json
 
+REQUEST_ID = "dragoman.request_id"
 DECIDE = "dragoman.decide"
 RESPOND = "dragoman.respond"
 HOLD = "dragoman.hold"
@@ -38,6 +39,7 @@ _PER_ROUTE = "extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 def http_filters(policy: Policy) -> list[Json]:
     """The chain. On the way back the last one listed sees the answer first."""
     filters = [
+        _request_id(),
         *identity_filters(policy),
         _decide(policy),
         typed(
@@ -52,6 +54,16 @@ def http_filters(policy: Policy) -> list[Json]:
     filters += usage_filters(policy.native)
     router = "extensions.filters.http.router.v3.Router"
     return [*filters, typed("router", router, suppress_envoy_headers=True)]
+
+
+def _request_id() -> Json:
+    """Keeps the request's id, for the ledger and the answer."""
+    told = {"metadata_namespace": names.REQUEST_NAMESPACE, "key": names.ID, "type": "STRING"}
+    return typed(
+        REQUEST_ID,
+        "extensions.filters.http.header_to_metadata.v3.Config",
+        request_rules=[{"header": "x-request-id", "on_header_present": told}],
+    )
 
 
 def without_respond() -> Json:

@@ -7,6 +7,7 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import FRAMED, NAMES, PREFIXES, client_dialect
+from dragoman.envoyconf.told import id_header
 from dragoman.envoyconf.typed import typed
 from dragoman.errors import DragomanError
 from dragoman.ir import Json
@@ -51,15 +52,16 @@ def error_body(dialect: AnyDialect, message: str, status: int) -> Json:
 
 
 def local_replies(*, browsers: bool = False) -> Json:
-    """Mappers by status and dialect; answers of our own stages are left as they are. `browsers`
-    may be among the clients: then 401 is Envoy's too."""
+    """Mappers by status and dialect; answers of our own stages are left as they are but for the
+    request's id. `browsers` may be among the clients: then 401 is Envoy's too."""
     words = {**_WORDS, **({401: _SIGN_IN} if browsers else {})}
     mappers = [
         _mapper(status, expression, body)
         for status, message in words.items()
         for expression, body in _replies(message, status)
     ]
-    return {"mappers": mappers}
+    own = {"filter": {"extension_filter": _cel(_OURS)}, "headers_to_add": [id_header()]}
+    return {"mappers": [own, *mappers]}
 
 
 def _replies(message: str, status: int) -> list[tuple[str, Json]]:
@@ -105,13 +107,17 @@ def _mapper(status: int, spoken: str, body: Json) -> Json:
         "op": "EQ",
         "value": {"default_value": status, "runtime_key": "dragoman.local_reply_status"},
     }
-    ours = typed(
-        "cel",
-        "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-        expression=f"!({_OURS}) && {spoken}",
-    )
-    filters = [{"status_code_filter": {"comparison": comparison}}, {"extension_filter": ours}]
+    filters = [
+        {"status_code_filter": {"comparison": comparison}},
+        {"extension_filter": _cel(spoken)},
+    ]
     return {
         "filter": {"and_filter": {"filters": filters}},
+        "headers_to_add": [id_header()],
         "body_format_override": {"json_format": body, "content_type": "application/json"},
     }
+
+
+def _cel(expression: str) -> Json:
+    kind = "extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+    return typed("cel", kind, expression=expression)

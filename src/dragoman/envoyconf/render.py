@@ -35,6 +35,7 @@ from dragoman.envoyconf.identity import (
 )
 from dragoman.envoyconf.local_replies import error_body, local_replies
 from dragoman.envoyconf.statistics import access_logs
+from dragoman.envoyconf.told import from_metadata, id_header
 from dragoman.envoyconf.typed import seconds, typed
 from dragoman.ir import Json
 
@@ -168,26 +169,18 @@ def _connection_manager(policy: Policy) -> Json:
 
 
 def _told_headers(policy: Policy) -> Json:
-    """What the decide stage told: of the caller's quotas and of the model's end, as the usual
-    headers; of its choice."""
+    """The request's id, and what the decide stage told: of the caller's quotas and of the model's
+    end, as the usual headers; of its choice."""
     units = dict.fromkeys(quota.unit for quota in policy.quotas)
     told = [f"{word}-{unit}" for unit in units for word in ("limit", "remaining", "reset")]
-    headers = [_from_metadata(f"x-ratelimit-{n}", names.RATE_LIMIT_NAMESPACE, n) for n in told]
+    headers = [id_header()]
+    headers += [from_metadata(f"x-ratelimit-{n}", names.RATE_LIMIT_NAMESPACE, n) for n in told]
     if policy.decision_header:
-        headers.append(_from_metadata("x-dragoman-decision", names.NAMESPACE, names.DECISION))
+        headers.append(from_metadata("x-dragoman-decision", names.NAMESPACE, names.DECISION))
     if any(model.deprecated for model in policy.models.values()):
         ends = (names.DEPRECATION, names.SUNSET)
-        headers += [_from_metadata(name, names.NAMESPACE, name) for name in ends]
-    return {"response_headers_to_add": headers} if headers else {}
-
-
-def _from_metadata(header: str, namespace: str, key: str) -> Json:
-    """A response header; absent where the metadata is."""
-    value = f"%DYNAMIC_METADATA({namespace}:{key})%"
-    return {
-        "header": {"key": header, "value": value},
-        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-    }
+        headers += [from_metadata(name, names.NAMESPACE, name) for name in ends]
+    return {"response_headers_to_add": headers}
 
 
 def _longest_wait(policy: Policy) -> float:

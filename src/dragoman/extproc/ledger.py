@@ -28,6 +28,7 @@ from dragoman.metadata import (
     QUOTA,
     REDACTION_ANSWER_NAMESPACE,
     REDACTION_NAMESPACE,
+    REQUEST_NAMESPACE,
     SUBJECT_NAMESPACE,
     USAGE_NAMESPACE,
 )
@@ -42,6 +43,7 @@ Sink = Callable[[list[Entry]], None]
 """Takes the entries that came together."""
 _READ = (
     NAMESPACE,
+    REQUEST_NAMESPACE,
     MODELS_NAMESPACE,
     USAGE_NAMESPACE,
     REDACTION_NAMESPACE,

@@ -159,7 +159,8 @@ def make_entry(
     asked = _text(models, provider) if provider else None
     caller = _text(facts, keys.CALLER)
     return Entry(
-        request_id=record.request_id,
+        request_id=_text(record.metadata.get(keys.REQUEST_NAMESPACE, {}), keys.ID)
+        or record.request_id,
         caller=caller,
         operation=_text(facts, keys.OPERATION),
         model=_text(facts, keys.MODEL),
