@@ -158,6 +158,12 @@ class PermissionDenied(DragomanError):
     denies = True
 
 
+class CallerSuspended(PermissionDenied):
+    """The caller was found to abuse the service, and is served nothing for a while."""
+
+    code = "caller_suspended"
+
+
 class ResidencyRefused(PermissionDenied):
     """No upstream that could answer is where the request was declared to stay."""
 
@@ -224,6 +230,12 @@ class QuotaExceeded(DragomanError):
     def __init__(self, message: str, *, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class CallerThrottled(QuotaExceeded):
+    """The caller was found to abuse the service, and is served a part of its requests."""
+
+    code = "caller_throttled"
 
 
 class UpstreamError(DragomanError):

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from dragoman import __version__
+from dragoman.cli.abuse import abuse
 from dragoman.cli.audit import audit
 from dragoman.cli.exits import fail
 from dragoman.cli.experiments import experiments
@@ -46,6 +47,7 @@ def main() -> None:
     """Dragoman: an LLM gateway beside Envoy."""
 
 
+main.add_command(abuse)
 main.add_command(audit)
 main.add_command(keys)
 main.add_command(experiments)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
-import socket
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from dragoman.cli.exits import fail
-from dragoman.cli.stored import CONFIG, RUN_DIR, ask, read_policy
+from dragoman.cli.stored import CONFIG, REASON, RUN_DIR, ask, operator, read_policy, write_time
 from dragoman.config.policy import Policy
 
 if TYPE_CHECKING:
@@ -48,7 +44,6 @@ def _networks(
 
 
 _ID = click.argument("key_id", metavar="ID")
-_REASON = click.option("--reason", "why", default="", help="for the audit trail")
 
 
 @click.group()
@@ -65,7 +60,7 @@ def keys() -> None:
 @click.option("--user", help="whose it is, where the caller names no user")
 @click.option("--application", help="what it is for, where the caller names no application")
 @click.option("--address", "addresses", multiple=True, callback=_networks, help="only from there")
-@_REASON
+@REASON
 def issue(  # noqa: PLR0917 - one an option
     caller: str,
     config: str,
@@ -103,7 +98,7 @@ def list_keys(caller: str | None, config: str, run_dir: str | None) -> None:
     found = _ask(_policy(config, run_dir), lambda store: store.all())
     for row in sorted(found.values(), key=lambda row: (row.caller, row.created_at)):
         if caller in (None, row.caller):
-            times = f"{_time(row.created_at)}  {_time(row.expires_at)}"
+            times = f"{write_time(row.created_at)}  {write_time(row.expires_at)}"
             about = [row.label, row.user, row.application, *row.addresses]
             words = [row.id, row.caller, _state(row), times, *filter(None, about)]
             click.echo("  ".join(words))
@@ -116,7 +111,7 @@ def list_keys(caller: str | None, config: str, run_dir: str | None) -> None:
 @click.option(
     "--overlap", metavar="24h", default="24h", callback=_duration, help="how long ID goes on"
 )
-@_REASON
+@REASON
 def rotate(key_id: str, config: str, run_dir: str | None, overlap: int, why: str) -> None:
     """Make a key like ID and print it; ID itself ends after an overlap."""
 
@@ -137,7 +132,7 @@ def rotate(key_id: str, config: str, run_dir: str | None, overlap: int, why: str
 @_ID
 @CONFIG
 @RUN_DIR
-@_REASON
+@REASON
 def disable(key_id: str, config: str, run_dir: str | None, why: str) -> None:
     """Refuse requests with ID until it is enabled."""
     _change(config, run_dir, key_id, "key.disable", why, disabled=True)
@@ -147,7 +142,7 @@ def disable(key_id: str, config: str, run_dir: str | None, why: str) -> None:
 @_ID
 @CONFIG
 @RUN_DIR
-@_REASON
+@REASON
 def enable(key_id: str, config: str, run_dir: str | None, why: str) -> None:
     """Take requests with ID again."""
     _change(config, run_dir, key_id, "key.enable", why, disabled=False)
@@ -157,7 +152,7 @@ def enable(key_id: str, config: str, run_dir: str | None, why: str) -> None:
 @_ID
 @CONFIG
 @RUN_DIR
-@_REASON
+@REASON
 def revoke(key_id: str, config: str, run_dir: str | None, why: str) -> None:
     """Refuse requests with ID from now on, for good."""
     _change(config, run_dir, key_id, "key.revoke", why, revoked=True)
@@ -187,18 +182,9 @@ def _ask(policy: Policy, call: Callable[[KeyStore], Awaitable[T]]) -> T:
     def connect() -> KeyStore:
         audit = open_audit(policy) if policy.audit else None
         cluster = policy.store.cluster
-        return KeyStore(store_url(policy), cluster=cluster, audit=audit, who=_operator())
+        return KeyStore(store_url(policy), cluster=cluster, audit=audit, who=operator())
 
     return ask(connect, call)
-
-
-def _operator() -> str:
-    """Who runs this, as the system knows them."""
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 def _state(row: IssuedKey) -> str:
@@ -207,9 +193,3 @@ def _state(row: IssuedKey) -> str:
     if row.disabled:
         return "disabled"
     return "valid" if row.is_valid(time.time()) else "expired"
-
-
-def _time(seconds: int | None) -> str:
-    if seconds is None:
-        return "-"
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

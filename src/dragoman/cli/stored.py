@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
+import socket
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 import click
@@ -16,6 +20,7 @@ from dragoman.errors import ConfigError, DragomanError
 
 CONFIG = click.option("-c", "--config", metavar="FILE", required=True, help="policy file")
 RUN_DIR = click.option("--run-dir", metavar="DIR", help="of the gateway whose store it is")
+REASON = click.option("--reason", "why", default="", help="for the audit trail")
 
 T = TypeVar("T")
 
@@ -52,3 +57,19 @@ def ask(connect: Callable[[], S], call: Callable[[S], Awaitable[T]]) -> T:
         return asyncio.run(run())
     except DragomanError as error:
         fail(error.message)
+
+
+def operator() -> str:
+    """Who runs this, as the system knows them."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def write_time(seconds: float | None) -> str:
+    """Unix seconds for reading; `-` where there are none."""
+    if seconds is None:
+        return "-"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -26,6 +26,59 @@ class Audit(_Section, frozen=True, kw_only=True):
     """Entries that the store keeps, some 500 bytes each; older ones go: export them before."""
 
 
+Score = Annotated[float, msgspec.Meta(ge=1)]
+
+
+class Signal(_Section, frozen=True, kw_only=True):
+    """How much of something in one window is unusual: more than `times` what the caller used to do
+    in a window in which it did anything, and more than `at_least`."""
+
+    times: Annotated[float, msgspec.Meta(ge=1, le=10**6)]
+    at_least: Annotated[float, msgspec.Meta(gt=0, le=10**12)]
+
+
+class Signals(_Section, frozen=True, kw_only=True):
+    """What is looked at."""
+
+    requests: Signal = Signal(times=10, at_least=600)
+    usd: Signal = Signal(times=10, at_least=10)
+    errors: Signal = Signal(times=5, at_least=60)
+    """Answers with a status from 400 to 499 other than 429: refusals, and what cannot be read."""
+    addresses: Signal = Signal(times=3, at_least=20)
+    """Different ones that its requests come from, counted to some percent."""
+    guardrails: Signal = Signal(times=5, at_least=10)
+    """Requests in which guardrails found something."""
+
+
+SIGNALS = Signals.__struct_fields__
+
+
+class Abuse(_Section, frozen=True, kw_only=True):
+    """What follows when a caller does far more of something than it used to.
+
+    Its score is how many times over what is allowed the worst signal is. The three actions say from
+    which score on they are taken; None: never. They end by themselves, or by `dragoman abuse lift`.
+    """
+
+    window_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 60
+    half_life_seconds: Annotated[int, msgspec.Meta(ge=60, le=10**8)] = 86_400
+    """After so long in windows of its own a change of habit is half of what is usual."""
+    signals: Signals = Signals()
+    alert: Score | None = 1
+    """An event alone."""
+    throttle: Score | None = None
+    """So many requests are answered 429 that the rest is about what is allowed."""
+    suspend: Score | None = None
+    """All are answered 403."""
+    lasts_seconds: Annotated[int, msgspec.Meta(ge=1, le=10**7)] = 600
+    """How long an action stands after it was last called for."""
+
+    @property
+    def decay(self) -> float:
+        """What a window leaves of those before it."""
+        return float(0.5 ** (self.window_seconds / self.half_life_seconds))
+
+
 class RequestLimits(_Section, frozen=True, kw_only=True):
     """How large a request may be; None: as large as the others let it. The least holds."""
 

@@ -152,6 +152,7 @@ class _Resolver:
             guardrails=guardrails,
             ledger=file.ledger,
             audit=self._audit(file),
+            abuse=file.abuse,
             statistics=file.statistics,
             store=file.store,
             simulator=file.simulator,

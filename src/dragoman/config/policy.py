@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from dragoman.catalog.profiles import Profile, Profiles
-from dragoman.config.governance import RequestLimits
+from dragoman.config.governance import Abuse, RequestLimits
 from dragoman.config.guardrails import Guardrails
 from dragoman.config.leading import Condition
 from dragoman.config.schema import (
@@ -369,6 +369,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     guardrails: Guardrails | None
     ledger: Ledger
     audit: Audit | None
+    abuse: Abuse | None
     statistics: Statistics
     store: Store
     simulator: Simulator | None

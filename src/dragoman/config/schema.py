@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from dragoman.catalog.profiles import Profile
-from dragoman.config.governance import Audit, QuotaEntry, RequestLimits
+from dragoman.config.governance import Abuse, Audit, QuotaEntry, RequestLimits
 from dragoman.config.guardrails import GuardrailSection
 from dragoman.config.leading import (
     DeprecationEntry,
@@ -445,6 +445,7 @@ class File(_Section, frozen=True, kw_only=True):
     guardrails: GuardrailSection | None = None
     ledger: Ledger = Ledger()
     audit: Audit | None = None
+    abuse: Abuse | None = None
     statistics: Statistics = Statistics()
     store: Store = Store()
     simulator: Simulator | None = None

@@ -33,6 +33,7 @@ from dragoman.exchange.reserve import Pending, Quotas, Reserve, Spending, Unlimi
 from dragoman.exchange.unread import UNKNOWN_PATH, Unread
 from dragoman.ir import Json, TokenCount
 from dragoman.ir.losses import Losses
+from dragoman.policies.abuse import Standings, check_standing
 from dragoman.policies.authorize import (
     Wish,
     authorize,
@@ -74,14 +75,17 @@ class Decide:
         *,
         redactors: Redactors | None = None,
         guards: Guards | None = None,
+        standings: Standings | None = None,
     ) -> None:
         """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys.
-        `redactors` and `guards`: the policy's."""
+        `redactors` and `guards`: the policy's. `standings` None: abuse is not looked for."""
         self._policy = policy
         self._chooser = Chooser(policy, chance, clock)
         self._redaction = RequestRedaction(policy, redactors)
         self._guard = RequestGuard(policy, guards)
         self._issued = issued
+        self._standings = standings
+        self._chance = chance
         self._plan = Plan(policy, clock)
         self._unread = Unread(policy, self._redaction, self._guard)
         self._clock = clock
@@ -96,6 +100,7 @@ class Decide:
         client, caller = client_call(head.path, head.headers), None
         try:
             caller = identify(head, self._policy.callers, self._issued)
+            self._check_standing(caller)
             call = client.call
             if call is None:
                 asker = Asker(head, client.dialect, caller)
@@ -121,12 +126,18 @@ class Decide:
         client, caller = client_call(head.path, head.headers), None
         try:
             caller = identify(head, self._policy.callers, self._issued)
+            self._check_standing(caller)
             if client.call is not None:
                 check_method(head, client.call)
                 check_type(head, client.call.body)
         except DragomanError as error:
             return _deny(error, client, caller)
         return None
+
+    def _check_standing(self, caller: Caller) -> None:
+        standing = self._standings.find(caller.name) if self._standings else None
+        if standing is not None:
+            check_standing(standing, self._clock(), self._chance)
 
     def _spend(
         self,

@@ -15,6 +15,7 @@ from dragoman.policies.identify import Issued
 from dragoman.policies.quotas import QuotaLevels
 from dragoman.stores.keeper import QuotaKeeper
 from dragoman.stores.shared_key import shared_key
+from dragoman.stores.standings import AbuseWatch
 
 if TYPE_CHECKING:
     from dragoman.policies.guard.guard import Guards
@@ -40,12 +41,16 @@ class InForce:
         policy: Policy,
         make_keeper: Callable[[InForce, Policy], QuotaKeeper | None] = lambda _now, _policy: None,
         issued: Issued | None = None,
+        make_watch: Callable[[InForce, Policy], AbuseWatch | None] = lambda _now, _policy: None,
     ) -> None:
         """`make_keeper` makes who keeps quotas while this is in force, and starts it, or None where
-        the policy has none; `issued` knows the keys of the store."""
+        the policy has none; `issued` knows the keys of the store; `make_watch` makes and starts
+        who looks for abuse, where the policy says how."""
         self._make_keeper = make_keeper
         self._issued = issued
+        self._make_watch = make_watch
         self.keeper: QuotaKeeper | None = None
+        self.watch: AbuseWatch | None = None
         self._adopt(policy, policy)
 
     def replace(self, policy: Policy) -> None:
@@ -56,15 +61,17 @@ class InForce:
         redactors = make_redactors(wider)
         guards = make_guards(policy)
         keeper = self.keeper or self._make_keeper(self, policy)
+        watch = self.watch or self._make_watch(self, policy)
         decide = Decide(
             policy,
             quotas=keeper if policy.quotas else None,
             issued=self._issued,
             redactors=redactors if policy.redaction is not None else None,
             guards=guards,
+            standings=watch if policy.abuse else None,
         )
         self._own, self.policy, self.decide = policy, wider, decide
-        self.keeper, self.redactors = keeper, redactors
+        self.keeper, self.watch, self.redactors = keeper, watch, redactors
         self.levels = QuotaLevels(wider.quotas)
         self.find_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
 

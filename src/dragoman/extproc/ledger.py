@@ -107,6 +107,7 @@ class LedgerStream:
                 entry = make_entry(record, self._in_force.find_dialect, self._prices, self._belongs)
                 self._settle(record, entry)
                 self._note(entry)
+                self._watch(entry, record.address)
                 entries.append(entry)
         if entries:
             self._sink(entries)
@@ -123,6 +124,11 @@ class LedgerStream:
             "code": entry.details,
         }
         self._trail.note("request.denied", entry.caller, what, entry.denied)
+
+    def _watch(self, entry: Entry, address: str) -> None:
+        watch = self._in_force.watch
+        if watch is not None and entry.caller:
+            watch.note(entry.caller, entry, address)
 
     def _settle(self, record: AccessRecord, entry: Entry) -> None:
         held = record.metadata.get(NAMESPACE, {}).get(QUOTA)
@@ -155,6 +161,7 @@ def read_record(logged: HTTPAccessLogEntry) -> AccessRecord:
     common, response = logged.common_properties, logged.response
     spaces = common.metadata.filter_metadata
     return AccessRecord(
+        address=common.downstream_remote_address.socket_address.address,
         metadata={name: _scalars(spaces[name].fields) for name in _READ if name in spaces},
         cluster=common.upstream_cluster,
         upstream_reached=common.HasField("upstream_remote_address"),

@@ -29,7 +29,8 @@ from dragoman.extproc.transports.lean.server import LeanTransport
 from dragoman.stores.embedded import store_url
 from dragoman.stores.keeper import QuotaKeeper, Reached
 from dragoman.stores.keys import KeyWatch
-from dragoman.stores.trail import AuditTrail
+from dragoman.stores.standings import AbuseWatch, Standing
+from dragoman.stores.trail import AuditTrail, time_of
 from dragoman.telemetry.ledger import Entry, encode_lines
 from dragoman.telemetry.logging import Logger, make_logger, open_lines
 
@@ -98,7 +99,12 @@ async def _serve(
     if watch:
         await watch.refresh()
         watch.start()
-    now = InForce(policy, functools.partial(_start_keeper, worker, log, trail), watch)
+    now = InForce(
+        policy,
+        functools.partial(_start_keeper, worker, log, trail),
+        watch,
+        functools.partial(_start_abuse_watch, log, trail),
+    )
     servers = await listen(transport, policy, worker, stage_streams(now, _sink(policy), trail))
     release_unused()
     gc.freeze()  # what is here now stays: no collection need look at it again
@@ -112,6 +118,8 @@ async def _serve(
     await ledger_server.close(0)
     if now.keeper:
         await now.keeper.close()
+    if now.watch:
+        await now.watch.close()
     if watch:
         await watch.close()
     if trail:
@@ -159,6 +167,27 @@ def _start_keeper(
     keeper = QuotaKeeper(store, name, time.time, lambda key, at: now.levels.levels(key, at), tell)  # noqa: PLW0108 - those of then
     keeper.start()
     return keeper
+
+
+def _start_abuse_watch(
+    log: Logger, trail: AuditTrail | None, now: InForce, policy: Policy
+) -> AbuseWatch | None:
+    """Who looks for abuse, where the policy says how."""
+    if policy.abuse is None:
+        return None
+    from dragoman.stores.abuse import AbuseStore  # noqa: PLC0415 - the Redis client is heavy
+
+    def tell(worse: Standing) -> None:
+        what = {"score": str(worse.score), "until": time_of(worse.until)}
+        why = ", ".join(worse.reasons)
+        log.warning("abuse_found", caller=worse.caller, action=worse.action, why=why, **what)
+        if trail:
+            trail.note(f"abuse.{worse.action}", worse.caller, what, why)
+
+    store = AbuseStore(store_url(policy), cluster=policy.store.cluster)
+    watch = AbuseWatch(store, lambda: now.policy.abuse, time.time, tell)
+    watch.start()
+    return watch
 
 
 def _trail(policy: Policy, worker: int, log: Logger) -> AuditTrail | None:

@@ -61,6 +61,8 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     metadata: Mapping[str, Mapping[str, object]] = {}
     """Dynamic metadata by namespace."""
+    address: str = ""
+    """Of the client, as far as Envoy trusts what it is told; an IP."""
     cluster: str = ""
     upstream_reached: bool = False
     """A host of the cluster was connected to."""

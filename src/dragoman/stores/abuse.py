@@ -1,0 +1,86 @@
+"""How callers behave, in the store, for all replicas: `abuse.lua` on Redis or Valkey."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from redis.exceptions import RedisError
+
+from dragoman.config.governance import SIGNALS, Abuse
+from dragoman.errors import NotFound, StoreUnavailable
+from dragoman.stores.redis import connect
+from dragoman.stores.standings import Standing, Tally
+
+_HISTORY = "dragoman:{abuse}:history:"
+_ADDRESSES = "dragoman:{abuse}:addresses:"
+_STANDINGS = "dragoman:{abuse}:standings"
+_VERSION = "dragoman:{abuse}:version"
+_KEPT_HALF_LIVES = 8
+
+
+class AbuseStore:
+    """What is known of callers. Each call raises `StoreUnavailable`."""
+
+    def __init__(self, url: str, *, cluster: bool = False) -> None:
+        self._client = connect(url, cluster=cluster)
+        text = Path(__file__).with_name("abuse.lua").read_text("utf-8")
+        self._script = self._client.register_script(text)
+
+    async def observe(self, rule: Abuse, caller: str, tally: Tally, now: float) -> Standing | None:
+        """Take in what `caller` did. Its standing, where it is worse than it was: whoever is
+        answered so is the only one."""
+        window = int(now // rule.window_seconds)
+        keys = [f"{_HISTORY}{caller}", f"{_ADDRESSES}{caller}:{window}", _STANDINGS, _VERSION]
+        arguments: list[Any] = [caller, now, rule.window_seconds, rule.decay]
+        arguments += [int(_KEPT_HALF_LIVES * rule.half_life_seconds), rule.lasts_seconds]
+        arguments += [score or 0 for score in (rule.alert, rule.throttle, rule.suspend)]
+        arguments.append(len(SIGNALS))
+        for name in SIGNALS:
+            signal = getattr(rule.signals, name)
+            told = 0 if name == "addresses" else getattr(tally, name)
+            arguments += [name, signal.times, signal.at_least, told]
+        arguments += [_short_digest(address) for address in sorted(tally.addresses)]
+        rose, raw = cast("list[Any]", await self._call(self._script(keys=keys, args=arguments)))
+        return msgspec.json.decode(raw, type=Standing) if rose else None
+
+    async def version(self) -> int:
+        """Grows with each change of a standing."""
+        return int(cast("bytes", await self._call(self._client.get(_VERSION))) or 0)
+
+    async def standings(self) -> dict[str, Standing]:
+        """All that were found, by caller, also those that have ended."""
+        found = cast("Mapping[bytes, bytes]", await self._call(self._client.hgetall(_STANDINGS)))
+        rows = (msgspec.json.decode(raw, type=Standing) for raw in found.values())
+        return {row.caller: row for row in rows}
+
+    async def lift(self, caller: str, until: float) -> Standing:
+        """End the caller's standing; until `until` (Unix seconds) no more than alerts follow.
+
+        Raises `NotFound` where there is none.
+        """
+        former = (await self.standings()).get(caller)
+        if former is None:
+            raise NotFound(f"Nothing was found against {caller}.")
+        await self._call(self._client.hset(f"{_HISTORY}{caller}", "pardoned_until", str(until)))
+        await self._call(self._client.hdel(_STANDINGS, caller))
+        await self._call(self._client.incr(_VERSION))
+        return former
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _call(self, answer: object) -> object:
+        try:
+            return await cast("Awaitable[object]", answer)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
+
+
+def _short_digest(address: str) -> bytes:
+    """Enough to count addresses by; the store holds none."""
+    return hashlib.sha256(address.encode()).digest()[:8]
