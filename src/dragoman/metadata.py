@@ -89,6 +89,8 @@ BODY = "body"
 """How the body is read (`dialects.BodyKind`); absent: as JSON."""
 DECISION = "decision"
 """Which upstreams were chosen and why, in one line; shown to the client and in the ledger."""
+LATENCY_KEY = "latency_key"
+"""What the times of this request are learned under; absent: nothing is learned of it."""
 DEPRECATION = "deprecation"
 SUNSET = "sunset"
 """Since when the model asked for is deprecated, and when it ends: the response headers' values."""
@@ -114,12 +116,17 @@ def encode_order(order: list[tuple[str, str]]) -> str:
     return msgspec.json.encode(order).decode()
 
 
-_decode_order = msgspec.json.Decoder(Order).decode
+_read_order = msgspec.json.Decoder(Order).decode
+
+
+def decode_order(order: str) -> Order:
+    """What `encode_order` wrote; empty where there is none."""
+    return _read_order(order) if order else ()
 
 
 def count_targets(order: str) -> int:
     """How many attempts an order has."""
-    return len(_decode_order(order)) if order else 0
+    return len(decode_order(order))
 
 
 def model_at(order: str, cluster: str, attempt: int) -> str | None:
@@ -127,7 +134,7 @@ def model_at(order: str, cluster: str, attempt: int) -> str | None:
 
     None where the order does not name the cluster: the operator's own route chose it.
     """
-    steps = _decode_order(order) if order else ()
+    steps = decode_order(order)
     if not steps:
         return None
     step = steps[min(attempt, len(steps)) - 1]

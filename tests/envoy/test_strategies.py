@@ -25,6 +25,14 @@ def _on(*providers: str, **settings: Any) -> dict[str, Any]:
 MODELS: dict[str, Any] = {
     "cheap": _on("openai", "anthropic", "openai-b", strategy="cheapest"),
     "talk": _on("openai", "anthropic", "openai-b", "anthropic-b", sticky="conversation"),
+    "quick": _on("openai", "anthropic", strategy="fastest", learning={"explore": 0.2}),
+    "flaky": {
+        "strategy": "fastest",
+        "targets": [
+            {"provider": "openai", "model": "sim/echo", "priority": 0, "weight": 1000},
+            {"provider": "anthropic", "model": "sim/echo", "priority": 0},
+        ],
+    },
     "session": _on("openai", "anthropic", sticky="header:x-session"),
     "near": {
         "targets": [
@@ -76,7 +84,7 @@ PROFILES = [
 @pytest.fixture(scope="module")
 def strategic_gateway(all_providers: Simulator) -> Iterator[Gateway]:
     settings: dict[str, Any] = {"models": MODELS, "callers": CALLERS, "profiles": PROFILES}
-    with run_gateway(all_providers, **settings) as gateway:
+    with run_gateway(all_providers, workers=2, **settings) as gateway:
         yield gateway
 
 
@@ -114,6 +122,58 @@ def test_the_cheapest_is_asked_first_and_the_header_and_ledger_say_so(
     assert entry["dragoman.decision"] == decision
     assert entry["dragoman.attempts"] == 2
     assert entry["gen_ai.provider.name"] == "openai"
+
+
+def _expected(answer: httpx.Response) -> dict[str, str]:
+    """What is expected of each provider, in milliseconds."""
+    said = answer.headers["x-dragoman-decision"].split("; ")
+    told = next(word for word in said if word.startswith("expected_ms=")).partition("=")[2]
+    pairs = (word.removesuffix(")").partition("/sim/echo(") for word in told.split(","))
+    return {provider: ms for provider, _, ms in pairs}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+def test_the_fastest_is_learned_by_every_worker(
+    strategic: Gateway, simulator: Simulator, *, stream: bool
+) -> None:
+    """Envoy logs an answer to one worker; the other has it from the store."""
+    slow = {"first_byte_delay_ms": 100}
+    simulator.control.script(slow, {"listener": "openai"})
+
+    def answers() -> list[httpx.Response]:
+        found = [ask(strategic, "/v1/messages", body("quick", stream=stream)) for _ in range(6)]
+        assert {answer.status_code for answer in found} == {200}
+        return found
+
+    def known() -> bool:
+        expected = [_expected(answer) for answer in answers()]
+        return all("unknown" not in ms.values() for ms in expected)
+
+    wait_until(known, what="both workers know both targets")
+    found = answers()
+    for answer in found:
+        said, expected = answer.headers["x-dragoman-decision"], _expected(answer)
+        assert float(expected["openai"]) >= 100
+        fastest = min(expected, key=lambda name: float(expected[name]))
+        if "explore=" not in said:
+            assert f"propensity={fastest}/sim/echo(0.9); order={fastest}/" in said
+
+
+def test_a_target_that_fails_is_not_fast_and_its_time_is_not_the_nexts(
+    strategic: Gateway, simulator: Simulator
+) -> None:
+    fault = {"status": 503, "first_byte_delay_ms": 500}
+    simulator.control.script(fault, {"listener": "openai"})
+    assert ask(strategic, "/v1/messages", body("flaky")).status_code == 200
+    assert listeners(simulator) == ["openai", "anthropic"]
+
+    def learned() -> dict[str, str]:
+        expected = _expected(ask(strategic, "/v1/messages", body("flaky")))
+        return {} if "unknown" in expected.values() else expected
+
+    expected = wait_until(learned)
+    assert expected["openai"] == "failing"
+    assert float(expected["anthropic"]) < 500
 
 
 @both_clients

@@ -72,3 +72,21 @@ def test_only_the_end_of_a_request_is_entered():
 
 def test_the_stream_ends_with_its_one_empty_answer():
     assert LedgerStream(InForce(POLICY), lambda _: None).close() == [b""]
+
+
+def test_a_workers_decisions_learn_from_how_long_upstreams_took():
+    message = StreamAccessLogsMessage.FromString(logged(hung_up=False))
+    [entry] = message.http_logs.log_entry
+    common = entry.common_properties
+    common.upstream_request_attempt_count = 1
+    common.time_to_first_upstream_tx_byte.nanos = 2_000_000
+    common.time_to_first_upstream_rx_byte.nanos = 5_000_000
+    common.time_to_last_upstream_rx_byte.nanos = 9_000_000
+    facts = {"latency_key": "60 x", "targets": '[["right","claude"]]'}
+    common.metadata.filter_metadata["dragoman"].update(facts)
+    in_force = InForce(POLICY, clock=lambda: 0.0)
+    LedgerStream(in_force, lambda _: None).feed(message.SerializeToString())
+    seen = in_force.latencies.find("60 x\nright\nclaude")
+    assert seen == (1.0, 7.0, 3.0, 1.0, 1.0, 7.0, 0.0, 0.0)
+    LedgerStream(in_force, lambda _: None).feed(logged())
+    assert in_force.latencies.find("60 x\nright\nclaude") == seen

@@ -16,7 +16,7 @@ from dragoman.config.policy import (
     Target,
     Variant,
 )
-from dragoman.config.schema import ModelEntry
+from dragoman.config.schema import Learning, ModelEntry
 
 IsServed = Callable[[str, str], bool]
 """Whether a provider is in use; its path in the file is for the error where it is not there."""
@@ -84,6 +84,7 @@ class _Models:
     def _model(self, name: str, entry: ModelEntry) -> Model | None:
         path = f"$.models.{name}"
         self._check_kind(entry, path)
+        self._check_learning(entry, path)
         targets = self._targets(entry, path)
         self._check_targets(name, entry, path)
         rules = self._rules(entry, path)
@@ -96,6 +97,7 @@ class _Models:
             targets=targets,
             clamp=entry.clamp,
             strategy=entry.strategy,
+            learning=_learning(entry),
             sticky=entry.sticky,
             fit_context=entry.fit_context,
             fallback_on=entry.fallback_on,
@@ -119,6 +121,14 @@ class _Models:
             if rule.when == Condition():
                 problem = "always holds, so that the rules after it never do"
                 raise self._refuse(f"{path}.rules[{i}]", problem)
+
+    def _check_learning(self, entry: ModelEntry, path: str) -> None:
+        if entry.strategy != "fastest":
+            if entry.learning is not None:
+                raise self._refuse(f"{path}.learning", "has no effect without strategy: fastest")
+        elif entry.sticky is not None:
+            problem = "cannot be kept with strategy: fastest, whose order changes as it learns"
+            raise self._refuse(f"{path}.sticky", problem)
 
     def _targets(self, entry: ModelEntry, path: str) -> tuple[Target, ...]:
         return tuple(
@@ -219,3 +229,7 @@ class _Models:
         if entry.route == "envoy":
             raise self._refuse(path, f"{name} is served where Envoy's own routes choose")
         return self.find(name)
+
+
+def _learning(entry: ModelEntry) -> Learning | None:
+    return entry.learning or Learning() if entry.strategy == "fastest" else None

@@ -20,6 +20,7 @@ from dragoman.config.schema import (
     Address,
     FallbackReason,
     Jwks,
+    Learning,
     Ledger,
     Limits,
     Listener,
@@ -219,7 +220,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """As in the file; ends in `*` where it is a pattern."""
     targets: tuple[Target, ...]
     clamp: bool
-    strategy: Literal["weighted", "cheapest"] = "weighted"
+    strategy: Literal["weighted", "cheapest", "fastest"] = "weighted"
+    learning: Learning | None = None
+    """Given for `fastest`."""
     sticky: str | None = None
     """`conversation`, `user` or `header:NAME`."""
     fit_context: bool = False

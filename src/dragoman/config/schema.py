@@ -240,6 +240,15 @@ FallbackReason = Literal["context_length", "content_filter", "empty", "invalid"]
 said; what is said is no answer, or not the JSON that was asked for."""
 
 
+class Learning(_Section, frozen=True, kw_only=True):
+    """How a strategy learns from what became of earlier requests."""
+
+    half_life_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+    """After it, what was seen counts for half."""
+    explore: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+    """The share of requests that are drawn by weight, so that every target is seen."""
+
+
 class ModelEntry(_Section, frozen=True, kw_only=True):
     """A public model: its targets, or `route: envoy` where the operator's own routes choose.
 
@@ -249,9 +258,11 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
 
     targets: list[TargetEntry] = []
     route: Literal["policy", "envoy"] = "policy"
-    strategy: Literal["weighted", "cheapest"] = "weighted"
+    strategy: Literal["weighted", "cheapest", "fastest"] = "weighted"
     """How targets of one priority are ordered: drawn by weight; or by price times estimated tokens,
-    what has no known price last."""
+    what has no known price last; or by how long they have lately taken to answer."""
+    learning: Learning | None = None
+    """For `fastest`; None: as `Learning` has it."""
     sticky: StickyBy | None = None
     """What keeps its target instead of drawing one each time: a conversation (its system prompt and
     first user turn), a `user`, a `caller`, or the value of a header. Weights hold over many."""

@@ -50,6 +50,7 @@ from dragoman.policies.route.choose import Choice, Chooser
 from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.residency import find_demands
 from dragoman.policies.route.weighted import Chance
+from dragoman.stores.latencies import Latencies
 
 if TYPE_CHECKING:
     from dragoman.policies.guard.guard import Guards
@@ -76,11 +77,13 @@ class Decide:
         redactors: Redactors | None = None,
         guards: Guards | None = None,
         standings: Standings | None = None,
+        latencies: Latencies | None = None,
     ) -> None:
         """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys.
-        `redactors` and `guards`: the policy's. `standings` None: abuse is not looked for."""
+        `redactors` and `guards`: the policy's. `standings` None: abuse is not looked for;
+        `latencies` None: nothing is known of any."""
         self._policy = policy
-        self._chooser = Chooser(policy, chance, clock)
+        self._chooser = Chooser(policy, chance, clock, latencies or Latencies(clock))
         self._redaction = RequestRedaction(policy, redactors)
         self._guard = RequestGuard(policy, guards)
         self._issued = issued

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from dragoman.exchange.decide import Decide
 from dragoman.policies.identify import Issued
 from dragoman.policies.quotas import QuotaLevels
 from dragoman.stores.keeper import QuotaKeeper
+from dragoman.stores.latencies import Latencies, LatencySharing
 from dragoman.stores.shared_key import shared_key
 from dragoman.stores.standings import AbuseWatch
 
@@ -42,11 +44,17 @@ class InForce:
         make_keeper: Callable[[InForce, Policy], QuotaKeeper | None] = lambda _now, _policy: None,
         issued: Issued | None = None,
         make_watch: Callable[[InForce, Policy], AbuseWatch | None] = lambda _now, _policy: None,
+        share: Callable[[Latencies, Policy], LatencySharing | None] = lambda _known, _policy: None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`make_keeper` makes who keeps quotas while this is in force, and starts it, or None where
         the policy has none; `issued` knows the keys of the store; `make_watch` makes and starts
-        who looks for abuse, where the policy says how."""
+        who looks for abuse, where the policy says how; `share` likewise who shares latencies."""
         self._make_keeper = make_keeper
+        self._share = share
+        self.latencies = Latencies(clock)
+        self.sharing: LatencySharing | None = None
         self._issued = issued
         self._make_watch = make_watch
         self.keeper: QuotaKeeper | None = None
@@ -60,6 +68,7 @@ class InForce:
     def _adopt(self, policy: Policy, wider: Policy) -> None:
         redactors = make_redactors(wider)
         guards = make_guards(policy)
+        sharing = self.sharing or self._share(self.latencies, policy)
         keeper = self.keeper or self._make_keeper(self, policy)
         watch = self.watch or self._make_watch(self, policy)
         decide = Decide(
@@ -69,9 +78,11 @@ class InForce:
             redactors=redactors if policy.redaction is not None else None,
             guards=guards,
             standings=watch if policy.abuse else None,
+            latencies=self.latencies,
         )
         self._own, self.policy, self.decide = policy, wider, decide
-        self.keeper, self.watch, self.redactors = keeper, watch, redactors
+        self.keeper, self.watch, self.sharing = keeper, watch, sharing
+        self.redactors = redactors
         self.levels = QuotaLevels(wider.quotas)
         self.find_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Value
@@ -23,6 +24,7 @@ from dragoman.extproc.transports import Message
 from dragoman.metadata import (
     FALLBACK_NAMESPACE,
     GUARDRAILS_NAMESPACE,
+    LATENCY_KEY,
     MODELS_NAMESPACE,
     NAMESPACE,
     QUOTA,
@@ -33,8 +35,9 @@ from dragoman.metadata import (
     USAGE_NAMESPACE,
 )
 from dragoman.policies.quotas import decode_holds
+from dragoman.policies.route.observe import observe
 from dragoman.stores.trail import AuditTrail
-from dragoman.telemetry.ledger import AccessRecord, Entry, make_entry
+from dragoman.telemetry.ledger import AccessRecord, Entry, UpstreamTimes, make_entry
 
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 DROPPED_HEADER = "x-dragoman-dropped"
@@ -53,6 +56,13 @@ _READ = (
     GUARDRAILS_NAMESPACE,
 )
 _ENDED = AccessLogType.DownstreamEnd
+
+_Time = Literal[
+    "time_to_first_upstream_tx_byte",
+    "time_to_first_upstream_rx_byte",
+    "time_to_last_upstream_rx_byte",
+    "time_to_first_downstream_tx_byte",
+]
 
 _FLAGS = {
     "failed_local_healthcheck": "LH",
@@ -90,7 +100,7 @@ class LedgerStream:
         trail: AuditTrail | None = None,
     ) -> None:
         """`clock` tells Unix seconds; `trail` takes in those that were denied. What requests had
-        reserved is settled here."""
+        reserved is settled here, and learned how long upstreams took."""
         self._in_force = in_force
         self._trail = trail
         self._clock = clock
@@ -106,6 +116,7 @@ class LedgerStream:
                 record = read_record(logged)
                 entry = make_entry(record, self._in_force.find_dialect, self._prices, self._belongs)
                 self._settle(record, entry)
+                observe(record, entry, self._in_force.latencies)
                 self._note(entry)
                 self._watch(entry, record.address)
                 entries.append(entry)
@@ -160,9 +171,11 @@ def read_record(logged: HTTPAccessLogEntry) -> AccessRecord:
     """One access log entry as plain values."""
     common, response = logged.common_properties, logged.response
     spaces = common.metadata.filter_metadata
+    metadata = {name: _scalars(spaces[name].fields) for name in _READ if name in spaces}
+    learns = LATENCY_KEY in metadata.get(NAMESPACE, {})
     return AccessRecord(
         address=common.downstream_remote_address.socket_address.address,
-        metadata={name: _scalars(spaces[name].fields) for name in _READ if name in spaces},
+        metadata=metadata,
         cluster=common.upstream_cluster,
         upstream_reached=common.HasField("upstream_remote_address"),
         attempts=common.upstream_request_attempt_count,
@@ -173,8 +186,9 @@ def read_record(logged: HTTPAccessLogEntry) -> AccessRecord:
         request_body_bytes=logged.request.request_body_bytes,
         response_body_bytes=response.response_body_bytes,
         duration_ms=_duration_ms(common),
-        time_to_first_byte_ms=_first_byte_ms(common),
+        time_to_first_byte_ms=_time_of(common, "time_to_first_downstream_tx_byte"),
         dropped=response.response_headers.get(DROPPED_HEADER, ""),
+        upstream=_upstream_times(common) if learns else None,
     )
 
 
@@ -198,10 +212,16 @@ def _duration_ms(common: AccessLogCommon) -> float | None:
     return None
 
 
-def _first_byte_ms(common: AccessLogCommon) -> float | None:
-    if not common.HasField("time_to_first_downstream_tx_byte"):
-        return None
-    return _milliseconds(common.time_to_first_downstream_tx_byte)
+def _upstream_times(common: AccessLogCommon) -> UpstreamTimes:
+    return UpstreamTimes(
+        _time_of(common, "time_to_first_upstream_tx_byte"),
+        _time_of(common, "time_to_first_upstream_rx_byte"),
+        _time_of(common, "time_to_last_upstream_rx_byte"),
+    )
+
+
+def _time_of(common: AccessLogCommon, field: _Time) -> float | None:
+    return _milliseconds(getattr(common, field)) if common.HasField(field) else None
 
 
 def _milliseconds(duration: Duration) -> float:

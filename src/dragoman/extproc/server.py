@@ -29,6 +29,7 @@ from dragoman.extproc.transports.lean.server import LeanTransport
 from dragoman.stores.embedded import store_url
 from dragoman.stores.keeper import QuotaKeeper, Reached
 from dragoman.stores.keys import KeyWatch
+from dragoman.stores.latencies import Latencies, LatencySharing
 from dragoman.stores.standings import AbuseWatch, Standing
 from dragoman.stores.trail import AuditTrail, time_of
 from dragoman.telemetry.ledger import Entry, encode_lines
@@ -104,6 +105,7 @@ async def _serve(
         functools.partial(_start_keeper, worker, log, trail),
         watch,
         functools.partial(_start_abuse_watch, log, trail),
+        _start_sharing,
     )
     servers = await listen(transport, policy, worker, stage_streams(now, _sink(policy), trail))
     release_unused()
@@ -120,6 +122,8 @@ async def _serve(
         await now.keeper.close()
     if now.watch:
         await now.watch.close()
+    if now.sharing:
+        await now.sharing.close()
     if watch:
         await watch.close()
     if trail:
@@ -188,6 +192,18 @@ def _start_abuse_watch(
     watch = AbuseWatch(store, lambda: now.policy.abuse, time.time, tell)
     watch.start()
     return watch
+
+
+def _start_sharing(latencies: Latencies, policy: Policy) -> LatencySharing | None:
+    """Who tells other workers how long upstreams took here, where a strategy learns from it."""
+    if all(model.learning is None for model in policy.models.values()):
+        return None
+    from dragoman.stores.latency_store import RedisLatencies  # noqa: PLC0415 - as above
+
+    store = RedisLatencies(store_url(policy), cluster=policy.store.cluster)
+    sharing = LatencySharing(latencies, store)
+    sharing.start()
+    return sharing
 
 
 def _trail(policy: Policy, worker: int, log: Logger) -> AuditTrail | None:

@@ -118,7 +118,19 @@ def _target_lines(model: Model, name: str) -> list[str]:
         return ["upstream: Envoy's own routes choose it"]
     targets = sorted(name_targets(model, name), key=lambda target: target.priority)
     return [
-        f"upstream: {target.provider} with {target.model}, priority {target.priority}, "
-        f"weight {target.weight}"
-        for target in targets
+        *_strategy_lines(model),
+        *(
+            f"upstream: {target.provider} with {target.model}, priority {target.priority}, "
+            f"weight {target.weight}"
+            for target in targets
+        ),
     ]
+
+
+def _strategy_lines(model: Model) -> list[str]:
+    """How those of one priority are ordered, where it is not by weight alone."""
+    if model.learning is not None:
+        learning = model.learning
+        half_life, explore = learning.half_life_seconds, learning.explore
+        return [f"strategy {model.strategy}: half-life {half_life} s, explores {explore:.2%}"]
+    return [f"strategy {model.strategy}"] if model.strategy != "weighted" else []

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -56,6 +56,17 @@ _MEDIA: tuple[tuple[str, Kind], ...] = tuple(
 )
 
 
+class UpstreamTimes(NamedTuple):
+    """When things happened at the last upstream asked, in milliseconds since the request came."""
+
+    began: float | None
+    """The request began to go out."""
+    first: float | None
+    """The first byte of the answer came."""
+    ended: float | None
+    """The last one came."""
+
+
 class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A request as Envoy's access log tells it, out of protobuf."""
 
@@ -77,6 +88,8 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: float | None = None
     time_to_first_byte_ms: float | None = None
     dropped: str = ""
+    upstream: UpstreamTimes | None = None
+    """Where something is learned of them."""
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from dragoman.policies.route.cheapest import estimate_cost, rank_cost
 from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.context import find_excess
 from dragoman.policies.route.experiment import assign
+from dragoman.policies.route.fastest import Fastest, latency_key
 from dragoman.policies.route.naming import name_target, quote_name
 from dragoman.policies.route.residency import Demands, keep_residents
 from dragoman.policies.route.sticky import find_key, rank_sticky
@@ -21,6 +22,7 @@ from dragoman.policies.route.weighted import (
     group_targets,
     name_targets,
 )
+from dragoman.stores.latencies import Latencies
 
 if TYPE_CHECKING:
     from dragoman.policies.route.rules import Rules
@@ -43,6 +45,8 @@ class Choice(NamedTuple):
     clamp: bool = False
     fallback_on: tuple[str, ...] = ()
     """These three are as the model has it that serves."""
+    latency_key: str | None = None
+    """What the times of the request are learned under, where the strategy learns."""
 
     def without(self, reasons: Mapping[Target, str]) -> Choice:
         """The same, with these targets left out for these reasons."""
@@ -58,9 +62,12 @@ class Choice(NamedTuple):
 class Chooser:
     """Chooses under one policy; holds nothing of a request."""
 
-    def __init__(self, policy: Policy, chance: Chance, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, policy: Policy, chance: Chance, clock: Callable[[], float], latencies: Latencies
+    ) -> None:
         """`clock` tells Unix seconds."""
         self._policy = policy
+        self._fastest = Fastest(latencies, chance, clock)
         self._chance = chance
         self._clock = clock
         self._groups = {
@@ -117,10 +124,16 @@ class Chooser:
         if not model.has_strategy:
             order = self._arrange(model, targets, None, None)
             return _choice(model, order, left_out)
-        content = look().content
+        asking = look()
+        content = asking.content
         notes: list[str] = []
         if model.fit_context:
             targets = self._fit(targets, content, left_out, notes)
+        if model.learning is not None:
+            learned = latency_key(model, asking)
+            order, told = self._fastest.rank(targets, learned, asking, model.learning.explore)
+            choice = _choice(model, order, left_out, (*notes, *told))
+            return choice._replace(latency_key=learned)
         key = None
         if model.sticky is not None:
             key = find_key(model.sticky, content)

@@ -1,0 +1,93 @@
+"""What a request that is over says of how long its targets took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dragoman import metadata as names
+from dragoman.policies.route.fastest import target_key
+from dragoman.stores.latencies import Latencies, Sums
+from dragoman.telemetry.ledger import AccessRecord, Entry, UpstreamTimes
+
+_ERROR_STATUS = 400
+_SERVER_ERROR_STATUS = 500
+_FAILURES = frozenset({0, 401, 403, 408, 429})
+"""Beside 5xx: what the target is to blame for. Other errors are the request's own, and say nothing
+of how fast anybody is."""
+_LEFT = frozenset({"DC", "DR"})
+_BROKEN = frozenset({"UC", "UR", "UPE", "LR", "SI", "UT", "DT", "UMSDR", "UF"})
+_OF_THE_REQUEST = frozenset({"context_length", "content_filter"})
+"""Reasons for the next target that say nothing against the one before."""
+
+
+class _Times(NamedTuple):
+    """Of the last attempt, in milliseconds."""
+
+    waited: float
+    """Before it: for the attempts that failed."""
+    first: float
+    whole: float
+
+
+def observe(record: AccessRecord, entry: Entry, latencies: Latencies) -> None:
+    """Tell `latencies` of each attempt that the request had, if it is one to learn from."""
+    facts = record.metadata.get(names.NAMESPACE, {})
+    key, order = facts.get(names.LATENCY_KEY), facts.get(names.TARGETS)
+    if not isinstance(key, str) or not isinstance(order, str) or not record.attempts:
+        return
+    steps = names.decode_order(order)
+    times = _times(record)
+    last = min(record.attempts, len(steps)) - 1
+    for provider, model in _failed(steps[: record.attempts - 1], entry):
+        failed_ms = times.waited / (record.attempts - 1)
+        failed = Sums(failures=1.0, failed_ms=failed_ms)
+        latencies.observe(target_key(key, provider, model), failed)
+    ended = target_key(key, *steps[last])
+    if steps[last][0] == record.cluster:
+        _observe_last(record, entry, times, ended, latencies)
+
+
+def _failed(steps: names.Order, entry: Entry) -> Iterator[tuple[str, str]]:
+    for provider, model in steps:
+        if (entry.fallbacks or {}).get(f"{provider}/{model}") not in _OF_THE_REQUEST:
+            yield provider, model
+
+
+def _observe_last(
+    record: AccessRecord, entry: Entry, times: _Times, key: str, latencies: Latencies
+) -> None:
+    flags = frozenset(record.flags)
+    if flags & _LEFT:
+        known = latencies.find(key)
+        if known.answers and times.whole < known.ms / known.answers:
+            return  # the client did not wait as long as answers take: nobody was slow
+    elif _has_failed(record.status, flags):
+        latencies.observe(key, Sums(failures=1.0, failed_ms=times.whole))
+        return
+    elif record.status >= _ERROR_STATUS:
+        return
+    tokens = float(entry.tokens.output)
+    answered = Sums(
+        answers=1.0,
+        ms=times.whole,
+        first_ms=min(times.first, times.whole),
+        tokens=tokens,
+        squared_tokens=tokens * tokens,
+        ms_tokens=times.whole * tokens,
+    )
+    latencies.observe(key, answered)
+
+
+def _has_failed(status: int, flags: frozenset[str]) -> bool:
+    return status in _FAILURES or status >= _SERVER_ERROR_STATUS or bool(flags & _BROKEN)
+
+
+def _times(record: AccessRecord) -> _Times:
+    """Upstream's own clock where Envoy has it: how fast the client reads, and how long it took to
+    send its request, are not the target's."""
+    at = record.upstream or UpstreamTimes(None, None, None)
+    began = at.began or 0.0
+    ended = at.ended or record.duration_ms or 0.0
+    first = at.first or record.time_to_first_byte_ms or ended
+    return _Times(began, max(0.0, first - began), max(0.0, ended - began))

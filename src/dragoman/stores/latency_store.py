@@ -1,0 +1,41 @@
+"""Latencies in the store: `latencies.lua` on one Redis or Valkey, or on a cluster of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from redis.exceptions import RedisError
+
+from dragoman.errors import StoreUnavailable
+from dragoman.stores.latencies import LEAST_WEIGHT, MOST_KEYS, Sums
+from dragoman.stores.redis import connect
+
+_KEY = "dragoman:{latencies}:all"
+
+
+class RedisLatencies:
+    """A `LatencyStore` over the Redis protocol; nothing is sent before the first call."""
+
+    def __init__(self, url: str, *, cluster: bool = False) -> None:
+        self._client = connect(url, cluster=cluster)
+        text = Path(__file__).with_name("latencies.lua").read_text("utf-8")
+        self._script = self._client.register_script(text)
+
+    async def share(self, seen: Mapping[str, Sums]) -> Mapping[str, Sums]:
+        """Add `seen`, and return all there is."""
+        arguments: list[Any] = [MOST_KEYS, LEAST_WEIGHT]
+        for key, sums in seen.items():
+            arguments += [key.encode("utf-8", "replace"), *sums]
+        try:
+            answer = await self._script(keys=[_KEY], args=arguments)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
+        flat = iter(cast("list[bytes]", answer))
+        rows = zip(flat, flat, strict=True)
+        return {key.decode(): Sums(*map(float, row.split())) for key, row in rows}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
