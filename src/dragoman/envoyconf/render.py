@@ -343,7 +343,8 @@ def _provider_action(policy: Policy, idle_seconds: float) -> Json:
 
 
 def retry_policy(policy: Policy) -> Json:
-    """The next target on 429, 5xx, connect failure, reset, or no first byte in time."""
+    """The next target on 429, 5xx, connect failure, reset, or no first byte in time: at once, as it
+    is always another provider."""
     return {
         "retry_on": "5xx,reset,connect-failure,retriable-status-codes",
         "retriable_status_codes": [429],
@@ -351,9 +352,5 @@ def retry_policy(policy: Policy) -> Json:
         "refresh_cluster_on_retry": True,
         "per_try_timeout": seconds(policy.timeouts.first_byte_seconds),
         "per_try_idle_timeout": seconds(policy.timeouts.idle_seconds),
-        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
-        "rate_limited_retry_back_off": {
-            "reset_headers": [{"name": "retry-after", "format": "SECONDS"}],
-            "max_interval": "2s",
-        },
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.01s"},
     }
