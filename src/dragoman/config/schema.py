@@ -19,6 +19,7 @@ from dragoman.config.leading import (
     RuleEntry,
     StickyBy,
 )
+from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection
 from dragoman.config.section import KeySource, Name
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -159,6 +160,9 @@ class ProviderEntry(_Section, frozen=True, kw_only=True):
     """By dialect: overrides the row's, or adds one."""
     region: Region | None = None
     """Where it processes what it is sent, for `residency`."""
+    circuit_breaker: CircuitBreaker | None = None
+    outlier_detection: OutlierDetection | None = None
+    health_check: HealthCheck | None = None
     key: KeySource | None = None
     optional: bool = False
     """Left out, with the targets on it, when its key is not there; otherwise that is an error."""

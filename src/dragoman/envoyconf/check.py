@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -11,7 +10,7 @@ import msgspec
 import yaml
 
 from dragoman import metadata as names
-from dragoman.config.policy import Policy
+from dragoman.config.policy import Policy, Provider
 from dragoman.envoyconf.clusters import needs_secret
 from dragoman.envoyconf.filters import DECIDE, REQUEST_ID
 from dragoman.envoyconf.identity import (
@@ -24,6 +23,13 @@ from dragoman.envoyconf.identity import (
     proxy_headers,
 )
 from dragoman.envoyconf.render import UNTRUSTED_PREFIXES
+from dragoman.envoyconf.resilience import (
+    ENVOY_LIMITS,
+    MAX_CONCURRENT,
+    NOBODY,
+    breakers,
+    detection,
+)
 from dragoman.errors import ConfigError
 from dragoman.ir import Json
 
@@ -64,29 +70,6 @@ def check(policy: Policy, file: str) -> list[Finding]:
     if not isinstance(document, dict):
         raise ConfigError(file, "$", "is not an Envoy bootstrap")
     return check_document(policy, cast("Json", document), file)
-
-
-def check_issuers(policy: Policy) -> list[Finding]:
-    """A warning for each issuer whose keys come over a network that may change them."""
-    return [
-        Finding(
-            file=policy.source,
-            path=f"$.identity.jwt.{issuer.name}.jwks.uri",
-            problem="fetches keys in plain text: whoever stands between can sign tokens",
-            remedy="Use https",
-            severity="warning",
-        )
-        for issuer in policy.callers.issuers.values()
-        if issuer.address is not None and not issuer.address[2] and not _is_here(issuer.address[0])
-    ]
-
-
-def _is_here(host: str) -> bool:
-    """Whether it is the loopback."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_document(policy: Policy, document: Json, file: str) -> list[Finding]:
@@ -360,6 +343,44 @@ def _provider_clusters(at: _Inspection) -> None:
             at.report(path, "never skips translation", remedy, "warning")
         if needs_secret(provider) and "CredentialInjector" not in text:
             at.report(path, "sends no key", "Add credential_injector with overwrite: true")
+        _breakers(at, path, cluster, provider)
+        _unhealthy(at, path, cluster, provider)
+
+
+def _breakers(at: _Inspection, path: str, cluster: Json, provider: Provider) -> None:
+    """What a breaker stops is never sent to the next target, retries least of all."""
+    thresholds: list[Json] = cluster.get("circuit_breakers", {}).get("thresholds", [])
+    given = next((t for t in thresholds if t.get("priority", "DEFAULT") == "DEFAULT"), None)
+    (wanted,) = breakers(provider.circuit_breaker)["thresholds"]
+    if given is None:
+        problem = "is missing: above 3 retries or 1024 requests at once no next target is asked"
+        at.report(f"{path}.circuit_breakers", problem, f"Set {wanted}", "warning")
+        return
+    for name, default in ENVOY_LIMITS.items():
+        limit = given.get(name, default)
+        if limit < wanted[name] and not (name == "max_retries" and "retry_budget" in given):
+            problem = f"is {limit}: what is above gets 503, and no next target is asked"
+        elif limit > wanted[name] != MAX_CONCURRENT:
+            problem = f"is {limit}, above the policy's"
+        else:
+            continue
+        where = f"{path}.circuit_breakers.thresholds[{thresholds.index(given)}].{name}"
+        at.report(where, problem, f"Set {wanted[name]}", "warning")
+
+
+def _unhealthy(at: _Inspection, path: str, cluster: Json, provider: Provider) -> None:
+    """How a provider is left out, and that the next target is then asked."""
+    for name, wanted in detection(provider).items():
+        if cluster.get(name) != wanted:
+            remedy = "Copy it; `dragoman envoy` prints it"
+            at.report(f"{path}.{name}", "is not as the policy has it", remedy, "warning")
+    panic = cluster.get("common_lb_config", {}).get("healthy_panic_threshold", {})
+    groups = cluster.get("load_assignment", {}).get("endpoints", [])
+    if panic and not panic.get("value") and not groups[1:]:
+        problem = "is 0: without a healthy host it answers 503, and no next target is asked"
+        remedy = f"Remove it, or add a host that refuses: {NOBODY}"
+        where = f"{path}.common_lb_config.healthy_panic_threshold"
+        at.report(where, problem, remedy, "warning")
 
 
 def _stage_clusters(at: _Inspection) -> None:

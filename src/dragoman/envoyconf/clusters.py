@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from dragoman.config.policy import Policy, Provider, Signing
+from dragoman.envoyconf.resilience import FAILED, breakers, detection, with_nobody
 from dragoman.envoyconf.typed import metadata_matcher, seconds, typed
 from dragoman.ir import Json
 from dragoman.metadata import (
@@ -20,8 +21,6 @@ from dragoman.metadata import (
 
 STAGES = ("decide", "translate", "respond", "ledger")
 LENGTH = "dragoman.length"
-_MAX_CONCURRENT = 100_000
-"""Circuit-breaker limit: overflow is never retried, so it is no way to limit load here."""
 _STAGE_WINDOW_BYTES = (1 << 31) - 1
 """Never reached, so that a stage's stream is never paused."""
 _HEALTH_CHECK: Json = {
@@ -92,8 +91,6 @@ _ATTEMPT_ATTRIBUTES = [
 ]
 """What the translate stage is told of each attempt."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_NOBODY: Json = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}
-"""Nothing can listen at port 0."""
 _PATH_LUA = """\
 function envoy_on_request(handle)
   local metadata = handle:streamInfo():dynamicMetadata()
@@ -139,7 +136,8 @@ def provider_cluster(provider: Provider, policy: Policy) -> Json:
         "connect_timeout": seconds(policy.timeouts.connect_seconds),
         "metadata": {"filter_metadata": {"dragoman": {"provider": provider.name}}},
         "per_connection_buffer_limit_bytes": policy.limits.response_body_bytes,
-        "circuit_breakers": _breakers(),
+        "circuit_breakers": breakers(provider.circuit_breaker),
+        **detection(provider),
         **_hosts(provider),
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: _http_options(provider, upstream_filters(provider, policy))
@@ -169,7 +167,7 @@ def stage_cluster(stage: str, policy: Policy) -> Json:
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
         "per_connection_buffer_limit_bytes": _STAGE_WINDOW_BYTES,
-        "circuit_breakers": _breakers(),
+        "circuit_breakers": breakers(),
         "common_lb_config": {
             "healthy_panic_threshold": {"value": 0},
             "update_merge_window": "0s",  # a worker that is back would wait here for a second
@@ -350,15 +348,11 @@ def _signing(signing: Signing) -> Json:
 
 
 def _hosts(provider: Provider) -> Json:
-    """Where the provider is; where its name has no address, a host that refuses.
-
-    Envoy's router answers 503 for a cluster without a host and never retries that. A refused
-    connection it does, at the next target.
-    """
+    """Where the provider is; where its name has no address, or all may be left out, also a host
+    that refuses."""
     found = endpoints(provider.name, _endpoint(provider), provider.host)
-    if found["type"] == "STRICT_DNS":
-        groups: list[Json] = found["load_assignment"]["endpoints"]
-        groups.append({"priority": 1, "lb_endpoints": [{"endpoint": _NOBODY}]})
+    if found["type"] == "STRICT_DNS" or detection(provider):
+        found["load_assignment"] = with_nobody(found["load_assignment"])
     return found
 
 
@@ -404,18 +398,10 @@ def _http_options(provider: Provider, filters: list[Json]) -> Json:
         config: Json = {"auto_config": {**protocols, "http2_protocol_options": {}}}
     else:
         config = {"explicit_http_config": protocols}
+    if provider.outlier_detection is not None:
+        config["outlier_detection"] = {"error_matcher": FAILED}
     return _options({**config, "http_filters": filters})
 
 
 def _options(fields: Json) -> Json:
     return {"@type": "type.googleapis.com/" + _HTTP_OPTIONS, **fields}
-
-
-def _breakers() -> Json:
-    limits = (
-        "max_connections",
-        "max_pending_requests",
-        "max_requests",
-        "max_retries",
-    )
-    return {"thresholds": [dict.fromkeys(limits, _MAX_CONCURRENT)]}

@@ -32,6 +32,13 @@ _WORDS: dict[int, str] = {
 }
 
 
+_OVERFLOW = "The upstream has as many requests as this gateway may send it. Try again."
+"""Of a circuit breaker, whose 503 Envoy never sends to the next target."""
+_OVERFLOWED: Json = {"response_flag_filter": {"flags": ["UO"]}}
+_RETRY_AFTER: Json = {
+    "header": {"key": "retry-after", "value": "1"},
+    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+}
 _SIGN_IN = "Sign in first, or send a key."
 """Of 401, which Envoy answers where a filter of the operator's lets browsers sign in."""
 
@@ -39,15 +46,15 @@ _SIGN_IN = "Sign in first, or send a key."
 class _EnvoyError(DragomanError):
     """An answer that Envoy gives by itself."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, code: str) -> None:
         super().__init__(message)
         self.status = status
-        self.code = f"gateway_{status}"
+        self.code = code or f"gateway_{status}"
 
 
-def error_body(dialect: AnyDialect, message: str, status: int) -> Json:
-    """The error as the clients of `dialect` read it."""
-    body = dialect.encode_error(_EnvoyError(message, status)).body
+def error_body(dialect: AnyDialect, message: str, status: int, code: str = "") -> Json:
+    """The error as the clients of `dialect` read it; `code` where the status says too little."""
+    body = dialect.encode_error(_EnvoyError(message, status, code)).body
     return msgspec.json.decode(body, type=Json)
 
 
@@ -55,24 +62,28 @@ def local_replies(*, browsers: bool = False) -> Json:
     """Mappers by status and dialect; answers of our own stages are left as they are but for the
     request's id. `browsers` may be among the clients: then 401 is Envoy's too."""
     words = {**_WORDS, **({401: _SIGN_IN} if browsers else {})}
-    mappers = [
-        _mapper(status, expression, body)
+    overflows = [
+        {**_mapper(_OVERFLOWED, spoken, body), "headers_to_add": [id_header(), _RETRY_AFTER]}
+        for spoken, body in _replies(_OVERFLOW, 503, "upstream_overloaded")
+    ]
+    others = [
+        _mapper(_has_status(status), expression, body)
         for status, message in words.items()
         for expression, body in _replies(message, status)
     ]
     own = {"filter": {"extension_filter": _cel(_OURS)}, "headers_to_add": [id_header()]}
-    return {"mappers": [own, *mappers]}
+    return {"mappers": [own, *overflows, *others]}
 
 
-def _replies(message: str, status: int) -> list[tuple[str, Json]]:
+def _replies(message: str, status: int, code: str = "") -> list[tuple[str, Json]]:
     """Each shape of the error beside the expression that tells whose clients read it.
 
     The last shape, the default dialect's, is everybody's who has no other.
     """
     shapes: list[tuple[Json, list[str]]] = []
-    default = error_body(client_dialect(""), message, status)
+    default = error_body(client_dialect(""), message, status, code)
     for name in NAMES:
-        body = error_body(client_dialect(name), message, status)
+        body = error_body(client_dialect(name), message, status, code)
         if body == default:
             continue
         known = next((dialects for shape, dialects in shapes if shape == body), None)
@@ -82,7 +93,8 @@ def _replies(message: str, status: int) -> list[tuple[str, Json]]:
             known.append(name)
     replies = [(_is_spoken(dialects), body) for body, dialects in shapes]
     framed = [
-        (_is_framed(*key), error_body(dialect, message, status)) for key, dialect in FRAMED.items()
+        (_is_framed(*key), error_body(dialect, message, status, code))
+        for key, dialect in FRAMED.items()
     ]
     return [*framed, *replies, ("true", default)]
 
@@ -102,15 +114,13 @@ def _is_spoken(dialects: list[str]) -> str:
     return f"({_IS_ADMITTED} ? {_FACTS}['client_dialect'] in [{listed}] : ({by_path}))"
 
 
-def _mapper(status: int, spoken: str, body: Json) -> Json:
-    comparison = {
-        "op": "EQ",
-        "value": {"default_value": status, "runtime_key": "dragoman.local_reply_status"},
-    }
-    filters = [
-        {"status_code_filter": {"comparison": comparison}},
-        {"extension_filter": _cel(spoken)},
-    ]
+def _has_status(status: int) -> Json:
+    value = {"default_value": status, "runtime_key": "dragoman.local_reply_status"}
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+
+
+def _mapper(which: Json, spoken: str, body: Json) -> Json:
+    filters = [which, {"extension_filter": _cel(spoken)}]
     return {
         "filter": {"and_filter": {"filters": filters}},
         "headers_to_add": [id_header()],

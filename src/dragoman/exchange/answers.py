@@ -25,6 +25,7 @@ from dragoman.errors import (
 from dragoman.exchange.bodies import CONTENT_TYPES
 from dragoman.exchange.heads import RequestHead
 from dragoman.ir import Json
+from dragoman.policies.route.fallback import AnswerRefused
 
 _MOST_REASON = 300
 """Letters of a reason: some are what the client made them."""
@@ -39,6 +40,8 @@ def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
     elif isinstance(error, Unauthenticated):  # RFC 6750
         problem = ' error="invalid_token"' if isinstance(error, InvalidToken) else ""
         headers = {**headers, "www-authenticate": f"Bearer{problem}"}
+    elif isinstance(error, AnswerRefused):
+        headers = {**headers, names.FALLBACK_HEADER: error.reason}
     return msgspec.structs.replace(answer, headers=headers, details=f"dragoman_{error.code}")
 
 

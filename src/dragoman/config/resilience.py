@@ -1,0 +1,53 @@
+"""What Envoy does about a provider that has too much to do, fails, or is down: sections of its
+entry. Without one of them Envoy does nothing of the kind."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=3600)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class CircuitBreaker(_Section, frozen=True, kw_only=True):
+    """How much one Envoy asks of the provider at once. What is above is answered 503: Envoy never
+    sends it to the next target. None: 100,000."""
+
+    max_requests: Count | None = None
+    max_connections: Count | None = None
+    """Of HTTP/1, where a connection carries one request: further ones wait for it."""
+    max_pending_requests: Count | None = None
+    """How many may wait for a connection."""
+
+
+class OutlierDetection(_Section, frozen=True, kw_only=True):
+    """When an address of the provider is left out: after requests that failed, one upon the other.
+    The next target is then asked at once."""
+
+    consecutive_failures: Count = 5
+    """Answers of 5xx, refused or broken connections, no first byte in time."""
+    base_ejection_seconds: Seconds = 30
+    """For how long, times how often it was left out lately; 300 seconds at the most."""
+    max_ejection_percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100
+    """How many of its addresses."""
+
+
+class HealthCheck(_Section, frozen=True, kw_only=True):
+    """How Envoy asks, unprompted, whether the provider is there. While it is not, the next target
+    is asked at once."""
+
+    path: Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$")] | None = None
+    """What it must answer 200 to, on GET and without a key. None: the catalogue's; where that has
+    none, a connection is opened and closed, in TLS where the provider speaks it."""
+    interval_seconds: Seconds = 5
+    timeout_seconds: Seconds = 2
+    unhealthy_threshold: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
+    """Failed checks, one upon the other, after which it is left out."""
+    healthy_threshold: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    """Good ones after which it is asked again."""
