@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -17,6 +17,7 @@ from dragoman.cli.abuse import abuse
 from dragoman.cli.audit import audit
 from dragoman.cli.exits import fail
 from dragoman.cli.experiments import experiments
+from dragoman.cli.explain import explain
 from dragoman.cli.keys import keys
 from dragoman.cli.usage import usage
 from dragoman.config.cores import available_cores
@@ -51,6 +52,7 @@ main.add_command(abuse)
 main.add_command(audit)
 main.add_command(keys)
 main.add_command(experiments)
+main.add_command(explain)
 main.add_command(usage)
 
 
@@ -198,44 +200,6 @@ def envoy(config: str | None) -> None:
     source = Path(policy.source).name
     click.echo(f"# Rendered from {source} by `dragoman envoy`; do not edit.")
     click.echo(to_yaml(render(policy)), nl=False)
-
-
-@main.command()
-@_CONFIG
-@click.option("--as", "caller", help="a caller of the policy file")
-@click.option("--claims", type=click.File("rb"), help="or a token's payload as JSON, `-`: stdin")
-@click.option("--model", required=True, help="a public model")
-@click.option("--dialect", default="openai_chat", show_default=True)
-@click.option("--operation", default="chat", show_default=True)
-@click.option("--feature", "features", multiple=True, help="streaming, tools, media, ...")
-def explain(  # noqa: PLR0917 - one an option
-    config: str | None,
-    caller: str | None,
-    claims: BinaryIO | None,
-    model: str,
-    dialect: str,
-    operation: str,
-    features: tuple[str, ...],
-) -> None:
-    """Say whether a caller may ask this, why, and which upstreams would be asked."""
-    from dragoman.policies.authorize import Wish  # noqa: PLC0415 - only this command
-    from dragoman.policies.explain import claimant  # noqa: PLC0415
-    from dragoman.policies.explain import explain as explained  # noqa: PLC0415
-
-    if (caller is None) == (claims is None):
-        raise click.UsageError("give --as or --claims")
-    policy = _load(config)
-    try:
-        who = claimant(policy, claims.read()) if claims else policy.callers.by_name[caller or ""]
-    except KeyError:
-        fail(f"no caller {caller} in {policy.source}")
-    except DragomanError as error:
-        click.echo(f"refused: {error.message}")
-        sys.exit(1)
-    found = explained(policy, who, Wish(operation, dialect, model, features))
-    click.echo("\n".join(found.lines))
-    if not found.allowed:
-        sys.exit(1)
 
 
 @main.command()

@@ -34,6 +34,13 @@ def open_lines(name: str) -> BinaryIO:
     return Path(name).open("rb")
 
 
+def printable(line: str) -> str:
+    """What a terminal takes for no command: some names in a ledger are what clients made them."""
+    return "".join(
+        [letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line]
+    )
+
+
 def report_broken(broken: Broken) -> None:
     """Name the lines that could not be read, and end with 1 where there are any."""
     if not broken.count:

@@ -20,7 +20,8 @@ from dragoman.exchange.asked import Asked, changes, own_edits
 from dragoman.ir import Json
 from dragoman.ir.losses import Losses
 from dragoman.policies.capabilities import check_media, fit, refuses_media
-from dragoman.policies.route.choose import Choice, describe_choice
+from dragoman.policies.route.choose import Choice
+from dragoman.policies.route.decision import describe_choice
 
 _MOST_KNOWN = 1024
 _COUNTED_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")

@@ -192,19 +192,3 @@ def _rules(policy: Policy) -> dict[str, Rules]:
     from dragoman.policies.route.rules import Rules  # noqa: PLC0415 - knows languages and zones
 
     return {name: Rules(rules) for name, rules in ruled.items()}
-
-
-def describe_choice(choice: Choice) -> str:
-    """The choice in one line for a header: strategy, order, what was left out and why.
-
-    Names alone: nothing of the request but the model it asks for, and no character that a header
-    may not hold.
-    """
-    if not choice.order:
-        return "; ".join(["strategy=envoy", *choice.notes])
-    words = [f"strategy={choice.strategy}", *choice.notes]
-    words.append(f"order={','.join(map(name_target, choice.order))}")
-    if choice.left_out:
-        named = [f"{name_target(target)}({reason})" for target, reason in choice.left_out]
-        words.append(f"left_out={','.join(named)}")
-    return "; ".join(words)

@@ -1,0 +1,333 @@
+"""What became of a request and why, out of its entry in the ledger, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from http import HTTPStatus
+
+import msgspec
+
+from dragoman.policies.route.decision import ENVOY, Decision, read_decision
+from dragoman.policies.route.naming import quote_name
+from dragoman.telemetry.ledger import Metering, Tokens
+from dragoman.telemetry.recorded import Recorded
+
+_STRATEGIES = {
+    "weighted": "by priority, within one by weight",
+    "cheapest": "by priority, within one the cheapest first",
+    "fastest": "by priority, within one whoever was fastest of late",
+    ENVOY: "Envoy's own routes chose the upstream",
+}
+_REASONS = {
+    "residency": "it is not where the request has to stay",
+    "input_too_long": "the request is too long for it, by an estimate",
+    "output_too_long": "it gives no answer as long as the client asked for",
+    "quota": "its quota was spent",
+    "unsupported_by_upstream": "it cannot be asked this, or its dialect cannot say it",
+    "context_length": "the prompt was too long for it",
+    "content_filter": "it filtered the prompt or its answer",
+    "empty": "its answer said nothing",
+    "invalid": "its answer was no JSON, which was asked for",
+}
+"""Why targets are not asked, and why their answers are not used."""
+_NOTES = {
+    "rule": "the rule {name} led to the model {inside}",
+    "experiment": "the experiment {name} gave it the variant {inside}",
+    "fits": "it is too long for each target, so that none was left out for that",
+    "sticky": "it stays with its {name}",
+    "expected_ms": "the milliseconds that were expected of each",
+    "explore": "drawn by weight, so that slower targets are looked at again: {name} came first",
+    "propensity": "how likely {name} was to come first",
+    "unpriced": "{name} has no known price, and so comes last",
+    "deprecated": "the model {name} is deprecated",
+    "in_place_of": "it serves in place of {name}, which has ended",
+    "injection": "looks like prompt injection, score {name}: {inside}",
+    "output_tokens": "its answer was limited to {name} tokens",
+}
+_UNSTICKY = "sticky=none"
+_METERING: dict[Metering, str] = {
+    "exact": "the provider's own count",
+    "estimated": "the provider's count is missing or stops short: the rest is an estimate by size",
+    "none": "nothing was consumed that a provider would bill",
+}
+_FLAGS = {
+    "LH": "Envoy's own health check failed",
+    "UH": "no host of the upstream was healthy",
+    "UT": "the upstream did not answer in time",
+    "LR": "Envoy reset the upstream's connection",
+    "UR": "the upstream reset the stream",
+    "UF": "the upstream could not be connected to",
+    "UC": "the upstream closed the connection",
+    "UO": "the upstream had too many requests in flight",
+    "NR": "no route was found",
+    "DC": "the client hung up",
+    "URX": "no retries were left",
+    "SI": "nothing moved for too long",
+    "DPE": "the client broke the protocol",
+    "UMSDR": "the upstream took longer than it may",
+    "DT": "the request took longer than it may",
+    "UPE": "the upstream broke the protocol",
+    "NC": "the cluster was not found",
+    "OM": "Envoy was overloaded",
+    "DF": "the upstream's name was not found",
+    "DR": "the client reset the stream",
+}
+_MADE_BY_US = "dragoman_"
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A word of the ledger's and what it means."""
+
+    word: str
+    meaning: str | None
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A target of the order, and what became of it as far as the ledger says."""
+
+    target: str
+    became: str | None = None
+    """`asked_last`, `not_used`; None: not asked, or asked and not noted."""
+    reason: Told | None = None
+
+
+class Left(msgspec.Struct, frozen=True):
+    """A target that was not asked."""
+
+    target: str
+    reason: Told
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """The decision, taken apart."""
+
+    strategy: Told
+    notes: list[Told]
+    order: list[Step]
+    left_out: list[Left]
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """One request's."""
+
+    request_id: str
+    timestamp: datetime
+    caller: str | None
+    belongs: Mapping[str, str]
+    operation: str | None
+    model: str | None
+    client_dialect: str | None
+    stream: bool
+    denied: str | None
+    """Why the policy did not let it through."""
+    decision: Chosen | None
+    fallbacks: Mapping[str, str]
+    attempts: int
+    provider: str | None
+    """Who was asked last; None: no upstream was reached."""
+    upstream_model: str | None
+    upstream_dialect: str | None
+    status: int
+    details: Told
+    flags: list[Told]
+    duration_ms: float | None
+    time_to_first_byte_ms: float | None
+    tokens: Tokens
+    metering: Told
+    cost_usd: float | None
+    dropped: str | None
+    redacted: Mapping[str, int]
+    redacted_answer: Mapping[str, int]
+    guardrails: Mapping[str, int]
+    guardrails_score: float | None
+    unsaid: list[str]
+    """What the ledger does not say."""
+
+
+def give_account(entry: Recorded) -> Account:
+    """What `entry` says, and what it does not."""
+    decision = read_decision(entry.decision)
+    return Account(
+        request_id=entry.request_id,
+        timestamp=entry.timestamp,
+        caller=entry.caller or None,
+        belongs=entry.belongs,
+        operation=entry.operation or None,
+        model=entry.model or None,
+        client_dialect=entry.client_dialect or None,
+        stream=entry.stream,
+        denied=entry.denied or None,
+        decision=_take_apart(decision, entry) if decision else None,
+        fallbacks=entry.fallbacks,
+        attempts=entry.attempts,
+        provider=entry.provider or None,
+        upstream_model=entry.upstream_model or None,
+        upstream_dialect=entry.upstream_dialect or None,
+        status=entry.status,
+        details=Told(entry.details, _origin(entry.details)),
+        flags=[Told(flag, _FLAGS.get(flag)) for flag in entry.flags.split(",") if flag],
+        duration_ms=entry.duration_ms,
+        time_to_first_byte_ms=entry.first_byte_ms,
+        tokens=entry.tokens,
+        metering=Told(entry.metering, _METERING[entry.metering]),
+        cost_usd=entry.cost_usd,
+        dropped=entry.dropped or None,
+        redacted=entry.redacted,
+        redacted_answer=entry.redacted_answer,
+        guardrails=entry.guardrails,
+        guardrails_score=entry.guardrails_score,
+        unsaid=list(_unsaid(entry, decision)),
+    )
+
+
+def _take_apart(decision: Decision, entry: Recorded) -> Chosen:
+    not_used = {_quoted(target): reason for target, reason in entry.fallbacks.items()}
+    last = _quoted(f"{entry.provider}/{entry.upstream_model}")
+
+    def step(target: str) -> Step:
+        if target in not_used:
+            return Step(target, "not_used", _reason(not_used[target]))
+        return Step(target, "asked_last" if target == last else None)
+
+    return Chosen(
+        strategy=Told(decision.strategy, _STRATEGIES.get(decision.strategy)),
+        notes=[Told(note, _note(note)) for note in decision.notes],
+        order=[step(target) for target in decision.order],
+        left_out=[Left(target.target, _reason(target.reason)) for target in decision.left_out],
+    )
+
+
+def _quoted(target: str) -> str:
+    """`PROVIDER/MODEL` as decisions have it."""
+    provider, _, model = target.partition("/")
+    return f"{provider}/{quote_name(model)}"
+
+
+def _reason(word: str) -> Told:
+    return Told(word, _REASONS.get(word))
+
+
+def _note(note: str) -> str | None:
+    """Such as `experiment=smaller(control)`, in words."""
+    if note == _UNSTICKY:
+        return "it has nothing of what the model is sticky by, and so was drawn by weight"
+    kind, _, said = note.partition("=")
+    name, _, inside = said.removesuffix(")").partition("(")
+    words = _NOTES.get(kind)
+    return words.format(name=name, inside=inside) if words else None
+
+
+def _origin(details: str) -> str | None:
+    """Whose answer it is, by Envoy's response code details."""
+    if details.startswith(_MADE_BY_US):
+        return "this service's own answer"
+    return "the upstream's answer" if details == "via_upstream" else "Envoy's own answer"
+
+
+def _unsaid(entry: Recorded, decision: Decision | None) -> Iterator[str]:
+    known = len(entry.fallbacks) + bool(entry.provider)
+    if entry.attempts > known:
+        lost = f"{entry.attempts - known} of {entry.attempts} attempts"
+        yield f"whom {lost} asked, and what came of it: of the last alone it is kept"
+    if entry.provider and decision is None:
+        yield "why this provider was asked: the entry has no decision"
+    if entry.provider and entry.cost_usd is None:
+        yield "what it cost: the model's prices were not known"
+    if entry.duration_ms is None:
+        yield "how long it took"
+
+
+def describe_account(account: Account) -> Iterator[str]:
+    """The account in lines."""
+    at = account.timestamp.isoformat(" ", "seconds")
+    yield f"request {account.request_id}, entered {at}"
+    yield f"caller: {_caller(account)}"
+    asked = [account.operation, account.model and f"the model {account.model}"]
+    asked += [account.client_dialect and f"in {account.client_dialect}"]
+    asked += ["streamed"] if account.stream else []
+    yield f"asked for: {', '.join(filter(None, asked)) or 'not known'}"
+    if account.denied:
+        yield f"denied: {account.denied}"
+    if account.decision:
+        yield from _decision_lines(account.decision)
+    yield from _answer_lines(account)
+    yield from _amount_lines(account)
+    yield from _finding_lines(account)
+    yield from (f"not in the ledger: {what}" for what in account.unsaid)
+
+
+def _caller(account: Account) -> str:
+    whose = [f"{subject} {name}" for subject, name in account.belongs.items()]
+    return f"{account.caller or 'not known'}{' of ' + ', '.join(whose) if whose else ''}"
+
+
+def _decision_lines(chosen: Chosen) -> Iterator[str]:
+    yield f"decision: {_say(chosen.strategy)}"
+    yield from (f"  {_say(note)}" for note in chosen.notes)
+    for i, step in enumerate(chosen.order, 1):
+        became = ""
+        if step.reason:
+            became = f": its answer was not used: {_say(step.reason)}"
+        elif step.became:
+            became = ": was asked last"
+        yield f"  {i}. {step.target}{became}"
+    for left in chosen.left_out:
+        yield f"  left out: {left.target}: {_say(left.reason)}"
+
+
+def _answer_lines(account: Account) -> Iterator[str]:
+    if account.provider:
+        model = f" with {account.upstream_model}" if account.upstream_model else ""
+        dialect = f" in {account.upstream_dialect}" if account.upstream_dialect else ""
+        yield f"asked: {account.provider}{model}{dialect}, attempts: {account.attempts}"
+    else:
+        yield f"asked: no upstream was reached, attempts: {account.attempts}"
+    in_order = {
+        _quoted(step.target) for step in (account.decision.order if account.decision else ())
+    }
+    for target, reason in account.fallbacks.items():
+        if _quoted(target) not in in_order:
+            yield f"not used: the answer of {target}: {_say(_reason(reason))}"
+    yield f"status: {_status(account.status)}; {_say(account.details)}"
+    yield from (f"flag: {_say(flag)}" for flag in account.flags)
+
+
+def _status(status: int) -> str:
+    if not status:
+        return "none was sent"
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _amount_lines(account: Account) -> Iterator[str]:
+    if account.duration_ms is not None:
+        first = account.time_to_first_byte_ms
+        began = f", first byte after {first:g} ms" if first is not None else ""
+        yield f"time: {account.duration_ms:g} ms{began}"
+    counts = msgspec.structs.asdict(account.tokens)
+    told = [f"{kind} {count:,}" for kind, count in counts.items() if count]
+    yield f"tokens: {', '.join(told) or 'none'}"
+    yield f"metering: {_say(account.metering)}"
+    if account.cost_usd is not None:
+        yield f"cost: {account.cost_usd:.9f} USD"
+
+
+def _finding_lines(account: Account) -> Iterator[str]:
+    for what, counts in (
+        ("redacted in the request", account.redacted),
+        ("redacted in the answer", account.redacted_answer),
+        ("guardrails found", account.guardrails),
+    ):
+        if counts:
+            yield f"{what}: {', '.join(f'{name} {count}' for name, count in counts.items())}"
+    if account.guardrails_score is not None:
+        yield f"score for prompt injection: {account.guardrails_score:g}"
+    if account.dropped:
+        yield f"left out of request or answer: {account.dropped}"
+
+
+def _say(told: Told) -> str:
+    return f"{told.word} ({told.meaning})" if told.meaning else told.word
