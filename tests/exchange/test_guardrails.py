@@ -15,8 +15,12 @@ from dragoman.config.load import parse
 from dragoman.config.policy import Policy
 from dragoman.dialects.registry import CHAT_NAMES, client_dialect
 from dragoman.exchange.decide import Decide
+from dragoman.exchange.guard import Consulting
 from dragoman.exchange.heads import RequestHead
+from dragoman.policies.guard.callouts import Fault
 from dragoman.policies.guard.guard import Guards
+from dragoman.policies.redact.profiles import Redactors
+from dragoman.stores.leases import Counter, Demand, Exceeded, State
 
 KEY = "k"
 ONE = {"provider": "one", "model": "m"}
@@ -29,6 +33,9 @@ STRICT = {
     "injection": {"threshold": 0.6},
 }
 MILD = {"injection": {"action": "report"}}
+HARM = {"name": "harm", "kind": "moderation", "provider": "one", "threshold": 0.5}
+HOUSE = {"name": "house", "kind": "webhook", "url": "http://127.0.0.1:9/", "action": "report"}
+ASKS = {**MILD, "callouts": [HARM, HOUSE]}
 
 
 def decider(**more: Any) -> Decide:
@@ -45,8 +52,12 @@ def policy(**more: Any) -> Policy:
             "m": {"targets": [ONE]},
             "open": {"guardrails": "off", "targets": [ONE]},
             "mild": {"guardrails": "mild", "targets": [ONE]},
+            "asks": {"guardrails": "asks", "targets": [ONE]},
         },
-        "guardrails": {"default": "strict", "profiles": {"strict": STRICT, "mild": MILD}},
+        "guardrails": {
+            "default": "strict",
+            "profiles": {"strict": STRICT, "mild": MILD, "asks": ASKS},
+        },
     }
     return parse(json.dumps(document | more), "p", {"KEY": "1"})
 
@@ -250,3 +261,135 @@ def test_a_failing_engine_lets_nothing_through(monkeypatch: pytest.MonkeyPatch) 
 def test_a_policy_with_guardrails_needs_its_guards() -> None:
     with pytest.raises(ValueError, match="guards"):
         Decide(policy())
+
+
+def moderated(score: float) -> bytes:
+    return json.dumps({"results": [{"category_scores": {"hate": score}}]}).encode()
+
+
+def asking(make: Any, path: str) -> tuple[Any, str]:
+    """The body of a client's request for the model that asks, and its path."""
+    body, place = make("What of foxes?"), path.replace("models/m", "models/asks")
+    return body | {"model": "asks"} if "model" in body else body, place.replace("/m/", "/asks/")
+
+
+@by_client
+def test_callouts_in_every_dialect(client: str, path: str, make: Any, where: str) -> None:
+    body, path = asking(make, path)
+    waits = ask(body, path)
+    assert isinstance(waits, Consulting)
+    harm, house = waits.questions
+    assert where in harm.paths
+    assert "What of foxes?" in json.loads(harm.body or b"")["input"]
+    assert json.loads(house.body or b"")["caller"] == "team"
+    count = len(harm.paths)
+    calm = json.dumps({"results": [{"category_scores": {"hate": 0.1}}] * count}).encode()
+    assert isinstance(waits.resume([calm, b'{"allow": true}']), Mutate)
+    for answer, status, code in ((b"{}", 503, "guardrail_failed"), (None, 400, "content_flagged")):
+        loud = calm.replace(b"0.1", b"0.9") if answer is None else answer
+        refused = waits.resume([loud, b'{"allow": true}'])
+        assert isinstance(refused, Respond)
+        assert (refused.status, refused.details) == (status, f"dragoman_{code}")
+        error = client_dialect(client).decode_error(status, refused.body)
+        assert "harm" in error.message
+        assert "foxes" not in refused.body.decode() + str(refused.metadata)
+        assert refused.metadata[names.NAMESPACE][names.DENIED] == error.message
+
+
+def test_what_is_reported_of_callouts_stands_beside_the_rest() -> None:
+    waits = ask(chat(ATTACK, "asks"))
+    action = waits.resume([moderated(0.1), b'{"allow": false, "reason": "rude"}'])
+    assert isinstance(action, Mutate)
+    assert action.metadata[names.GUARDRAILS_NAMESPACE] == {
+        "override_instructions": 1.0, "prompt_extraction": 1.0, "score": 0.8, "house": 1.0,
+    }  # fmt: skip
+    decision = str(action.metadata[names.NAMESPACE][names.DECISION])
+    assert "house=(rude); injection=0.80" in decision
+    calm = waits.resume([moderated(0.1), b'{"allow": true}'])
+    mild = ask(chat(ATTACK, "mild")).metadata[names.GUARDRAILS_NAMESPACE]
+    assert calm.metadata[names.GUARDRAILS_NAMESPACE] == mild
+
+
+def test_nobody_is_asked_where_nothing_goes_on_or_out() -> None:
+    strict = {**STRICT, "callouts": [HARM]}
+    decide = decider(guardrails={"default": "a", "profiles": {"a": strict}}, models=MODELS)
+    assert ask(chat("bluebird"), decide=decide).status == 400
+    assert ask(chat("fine", "none"), decide=decide).status == 404
+    assert isinstance(ask(chat("fine"), decide=decide), Consulting)
+    assert isinstance(ask(chat(" "), decide=decide), Mutate)
+
+
+MODELS = {"m": {"targets": [ONE]}}
+
+
+def test_callouts_are_shown_what_goes_on() -> None:
+    redaction = {"default": "r", "profiles": {"r": {"entities": {"email": "mask"}}}}
+    found = policy(redaction=redaction)
+    assert found.guardrails
+    assert found.redaction
+    decide = Decide(
+        found, guards=Guards(found.guardrails), redactors=Redactors(found.redaction, b"k" * 32)
+    )
+    waits = ask(chat("Mail alice@example.com.", "asks"), decide=decide)
+    assert json.loads(waits.questions[0].body)["input"] == ["Mail [EMAIL]."]
+    action = waits.resume([moderated(0.1), b'{"allow": true}'])
+    assert b"[EMAIL]" in action.body
+
+
+def test_moderation_is_where_the_request_may_be() -> None:
+    provider = {"kind": "openai", "key": {"env": "KEY"}}
+    providers = {"one": provider | {"region": "us"}, "near": provider | {"region": "eu"}}
+    models = {"asks": {"guardrails": "asks", "targets": [{"provider": "near", "model": "m"}]}}
+    for moderator, status in (("one", 403), ("near", None)):
+        asks = {"callouts": [HARM | {"provider": moderator}]}
+        section = {"profiles": {"asks": asks}}
+        decide = decider(providers=providers, models=models, guardrails=section)
+        found = ask(chat("hi", "asks"), decide=decide, headers={"dragoman-residency": "eu"})
+        assert getattr(found, "status", None) == status
+
+
+class Spent:
+    """Quotas with nothing left, that note when they are asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def reserve(self, demands: tuple[Demand, ...]) -> Exceeded:
+        self.asked += 1
+        return Exceeded(demands[0].counter, 1.0)
+
+    def state(self, counter: Counter) -> State:
+        return State(counter.limit, 0)
+
+    def is_spent(self, counter: Counter) -> bool:
+        return counter.limit > 0
+
+    def next_reached(self) -> None:
+        return None
+
+
+def test_callouts_come_before_quotas() -> None:
+    quota = {"name": "calls", "unit": "requests", "limit": 1, "window": "day"}
+    found = policy(quotas=[quota])
+    assert found.guardrails
+    quotas = Spent()
+    decide = Decide(found, quotas=quotas, guards=Guards(found.guardrails))
+    waits = ask(chat("hi", "asks"), decide=decide)
+    answers: list[list[bytes | Fault]] = [
+        [moderated(0.9), b'{"allow": true}'],
+        ["timeout", b'{"allow": true}'],
+        [moderated(0.1), b'{"allow": true}'],
+    ]
+    assert [waits.resume(answer).status for answer in answers] == [400, 503, 429]
+    assert quotas.asked == 1
+
+
+def test_the_fields_of_a_form_are_shown() -> None:
+    raw = (
+        b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nasks\r\n'
+        b'--b\r\ncontent-disposition: form-data; name="prompt"\r\n\r\nof foxes\r\n--b--\r\n'
+    )
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    waits = ask(raw, "/v1/audio/transcriptions", headers=kind)
+    assert json.loads(waits.questions[0].body)["input"] == ["asks", "of foxes"]
+    assert waits.questions[0].paths == ("$.model", "$.prompt")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 import pytest
@@ -28,7 +28,7 @@ class Did(NamedTuple):
     status: int = 200
     details: str = ""
     cost_nanodollars: int | None = None
-    guardrails: object = None
+    guardrails: Mapping[str, int] | None = None
 
 
 def tally(count: int, did: Did = Did(), *addresses: str) -> Tally:
@@ -121,8 +121,10 @@ def test_each_signal(store: Store, signal: str, did: Did, reason: str) -> None:
 
 
 def test_what_is_no_fault_of_the_caller(store: Store) -> None:
-    rule = Abuse(signals=Signals(errors=Signal(times=2, at_least=3)))
+    few = Signal(times=2, at_least=3)
+    rule = Abuse(signals=Signals(errors=few, guardrails=few))
     faultless = [Did(429), Did(500), Did(403, "dragoman_caller_suspended"), Did(200)]
+    faultless.append(Did(503, guardrails={"house:failed": 1}))
 
     async def run(abuse: AbuseStore) -> None:
         for did in faultless:

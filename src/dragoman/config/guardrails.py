@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from dragoman.config.callouts import FAILED, Callout
 from dragoman.config.patterns import Refuse, any_of, check_pattern, read_words
 from dragoman.config.section import Name
 from dragoman.dialects.speakers import Speaker
@@ -53,6 +54,8 @@ class GuardrailEntry(_Section, frozen=True, kw_only=True):
 
     deny: tuple[DenyEntry, ...] = ()
     injection: InjectionEntry | None = None
+    callouts: tuple[Callout, ...] = ()
+    """Asked together, once nothing above has refused the request."""
     unread: Literal["refuse", "pass"] = "refuse"
     """Bodies that nobody reads (files, batches, `pass_through`) cannot be searched."""
 
@@ -79,6 +82,7 @@ class GuardProfile(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     deny: tuple[DenyRule, ...]
     injection: InjectionEntry | None
+    callouts: tuple[Callout, ...]
     refuses_unread: bool
 
 
@@ -93,7 +97,13 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
         profiles = self.profiles.values()
         denied = {rule.name for profile in profiles for rule in profile.deny}
         signs = SIGNS if any(profile.injection for profile in profiles) else ()
-        return (*sorted(denied), *signs)
+        asked = {callout.name for _, callout in self.callouts()}
+        return (*sorted(denied), *signs, *sorted(asked), *(f"{n}{FAILED}" for n in sorted(asked)))
+
+    def callouts(self) -> Iterator[tuple[str, Callout]]:
+        """All of them, each with the name of its profile."""
+        for profile in self.profiles.values():
+            yield from ((profile.name, callout) for callout in profile.callouts)
 
     def choose(self, *names: str | None) -> GuardProfile | None:
         """The first that is named, by caller and by model, else the default; None where that is
@@ -123,17 +133,22 @@ def check_guarded(name: str | None, section: Guardrails | None, path: str, refus
 
 
 def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> GuardProfile:
-    if not entry.deny and entry.injection is None:
-        raise refuse(path, "names nothing to look for: give deny or injection")
+    if not (entry.deny or entry.injection or entry.callouts):
+        raise refuse(path, "names nothing to look for: give deny, injection or callouts")
     names = [SCORE, *SIGNS]
     for i, rule in enumerate(entry.deny):
         if rule.name in names:
             raise refuse(f"{path}.deny[{i}].name", f"{rule.name} is taken")
         names.append(rule.name)
+    for i, callout in enumerate(entry.callouts):
+        if callout.name in names:
+            raise refuse(f"{path}.callouts[{i}].name", f"{callout.name} is taken")
+        names.append(callout.name)
     return GuardProfile(
         name=name,
         deny=tuple(_rule(rule, f"{path}.deny[{i}]", refuse) for i, rule in enumerate(entry.deny)),
         injection=entry.injection,
+        callouts=entry.callouts,
         refuses_unread=entry.unread == "refuse",
     )
 

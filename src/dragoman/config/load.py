@@ -18,6 +18,7 @@ from dragoman.catalog import ProviderRow, provider_rows
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_table
 from dragoman.config.callers import resolve_callers
+from dragoman.config.callouts import check_callouts
 from dragoman.config.cores import available_cores
 from dragoman.config.governance import QuotaEntry
 from dragoman.config.guardrails import check_guarded, read_guardrails
@@ -122,6 +123,7 @@ class _Resolver:
                 check_name(entry.redaction, redaction, f"{where}.redaction", self._refuse)
                 check_guarded(entry.guardrails, guardrails, f"{where}.guardrails", self._refuse)
         providers = self._providers(file.providers)
+        check_callouts(guardrails, providers, file.timeouts.service_seconds, self._refuse)
         if file.issued_keys and not (file.store.url or file.store.directory):
             raise self._refuse("$.issued_keys", "needs store.url or store.directory")
         callers = resolve_callers(file, providers, self._refuse)

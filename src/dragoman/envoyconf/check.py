@@ -10,7 +10,9 @@ import msgspec
 import yaml
 
 from dragoman import metadata as names
+from dragoman.config.callouts import SOCKET
 from dragoman.config.policy import Policy, Provider
+from dragoman.envoyconf.callouts import OWNER_ONLY, callout_listeners
 from dragoman.envoyconf.clusters import needs_secret
 from dragoman.envoyconf.filters import DECIDE, REQUEST_ID
 from dragoman.envoyconf.identity import (
@@ -89,6 +91,9 @@ class _Inspection:
         self._file = file
         self.runtime = msgspec.json.encode(document.get("layered_runtime", {})).decode()
         nodes = list(_walk(document, "$"))
+        self.callouts = _callout_listeners(nodes, policy)
+        own = tuple(f"{path}." for path in self.callouts)
+        nodes = [node for node in nodes if not f"{node[0]}.".startswith(own)]
         self.managers = [node for node in nodes if _is(node[1], _HCM)]
         self.clusters = {
             cluster["name"]: (path, cluster)
@@ -118,6 +123,17 @@ def _walk(value: Any, path: str) -> Iterator[Node]:
     elif isinstance(value, list):
         for i, child in enumerate(_items(value)):
             yield from _walk(child, f"{path}[{i}]")
+
+
+def _callout_listeners(nodes: list[Node], policy: Policy) -> list[str]:
+    """The paths of those on the socket that the workers take callouts to. No client comes there, so
+    that what holds for all others does not for them."""
+    pipe = {"path": f"{policy.run_dir}/{SOCKET}", "mode": OWNER_ONLY}
+    return [
+        path
+        for path, listener in nodes
+        if _in(path, "listeners") and listener.get("address") == {"pipe": pipe}
+    ]
 
 
 def _items(value: Any) -> list[Any]:
@@ -480,6 +496,14 @@ def _buffers(at: _Inspection) -> None:
             at.report(f"{path}.request_body_buffer_limit", problem, f"Set {wanted}")
 
 
+def _callouts(at: _Inspection) -> None:
+    """Envoy takes callouts from the workers."""
+    if callout_listeners(at.policy) and not at.callouts:
+        where = f"{at.policy.run_dir}/{SOCKET}"
+        remedy = "Add it, for its owner alone; `dragoman envoy` prints it"
+        at.report("$.static_resources.listeners", f"none is on {where}", remedy)
+
+
 def _runtime(at: _Inspection) -> None:
     """Envoy 1.40.0 crashes on a retry through a translate filter with this flag on."""
     if f'"{FLOW_CONTROL}":false' not in at.runtime:
@@ -507,6 +531,7 @@ _RULES: tuple[Callable[[_Inspection], None], ...] = (
     _routes,
     _connection_managers,
     _buffers,
+    _callouts,
     _runtime,
     _plain_keys,
 )

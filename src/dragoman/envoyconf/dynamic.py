@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from dragoman.envoyconf.callouts import LISTENER as CALLOUTS
 from dragoman.ir import Json
 
 CLUSTERS, ROUTES, LISTENERS = "clusters.json", "routes.json", "listeners.json"
@@ -86,7 +87,10 @@ def _followed(folder: str, name: str) -> Json:
 
 
 def _without_routes(listener: Json, routes: list[Json], folder: str) -> Json:
-    """The listener with its routes in a file; they are added to `routes`."""
+    """The listener with its routes in a file; they are added to `routes`. Those of callouts stay:
+    Envoy wants a file for each set of routes, and takes theirs in with their listener."""
+    if listener["name"] == CALLOUTS:
+        return listener
 
     def move(part: Json) -> Json:
         if "route_config" not in part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dragoman import metadata as names
+from dragoman.config.callouts import Webhook
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import LENGTH, grpc_service
 from dragoman.envoyconf.identity import identity_filters, peer_attributes, proxy_headers
@@ -98,7 +99,8 @@ def _decides_on(**modes: str) -> Json:
 
 def _decide(policy: Policy) -> Json:
     attributes = ["request.path", "request.method", *peer_attributes(policy)]
-    wanted = dict.fromkeys((*REQUEST_HEADERS, *_model_headers(policy), *proxy_headers(policy)))
+    told = (*_model_headers(policy), *proxy_headers(policy), *_callout_headers(policy))
+    wanted = dict.fromkeys((*REQUEST_HEADERS, *told))
     attributes += [f"request.headers['{name}']" for name in wanted]
     metadata_options: Json = {}
     if policy.callers.issuers:
@@ -130,6 +132,12 @@ def _decide(policy: Policy) -> Json:
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
         metadata_options=metadata_options,
     )
+
+
+def _callout_headers(policy: Policy) -> list[str]:
+    """What webhooks are told."""
+    found = policy.guardrails.callouts() if policy.guardrails else ()
+    return ["x-request-id"] if any(isinstance(callout, Webhook) for _, callout in found) else []
 
 
 def _model_headers(policy: Policy) -> list[str]:

@@ -13,6 +13,7 @@ from dragoman.actions import Respond
 from dragoman.config.policy import Caller
 from dragoman.dialects import AnyDialect, BodyKind, Call
 from dragoman.errors import (
+    CalloutFailed,
     ContentBlocked,
     DragomanError,
     GuardrailHit,
@@ -62,7 +63,7 @@ def deny(
         spaces[names.SUBJECT_NAMESPACE] = caller.stated
     if isinstance(error, ContentBlocked):
         spaces[names.REDACTION_NAMESPACE] = {error.entity: 1.0}
-    elif isinstance(error, GuardrailHit):
+    elif isinstance(error, GuardrailHit | CalloutFailed):
         spaces[names.GUARDRAILS_NAMESPACE] = error.findings
     return msgspec.structs.replace(answer, metadata=spaces)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
@@ -24,7 +24,7 @@ from dragoman.errors import DragomanError
 from dragoman.exchange.answers import answer, check_method, check_type, deny
 from dragoman.exchange.asked import Asked, Asker, headers_said, model_name, said_outside, wish_of
 from dragoman.exchange.bodies import edit_body, read_body
-from dragoman.exchange.guard import RequestGuard
+from dragoman.exchange.guard import Consulting, RequestGuard
 from dragoman.exchange.heads import RequestHead
 from dragoman.exchange.limits import Held
 from dragoman.exchange.plan import Plan
@@ -42,6 +42,7 @@ from dragoman.policies.authorize import (
 )
 from dragoman.policies.describe import make_card
 from dragoman.policies.estimate import estimate_tokens
+from dragoman.policies.guard.callouts import Fault, judge
 from dragoman.policies.identify import Issued, identify
 from dragoman.policies.lifecycle import find_serving
 from dragoman.policies.limits import check_size, limits_of
@@ -97,7 +98,7 @@ class Decide:
 
     def on_request(
         self, head: RequestHead, body: bytes | None, sent_bytes: int | None = None
-    ) -> Mutate | Respond | Pending:
+    ) -> Mutate | Respond | Pending | Consulting:
         """Admit, answer or refuse. `body` is None for a request that has none; `sent_bytes` is the
         size of one whose files went on before it."""
         client, caller = client_call(head.path, head.headers), None
@@ -194,7 +195,7 @@ class Decide:
 
     def _admit(
         self, head: RequestHead, raw: bytes, body: Json, found: ClientCall, caller: Caller
-    ) -> Mutate | Respond | Pending:
+    ) -> Mutate | Respond | Pending | Consulting:
         client, call = found.dialect, cast("Call", found.call)
         name = self._own_name(model_name(body, client, call))
         client.check_request(body)
@@ -226,6 +227,32 @@ class Decide:
         if choice.order and self._must_estimate(asked, choice.order[0]):
             return self._estimate(asked, choice.order[0])
         choice = self._plan.speakable(asked, choice)
+        return self._consult(asked, Asker(head, client, caller), choice, treated)
+
+    def _consult(
+        self, asked: Asked, asker: Asker, choice: Choice, treated: Treated
+    ) -> Mutate | Respond | Pending | Consulting:
+        """What becomes of the request once its callouts, if any, have answered."""
+        questions = self._guard.questions(asked, treated.body, asker)
+        if not questions:
+            return self._send(asked, asker, choice, treated)
+
+        def resume(answers: Sequence[bytes | Fault]) -> Mutate | Respond | Pending:
+            try:
+                counts, notes = judge(questions, answers)
+                guarded = {**(treated.guarded or {}), **counts}
+                seen = treated._replace(guarded=guarded)
+                return self._send(asked, asker, choice.noting(*notes), seen)
+            except DragomanError as error:
+                return deny(error, asker.client, asker.caller, asked.call.operation)
+
+        return Consulting(questions=questions, resume=resume)
+
+    def _send(
+        self, asked: Asked, asker: Asker, choice: Choice, treated: Treated
+    ) -> Mutate | Respond | Pending:
+        """How the request goes out, once the quotas allow it."""
+        caller = asker.caller
 
         def without(spent: frozenset[str]) -> Mutate:
             gone = {t: "quota" for t in choice.order if t.provider in spent}
@@ -235,8 +262,8 @@ class Decide:
         amounts = UNREAD_AMOUNTS
         if self._reserve.counts:
             prices = self._prices(choice.order) if self._reserve.counts_dollars else None
-            amounts = amounts_of(asked.raw, len(raw) // _BYTES_PER_TOKEN, prices)
-        return self._spend(admitted, Asker(head, client, caller), model.name, amounts, without)
+            amounts = amounts_of(asked.raw, len(asked.sent) // _BYTES_PER_TOKEN, prices)
+        return self._spend(admitted, asker, asked.model.name, amounts, without)
 
     def _offer(self, asked: Asked, caller: Caller, choice: Choice, treated: Treated) -> Mutate:
         """How the request goes out, to the targets of `choice`."""

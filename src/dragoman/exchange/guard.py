@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from dragoman.actions import Mutate, Respond
+from dragoman.config.callouts import Moderation
 from dragoman.config.policy import Caller, Model, Policy
 from dragoman.dialects import BodyKind
+from dragoman.dialects.speakers import speaker_of
+from dragoman.dialects.texts import edit_texts
 from dragoman.errors import GuardrailFailed, InvalidRequest, PermissionDenied
+from dragoman.exchange.asked import Asked, Asker
 from dragoman.exchange.redaction import ENGINE_FAULTS, HARMLESS
+from dragoman.exchange.reserve import Pending
 from dragoman.ir import Json
+from dragoman.policies.guard.callouts import MAX_TEXTS, About, Fault, Question, Text, make_questions
+from dragoman.policies.route.residency import check_region, find_demands
 from dragoman.wire.multipart import text_parts
 
 if TYPE_CHECKING:
     from dragoman.policies.guard.guard import Guard, Guards
+
+
+REQUEST_ID = "x-request-id"
+"""Request header; Envoy makes it, whatever the client said."""
+
+
+class Consulting(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that waits for callouts: have `questions` answered, each as far as it was, then
+    `resume`."""
+
+    questions: tuple[Question, ...]
+    resume: Callable[[Sequence[bytes | Fault]], Mutate | Respond | Pending]
 
 
 class RequestGuard:
@@ -23,6 +46,7 @@ class RequestGuard:
         if (policy.guardrails is None) != (guards is None):
             raise ValueError("a policy with guardrails needs its guards")
         self._guards = guards
+        self._providers = policy.providers
 
     def check_unread(self, caller: Caller, method: str) -> None:
         """Raises `PermissionDenied` for a body that nobody reads, unless its profile lets it by.
@@ -48,13 +72,52 @@ class RequestGuard:
         except ENGINE_FAULTS as error:
             raise GuardrailFailed("The request could not be looked at by its guardrail.") from error
 
+    def questions(self, asked: Asked, sent: bytes, asker: Asker) -> tuple[Question, ...]:
+        """What callouts are asked about a request, of which `sent` will go on: what redaction took
+        out, nobody is shown. Raises `ResidencyRefused` where one would be asked elsewhere than the
+        request may go."""
+        guard = self._guards.choose(asker.caller, asked.model) if self._guards else None
+        if guard is None or not guard.profile.callouts:
+            return ()
+        texts = _texts(sent, asked.raw) if asked.call.body == "json" else _form_texts(sent)
+        request_id = asker.head.headers.get(REQUEST_ID, "")
+        about = About(asker.caller.name, asked.name, request_id)
+        questions = make_questions(guard.profile, texts, about)
+        demands = find_demands(asker.caller, asker.head.headers) if questions else ()
+        for callout, *_ in questions:
+            if isinstance(callout, Moderation):
+                name = callout.provider
+                check_region(name, self._providers[name].region, demands)
+        return tuple(questions)
+
+
+def _texts(raw: bytes, body: Json) -> list[Text]:
+    """Those of a JSON body, which reads as `body`; one more than may be, where it has more."""
+    found: list[Text] = []
+
+    def keep(text: str, hint: str, path: Callable[[], str]) -> None:
+        del hint
+        if len(found) <= MAX_TEXTS and text.strip():
+            found.append(Text(where := path(), speaker_of(body, where), text))
+
+    edit_texts(raw, keep)
+    return found
+
+
+def _form_texts(raw: bytes) -> list[Text]:
+    return [Text(path, "user", text) for path, text in _fields(raw) if text.strip()]
+
 
 def _look_at_form(guard: Guard, raw: bytes) -> tuple[Json, tuple[str, ...]]:
-    """The fields of a form; its files are not read."""
+    return guard.look_at(_fields(raw))
+
+
+def _fields(raw: bytes) -> list[tuple[str, str]]:
+    """The fields of a form by their paths; its files are not read."""
     texts: list[tuple[str, str]] = []
     for name, part in text_parts(raw):
         try:
             texts.append((f"$.{name}", raw[part].decode()))
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"$.{name}", "UTF-8 text") from error
-    return guard.look_at(texts)
+    return texts

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dragoman.config.callouts import SOCKET
 from dragoman.config.policy import Policy
 from dragoman.dialects.registry import client_dialect
 from dragoman.exchange.decide import Decide
@@ -20,6 +21,7 @@ from dragoman.stores.shared_key import shared_key
 from dragoman.stores.standings import AbuseWatch
 
 if TYPE_CHECKING:
+    from dragoman.extproc.callouts import Callouts
     from dragoman.policies.guard.guard import Guards
     from dragoman.policies.redact.profiles import Redactors
 
@@ -59,6 +61,7 @@ class InForce:
         self._make_watch = make_watch
         self.keeper: QuotaKeeper | None = None
         self.watch: AbuseWatch | None = None
+        self.callouts: Callouts | None = None
         self._adopt(policy, policy)
 
     def replace(self, policy: Policy) -> None:
@@ -69,6 +72,7 @@ class InForce:
         redactors = make_redactors(wider)
         guards = make_guards(policy)
         sharing = self.sharing or self._share(self.latencies, policy)
+        callouts = self.callouts or make_callouts(policy)
         keeper = self.keeper or self._make_keeper(self, policy)
         watch = self.watch or self._make_watch(self, policy)
         decide = Decide(
@@ -82,7 +86,7 @@ class InForce:
         )
         self._own, self.policy, self.decide = policy, wider, decide
         self.keeper, self.watch, self.sharing = keeper, watch, sharing
-        self.redactors = redactors
+        self.redactors, self.callouts = redactors, callouts
         self.levels = QuotaLevels(wider.quotas)
         self.find_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
 
@@ -122,3 +126,12 @@ def make_guards(policy: Policy) -> Guards | None:
     from dragoman.policies.guard.guard import Guards  # noqa: PLC0415 - loads an engine
 
     return Guards(policy.guardrails)
+
+
+def make_callouts(policy: Policy) -> Callouts | None:
+    """Who carries the callouts of the policy; None where it has none, at no cost."""
+    if policy.guardrails is None or not any(policy.guardrails.callouts()):
+        return None
+    from dragoman.extproc.callouts import Callouts  # noqa: PLC0415 - loads a parser
+
+    return Callouts(f"{policy.run_dir}/{SOCKET}")

@@ -45,7 +45,7 @@ def stage_streams(
 ) -> Mapping[str, Streams]:
     """What each socket of a worker serves, by stage. `trail` takes in what is denied."""
     factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
-        "decide": (PROCESS, lambda: DecideStream(now.decide, now.keeper)),
+        "decide": (PROCESS, lambda: DecideStream(now.decide, now.keeper, now.callouts)),
         "translate": (PROCESS, lambda: TranslateStream(now.policy)),
         "respond": (PROCESS, lambda: RespondStream(now.policy, now.redactors)),
         "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(now, sink, trail=trail)),

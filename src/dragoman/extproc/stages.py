@@ -22,6 +22,7 @@ from dragoman.dialects.registry import client_call, client_dialect
 from dragoman.errors import DragomanError, InvalidRequest
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.decide import Decide
+from dragoman.exchange.guard import Consulting
 from dragoman.exchange.heads import RequestHead, ResponseEditor, client_of
 from dragoman.exchange.reserve import Pending
 from dragoman.exchange.respond import RespondStage
@@ -32,6 +33,7 @@ from dragoman.stores.keeper import QuotaKeeper
 from dragoman.wire.form_stream import FormSplitter
 
 if TYPE_CHECKING:
+    from dragoman.extproc.callouts import Callouts
     from dragoman.policies.redact.profiles import Redactors
 
 
@@ -68,10 +70,16 @@ class DecideStream:
     its fields, as what was decided on them wants them.
     """
 
-    def __init__(self, decide: Decide, keeper: QuotaKeeper | None = None) -> None:
-        """`keeper` is there where the policy has quotas."""
+    def __init__(
+        self,
+        decide: Decide,
+        keeper: QuotaKeeper | None = None,
+        callouts: Callouts | None = None,
+    ) -> None:
+        """`keeper` is there where the policy has quotas, `callouts` where it has those."""
         self._decide = decide
         self._keeper = keeper
+        self._callouts = callouts
         self._head: RequestHead | None = None
         self._form: FormSplitter | None = None
         self._form_bytes = 0
@@ -112,21 +120,24 @@ class DecideStream:
 
     def _end(
         self,
-        action: Mutate | Respond | Pending,
+        action: Mutate | Respond | Pending | Consulting,
         write: Callable[[Mutate | Respond], bytes] = _decided,
     ) -> list[bytes] | Awaitable[list[bytes]]:
         self.finished = True
-        return self._resume(action, write) if isinstance(action, Pending) else [write(action)]
+        if isinstance(action, Mutate | Respond):
+            return [write(action)]
+        return self._resume(action, write)
 
     async def _resume(
-        self, pending: Pending, write: Callable[[Mutate | Respond], bytes]
+        self, waits: Pending | Consulting, write: Callable[[Mutate | Respond], bytes]
     ) -> list[bytes]:
-        """The reply once the store has said what may be spent: of one provider after the other,
-        where the quotas of some are."""
-        if self._keeper is None:
-            raise UnexpectedMessage("a quota, and nobody keeps it")
-        action: Mutate | Respond | Pending = pending
+        """The reply once callouts have answered, and the store has said what may be spent: of one
+        provider after the other, where the quotas of some are."""
+        action: Mutate | Respond | Pending
+        action = await self._consult(waits) if isinstance(waits, Consulting) else waits
         while isinstance(action, Pending):
+            if self._keeper is None:
+                raise UnexpectedMessage("a quota, and nobody keeps it")
             try:
                 found = await self._keeper.acquire(action.demands)
             except DragomanError as error:
@@ -134,6 +145,11 @@ class DecideStream:
             else:
                 action = action.resume(found)
         return [write(action)]
+
+    async def _consult(self, waits: Consulting) -> Mutate | Respond | Pending:
+        if self._callouts is None:
+            raise UnexpectedMessage("a callout, and nobody carries it")
+        return waits.resume(await self._callouts.ask(waits.questions))
 
     def close(self) -> list[bytes]:
         return []

@@ -65,6 +65,7 @@ def _guardrail_lines(policy: Policy, caller: Caller, model: Model) -> list[str]:
     said = [f"denies {rule.name}" for rule in profile.deny]
     if injection := profile.injection:
         said.append(f"{injection.action}s injection from {injection.threshold}")
+    said += [f"asks {c.name} ({c.action}; on failure {c.on_failure})" for c in profile.callouts]
     return [f"guardrails {profile.name}: {', '.join(said)}"]
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from dragoman.catalog.costs import NANODOLLARS
+from dragoman.config.callouts import FAILED
 from dragoman.config.governance import Abuse
 from dragoman.errors import CallerSuspended, StoreUnavailable
 
@@ -30,7 +31,7 @@ class Did(Protocol):
     @property
     def cost_nanodollars(self) -> int | None: ...
     @property
-    def guardrails(self) -> object: ...
+    def guardrails(self) -> Mapping[str, int] | None: ...
 
 
 class Tally:
@@ -48,7 +49,7 @@ class Tally:
         self.requests += 1
         self.usd += (did.cost_nanodollars or 0) / NANODOLLARS
         self.errors += _is_error(did)
-        self.guardrails += bool(did.guardrails)
+        self.guardrails += any(not rule.endswith(FAILED) for rule in did.guardrails or ())
         if address and len(self.addresses) < _MOST_ADDRESSES:
             self.addresses.add(address)
 
