@@ -10,7 +10,7 @@ import msgspec
 from dragoman.actions import Respond
 from dragoman.dialects.models import ModelCard
 from dragoman.errors import DragomanError, UpstreamError
-from dragoman.ir import Json, Request, Response, Usage
+from dragoman.ir import Blob, Json, Request, Response, Uri, Usage
 from dragoman.ir.events import Event, PartStart, UsageUpdate
 from dragoman.ir.losses import Losses
 from dragoman.wire.json import decode, decode_around_vectors
@@ -183,6 +183,10 @@ class Dialect(Protocol[Q, A]):
         dialect always reports usage within its own frames."""
         ...
 
+    def has_place_for(self, media: Uri | Blob) -> bool:
+        """Whether a stream of this dialect says `media` that a model made."""
+        ...
+
     def is_usage_frame(self, data: str) -> bool:
         """Whether a stream frame holds nothing but usage, and must not reach a client that did
         not ask for it."""
@@ -209,7 +213,7 @@ class StreamTranslator:
     def __init__(self, upstream: ChatDialect, client: ChatDialect, options: StreamOptions) -> None:
         self._decoder = upstream.stream_decoder()
         self._encoder = client.stream_encoder(options)
-        self._client = client.name
+        self._client = client
         self.dropped: list[str] = []
         """Parts that the client's dialect has no words for; headers are too early to tell them."""
         self.usage: Usage | None = None
@@ -245,5 +249,9 @@ class StreamTranslator:
 
     def _note(self, part: PartStart) -> None:
         path = f"$.{part.name}"
-        if part.dialect != self._client and path not in self.dropped:
+        if part.media is not None:
+            is_said = self._client.has_place_for(part.media)
+        else:
+            is_said = part.dialect == self._client.name
+        if not is_said and path not in self.dropped:
             self.dropped.append(path)

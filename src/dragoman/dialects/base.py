@@ -10,7 +10,7 @@ from dragoman.actions import Respond
 from dragoman.dialects import CHAT, MODELS, Call, StreamOptions
 from dragoman.dialects.models import ModelCard
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
-from dragoman.ir import Json, Request, Response
+from dragoman.ir import Blob, Json, Request, Response, Uri
 from dragoman.ir.losses import Losses
 
 EVENT_STREAM = "text/event-stream"
@@ -71,6 +71,11 @@ class Base:
     def wants_usage(self, body: Json) -> bool | None:
         del body
         return None
+
+    def has_place_for(self, media: Uri | Blob) -> bool:
+        """See `Dialect.has_place_for`."""
+        del media
+        return False
 
     def is_usage_frame(self, data: str) -> bool:
         del data

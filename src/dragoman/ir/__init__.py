@@ -157,6 +157,19 @@ class OpaqueTool(Node, frozen=True, kw_only=True):
     value: Json
 
 
+class OutputModalities(OpaqueTool, frozen=True, kw_only=True):
+    """What the answer is to be made of. A dialect that cannot ask for it refuses it, as it does the
+    tools of other dialects."""
+
+    wanted: tuple[str, ...]
+    """In small letters."""
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether it is images, or text and images: what more than one dialect asks for."""
+        return "image" in self.wanted and {*self.wanted} <= {"image", "text"}
+
+
 class ToolChoice(Node, frozen=True, kw_only=True):
     """`mode="tool"` forces the tool `name`."""
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from dragoman.ir import (
+    Blob,
     Choice,
     FinishReason,
     Json,
@@ -28,6 +29,7 @@ from dragoman.ir import (
     Response,
     Text,
     ToolCall,
+    Uri,
     Usage,
 )
 
@@ -44,7 +46,10 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartStart(msgspec.Struct, frozen=True, kw_only=True):
-    """`id` and `name` belong to a tool call, `value` (its first wire object) to an opaque part."""
+    """`id` and `name` belong to a tool call, `value` (its first wire object) to an opaque part.
+
+    Media come whole, as an opaque part that says which they are.
+    """
 
     kind: Kind
     choice: int = 0
@@ -52,7 +57,8 @@ class PartStart(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     value: Json | None = None
     dialect: str = ""
-    """Whose an opaque part is: no other dialect writes it."""
+    """Whose an opaque part is: no other dialect writes it, but for its `media`."""
+    media: Uri | Blob | None = None
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +192,8 @@ def part_of(opened: PartStart, content: str, residue: Residue | None) -> Part:
             return Reasoning(content=content, residue=residue)
         case "tool_call":
             return ToolCall(id=opened.id, name=opened.name, arguments=content, residue=residue)
+        case "opaque" if opened.media is not None:
+            return opened.media
         case "opaque":
             dialect = opened.dialect or (residue.dialect if residue else "")
             value = (opened.value or {}) | (residue.fields if residue else {})

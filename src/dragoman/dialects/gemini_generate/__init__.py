@@ -18,7 +18,7 @@ from dragoman.dialects.gemini_generate import response as responses
 from dragoman.dialects.gemini_generate.names import NAME, Quirks
 from dragoman.dialects.gemini_generate.stream import GeminiDecoder, GeminiEncoder
 from dragoman.errors import InvalidRequest
-from dragoman.ir import Json, Request
+from dragoman.ir import Blob, Json, Request, Uri
 from dragoman.ir.losses import Losses
 
 __all__ = ["GeminiGenerate", "Quirks"]
@@ -66,6 +66,10 @@ class GeminiGenerate(Chat):
 
     def stream_encoder(self, options: StreamOptions) -> GeminiEncoder:
         return GeminiEncoder(options.framing)
+
+    def has_place_for(self, media: Uri | Blob) -> bool:
+        del media
+        return True
 
     def stream_type(self, options: StreamOptions) -> str:
         return _JSON if options.framing == "json" else EVENT_STREAM

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from dragoman.dialects.call_ids import CallIds
 from dragoman.dialects.efforts import BUDGETS, effort_of, says_level
@@ -37,6 +37,7 @@ from dragoman.ir import (
     Json,
     Message,
     OpaqueTool,
+    OutputModalities,
     ReasoningConfig,
     Request,
     Residue,
@@ -56,6 +57,7 @@ _UNTYPED = "no_role"
 _ONE, _ONE_TOOL, _NO_CONTENTS = "one", "one tool", "no contents"
 _NO_PARTS = "no parts"
 _MAX_STOPS = 5
+_MODALITIES = "responseModalities"
 _ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "user", "tool": "user"}
 _PLAIN: dict[str, tuple[str, type]] = {
     "max_tokens": ("maxOutputTokens", int),
@@ -253,12 +255,15 @@ def _configuration(config: Cursor) -> tuple[dict[str, Any], list[OpaqueTool]]:
         fields["top_k"] = int(top_k)
     shape = _format(config)
     opaque = [shape] if isinstance(shape, OpaqueTool) else []
-    wanted = as_list(config.peek("responseModalities"))
+    wanted = as_list(config.peek(_MODALITIES))
     if any(str(word).upper() != "TEXT" for word in wanted):
-        at = config.at("responseModalities")
-        config.take("responseModalities", list)
+        at = config.at(_MODALITIES)
+        config.take(_MODALITIES, list)
         value: Json = {at.rpartition(".")[2]: wanted}
-        opaque.append(OpaqueTool(dialect=NAME, kind="responseModalities", value=value, at=at))
+        words = tuple(str(word).lower() for word in wanted)
+        opaque.append(
+            OutputModalities(dialect=NAME, kind=_MODALITIES, value=value, at=at, wanted=words)
+        )
     fields |= {
         "stop_sequences": config.strings("stopSequences"),
         "response_format": shape if isinstance(shape, ResponseFormat) else None,
@@ -432,7 +437,8 @@ def _tools_out(request: Request, losses: Losses, body: Json) -> None:
             )
             groups.setdefault(_group(tool), {}).setdefault(name, []).append(wire)
         elif tool.dialect != NAME:
-            losses.omit("tools", tool.at, f"it has no tool of type {tool.kind}")
+            if not _asks_for_images(tool):
+                losses.omit("tools", tool.at, f"it has no tool of type {tool.kind}")
         elif tool.kind == "toolConfig":
             body["toolConfig"] = tool.value
         elif tool.kind == "cachedContent":
@@ -450,6 +456,10 @@ def _tools_out(request: Request, losses: Losses, body: Json) -> None:
     if choice.name is not None:
         inner["allowedFunctionNames"] = [choice.name]
     body["toolConfig"] = wrapped("functionCallingConfig", inner, extra, choice.residue)
+
+
+def _asks_for_images(tool: Tool | OpaqueTool) -> TypeGuard[OutputModalities]:
+    return isinstance(tool, OutputModalities) and tool.is_of_images
 
 
 def _group(tool: Tool | OpaqueTool) -> str:
@@ -491,8 +501,10 @@ def _config_out(request: Request, losses: Losses) -> Json:
             losses.omit("stop_sequences", at, f"it takes {_MAX_STOPS}")
         out["stopSequences"] = list(request.stop_sequences)
     for tool in request.tools:
-        if isinstance(tool, OpaqueTool) and tool.kind in ("responseMimeType", "responseModalities"):
+        if isinstance(tool, OpaqueTool) and tool.kind in ("responseMimeType", _MODALITIES):
             out |= tool.value if tool.dialect == NAME else {}
+        elif _asks_for_images(tool):
+            out[_MODALITIES] = [word.upper() for word in tool.wanted]
     _format_out(request, losses, out)
     _reasoning_out(request, losses, out)
     return out

@@ -34,7 +34,7 @@ from dragoman.dialects.gemini_generate.response import (
     finish_of,
 )
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamProtocolError
-from dragoman.ir import Json, Opaque, Part, Reasoning, Residue, ToolCall, Usage
+from dragoman.ir import Blob, Json, Opaque, Part, Reasoning, Residue, ToolCall, Uri, Usage
 from dragoman.ir.events import (
     ChoiceEnd,
     Delta,
@@ -180,6 +180,11 @@ class GeminiDecoder:
             opened = PartStart(kind="tool_call", choice=index, id=part.id, name=part.name)
             events += [opened, Delta(content=part.arguments, choice=index)]
             events.append(PartEnd(choice=index, residue=part.residue))
+        elif isinstance(part, Uri | Blob):
+            start = PartStart(
+                kind="opaque", choice=index, name=part.modality, dialect=NAME, media=part
+            )
+            events += [start, PartEnd(choice=index)]
         else:
             kind = part.kind if isinstance(part, Opaque) else next(iter(value))
             start = PartStart(kind="opaque", choice=index, name=kind, value=value, dialect=NAME)

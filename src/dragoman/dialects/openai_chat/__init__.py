@@ -16,6 +16,7 @@ from dragoman.dialects.base import Chat, models_call
 from dragoman.dialects.openai_chat import errors, models
 from dragoman.dialects.openai_chat import request as requests
 from dragoman.dialects.openai_chat import response as responses
+from dragoman.dialects.openai_chat.images import is_image
 from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import (
     NAME,
@@ -27,7 +28,7 @@ from dragoman.dialects.openai_chat.spelling import (
 )
 from dragoman.dialects.openai_chat.stream_decoder import ChatStreamDecoder
 from dragoman.dialects.openai_chat.stream_encoder import ChatStreamEncoder
-from dragoman.ir import Json, Request
+from dragoman.ir import Blob, Json, Request, Uri
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import as_list
 
@@ -117,6 +118,9 @@ class OpenAIChat(Chat):
     def wants_usage(self, body: Json) -> bool | None:
         given = body.get("stream_options")
         return isinstance(given, dict) and cast("Json", given).get("include_usage") is True
+
+    def has_place_for(self, media: Uri | Blob) -> bool:
+        return is_image(media)
 
     def is_usage_frame(self, data: str) -> bool:
         if '"usage"' not in data:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 from dragoman.dialects.openai_chat import reasoning
+from dragoman.dialects.openai_chat.images import (
+    IMAGES,
+    decode_images,
+    encode_image,
+    is_image,
+    stood_here,
+)
 from dragoman.dialects.openai_chat.parts import (
     THINKING,
     decode_content,
@@ -95,6 +102,9 @@ def _decode_answer(fields: Fields, message: Json) -> tuple[list[Part], tuple[str
     content = decode_content(fields)
     place = reasoning.ON_TEXT if content else reasoning.ALONE
     parts: list[Part] = [*thoughts, *content, *reasoning.take_signature(fields, place)]
+    if images := decode_images(fields.peek(IMAGES), fields.at(IMAGES)):
+        fields.take(IMAGES, list)
+        parts += images
     refusal = fields.take_optional("refusal", str)
     if refusal is not None:
         parts.append(Refusal(content=refusal, at=fields.at("refusal")))
@@ -192,6 +202,7 @@ def encode_turn(message: Message, parts: list[Part], encoding: Encoding) -> Json
     thoughts: list[Reasoning] = []
     refusals: list[str] = []
     calls: list[Json] = []
+    images: list[Json] = []
     out: Json = {}
     signatures = _Signatures(encoding)
     for part in parts:
@@ -206,6 +217,8 @@ def encode_turn(message: Message, parts: list[Part], encoding: Encoding) -> Json
                 thoughts.append(part)
             case Refusal() if not is_refusal_part(part):
                 refusals.append(part.content)
+            case Uri() | Blob() if _is_beside(part, message, encoding):
+                images.append(signatures.on_call(encode_image(part, encoding)))
             case Opaque() if says(part.residue, _AS_CALL):
                 calls.append(part.value)
             case Opaque() if says(part.residue, AS_FIELD):
@@ -214,16 +227,25 @@ def encode_turn(message: Message, parts: list[Part], encoding: Encoding) -> Json
                 _check_place(part, message, encoding)
                 content.append(part)
     signatures.close()
-    out |= _content_field(content, bool(calls or refusals), encoding)
+    out |= _content_field(content, bool(calls or refusals or images), encoding)
     if thoughts or encoding.own:
         out |= _encode_thoughts(thoughts, message, encoding)
     if refusals:
         out["refusal"] = "".join(refusals)
-    return {**out, "tool_calls": calls} if calls else out
+    lists = {IMAGES: images, "tool_calls": calls}
+    return out | {name: items for name, items in lists.items() if items}
+
+
+def _is_beside(part: Uri | Blob, message: Message, encoding: Encoding) -> bool:
+    """Whether an image stands in the message's `images`."""
+    if encoding.own:
+        return stood_here(part)
+    return encoding.quirks.images and message.role == "assistant" and is_image(part)
 
 
 class _Signatures:
-    """Gemini's signatures of one message: each on the call behind it, one on the message."""
+    """Gemini's signatures of one message: each on the call or the image behind it, one on the
+    message."""
 
     def __init__(self, encoding: Encoding) -> None:
         self._losses = encoding.losses
@@ -232,7 +254,7 @@ class _Signatures:
         self._is_signed = False
 
     def take(self, part: Reasoning, place: str) -> Json:
-        """The message's field for `part`; empty where it waits for a call, or is lost."""
+        """The message's field for `part`; empty where it waits for what it signs, or is lost."""
         if self._takes and place == reasoning.ON_CALL:
             self.close()
             self._waiting = part
@@ -244,7 +266,7 @@ class _Signatures:
         return {}
 
     def on_call(self, call: Json) -> Json:
-        """The call, and the signature that waits for it."""
+        """The call (or image), and the signature that waits for it."""
         part, self._waiting = self._waiting, None
         return call if part is None else {**call, **reasoning.extra_content(part.residue)}
 

@@ -88,7 +88,7 @@ def decode_part(value: object, path: str) -> Part:
     kind = fields.take("type", str)
     whole = cast("Json", value)
     if kind in _URL_KINDS:
-        return _decode_url(fields, whole, kind)
+        return decode_url(fields, whole, kind)
     decoder = _DECODERS.get(kind)
     part = decoder(fields) if decoder else None
     return part or Opaque(dialect=NAME, kind=kind, value=whole, at=path)
@@ -117,7 +117,8 @@ def _decode_thinking(fields: Fields) -> Part | None:
             return None
 
 
-def _decode_url(fields: Fields, whole: Json, kind: str) -> Part:
+def decode_url(fields: Fields, whole: Json, kind: str) -> Uri | Blob:
+    """Media in the field `kind` of `whole`, the rest of which is in `fields`."""
     inner = None
     form: tuple[str, ...] = (kind,)
     if isinstance(whole.get(kind), str):

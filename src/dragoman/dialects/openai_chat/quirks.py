@@ -30,6 +30,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether it knows the role `developer`; `system` is written where it does not."""
     cache_control: bool = False
     """Whether it takes prompt-cache marks on content parts and tools."""
+    images: bool = False
+    """Whether its models may be asked for images, and it takes those they made in the history."""
     top_k: bool = False
     """Whether it takes `top_k`."""
     bare_media: bool = False

@@ -156,7 +156,10 @@ def answer_quirks(parts: Sequence[Part]) -> Quirks:
     thoughts = [part for part in parts if isinstance(part, Reasoning)]
     details = any(part.residue and part.residue.fields and not place_of(part) for part in thoughts)
     return Quirks(
-        reasoning_field="reasoning_content", reasoning_details=details, extra_content=True
+        reasoning_field="reasoning_content",
+        reasoning_details=details,
+        extra_content=True,
+        images=True,
     )
 
 

@@ -23,6 +23,7 @@ from dragoman.dialects.tiers import tier_of
 from dragoman.ir import (
     Json,
     OpaqueTool,
+    OutputModalities,
     Request,
     Residue,
     ResponseFormat,
@@ -135,12 +136,15 @@ def _residue(top: Fields, body: Json, options: Fields | None) -> Residue:
     return Residue(dialect=NAME, fields=fields, form=residue.form)
 
 
-def _decode_modalities(top: Fields, body: Json) -> OpaqueTool | None:
-    """An answer in more than text, which no other dialect is asked for in such words."""
+def _decode_modalities(top: Fields, body: Json) -> OutputModalities | None:
+    """An answer in more than text."""
     if body.get(_MODALITIES) in (None, [], ["text"]):
         return None
     found: Json = {_MODALITIES: top.take(_MODALITIES, list)}
-    return OpaqueTool(dialect=NAME, kind=_MODALITIES, value=found, at=f"$.{_MODALITIES}")
+    words = tuple(str(word).lower() for word in found[_MODALITIES])
+    return OutputModalities(
+        dialect=NAME, kind=_MODALITIES, value=found, at=f"$.{_MODALITIES}", wanted=words
+    )
 
 
 def _decode_tools(top: Fields) -> list[Tool | OpaqueTool]:
@@ -270,7 +274,7 @@ def _encode_tools(request: Request, encoding: Encoding) -> Json:
         if isinstance(tool, Tool):
             tools.append(_encode_tool(tool, request.residue, encoding))
         elif tool.dialect != NAME:
-            encoding.losses.omit("tools", tool.at, f"{tool.kind} is run by another provider")
+            out |= _encode_foreign_tool(tool, encoding)
         elif tool.kind in _WHOLE and tool.at == f"$.{tool.kind}":
             out |= tool.value
         elif tool.kind == _LEGACY_TOOLS:
@@ -282,6 +286,14 @@ def _encode_tools(request: Request, encoding: Encoding) -> Json:
     if request.tool_choice is not None:
         out["tool_choice"] = _encode_tool_choice(request.tool_choice, encoding)
     return out
+
+
+def _encode_foreign_tool(tool: OpaqueTool, encoding: Encoding) -> Json:
+    """The wish for images, where the provider makes them; what else there is has no place here."""
+    if isinstance(tool, OutputModalities) and tool.is_of_images and encoding.quirks.images:
+        return {_MODALITIES: list(tool.wanted)}
+    encoding.losses.omit("tools", tool.at, f"{tool.kind} is run by another provider")
+    return {}
 
 
 def _encode_tool(tool: Tool, source: Residue | None, encoding: Encoding) -> Json:

@@ -9,6 +9,7 @@ import msgspec
 
 from dragoman.dialects.openai_chat.errors import stream_error
 from dragoman.dialects.openai_chat.finish import decode_finish, encode_finish
+from dragoman.dialects.openai_chat.images import is_image
 from dragoman.dialects.openai_chat.messages import (
     AS_FIELD,
     LEGACY_CALL,
@@ -228,7 +229,7 @@ def _encode_choice(choice: Choice, index: int, encoding: Encoding) -> Json:
 
 def _is_sayable(part: Part, path: str, losses: Losses) -> bool:
     """Whether an answer of this dialect has a place for `part`; recorded as lost if not."""
-    if isinstance(part, Text | Refusal | Reasoning | ToolCall):
+    if isinstance(part, Text | Refusal | Reasoning | ToolCall) or is_image(part):
         return True
     if isinstance(part, Opaque) and part.dialect == NAME:
         return True
@@ -251,7 +252,9 @@ def _encode(parts: list[Part], encoding: Encoding) -> Json:
             losses.residue(part.residue, part.at)
     texts = [part.content for part in parts if isinstance(part, Text)]
     refusals = [part.content for part in parts if isinstance(part, Refusal)]
-    others: list[Part] = [part for part in parts if isinstance(part, Reasoning | ToolCall)]
+    others: list[Part] = [
+        part for part in parts if isinstance(part, Reasoning | ToolCall) or is_image(part)
+    ]
     turn = Encoding(losses=losses, quirks=answer_quirks(parts))
     return {
         **encode_turn(Message(role="assistant", parts=()), others, turn),

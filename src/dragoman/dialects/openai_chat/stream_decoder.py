@@ -15,11 +15,12 @@ from dragoman.dialects.decoding import TRUNCATED, FrameDecoder
 from dragoman.dialects.openai_chat import reasoning
 from dragoman.dialects.openai_chat.errors import stream_error
 from dragoman.dialects.openai_chat.finish import decode_finish
+from dragoman.dialects.openai_chat.images import IMAGES, decode_images
 from dragoman.dialects.openai_chat.response import call_id
 from dragoman.dialects.openai_chat.spelling import NAME
 from dragoman.dialects.openai_chat.usage import decode_usage
 from dragoman.errors import UpstreamProtocolError
-from dragoman.ir import Json, Residue
+from dragoman.ir import Blob, Json, Residue, Uri
 from dragoman.ir.events import (
     ChoiceEnd,
     Delta,
@@ -232,12 +233,36 @@ class _Candidate:
             self._take_call(call, events)
         if delta.function_call:
             self._take_legacy(delta.function_call, events)
-        for kind, value in (("audio", delta.audio), ("images", delta.images)):
-            if value:
+        if delta.images:
+            self._take_images(delta.images, events)
+        if delta.audio:
+            self._open(self._opaque("audio", delta.audio), events)
+
+    def _opaque(self, name: str, value: Any) -> PartStart:
+        """A field of the delta that is a part of this dialect alone."""
+        return PartStart(
+            kind="opaque", choice=self._choice, name=name, value={name: value}, dialect=NAME
+        )
+
+    def _take_images(self, found: Any, events: list[Event]) -> None:
+        """Each image in one piece, behind the signature it bears."""
+        parts = decode_images(found, "")
+        if not parts:
+            self._open(self._opaque(IMAGES, found), events)
+        for part in parts:
+            if isinstance(part, Uri | Blob):
                 start = PartStart(
-                    kind="opaque", choice=self._choice, name=kind, value={kind: value}, dialect=NAME
+                    kind="opaque",
+                    choice=self._choice,
+                    name=part.modality,
+                    dialect=NAME,
+                    media=part,
                 )
                 self._open(start, events)
+            elif part.residue is not None:
+                self._end(events)
+                events.append(PartStart(kind="reasoning", choice=self._choice))
+                events.append(PartEnd(choice=self._choice, residue=part.residue))
 
     def finish(self, events: list[Event]) -> None:
         """The end of the part that is open, and of the choice."""

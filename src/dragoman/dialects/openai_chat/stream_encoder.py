@@ -10,11 +10,12 @@ from dragoman.dialects import StreamOptions
 from dragoman.dialects.openai_chat import reasoning
 from dragoman.dialects.openai_chat.errors import encode_stream_error
 from dragoman.dialects.openai_chat.finish import encode_finish
+from dragoman.dialects.openai_chat.images import IMAGES, encode_image, is_image
 from dragoman.dialects.openai_chat.parts import THINKING
-from dragoman.dialects.openai_chat.spelling import NAME, WHOLE_CALLS
+from dragoman.dialects.openai_chat.spelling import NAME, WHOLE_CALLS, Encoding
 from dragoman.dialects.openai_chat.usage import encode_usage
 from dragoman.errors import DragomanError
-from dragoman.ir import Json, Reasoning, Residue, Usage
+from dragoman.ir import Blob, Json, Reasoning, Residue, Uri, Usage
 from dragoman.ir.events import (
     ChoiceEnd,
     Delta,
@@ -25,6 +26,7 @@ from dragoman.ir.events import (
     Start,
     UsageUpdate,
 )
+from dragoman.ir.losses import Losses
 from dragoman.wire.sse import encode_sse
 
 _FIELDS: dict[Kind, str] = {
@@ -139,6 +141,8 @@ class ChatStreamEncoder:
     def _open(self, event: PartStart) -> bytes:
         candidate, opening = self._candidate(event.choice)
         candidate.kind, candidate.thought = event.kind, []
+        if event.media is not None:
+            return opening + self._image(event.choice, event.media)
         if event.kind == "opaque" and event.dialect == NAME:
             value = event.value or {}
             said = {"content": [value]} if "type" in value else value
@@ -159,6 +163,15 @@ class ChatStreamEncoder:
             candidate.call, candidate.arguments = call, []
             return opening
         return opening + self._frame(_ChoiceOut(event.choice, {"tool_calls": [call]}))
+
+    def _image(self, index: int, media: Uri | Blob) -> bytes:
+        """An image, and the signature that waits for it; no other media have a place here."""
+        if not is_image(media):
+            return b""
+        candidate = self._choices[index]
+        item = {**encode_image(media, Encoding(losses=Losses(NAME))), **candidate.extra}
+        candidate.extra = {}
+        return self._frame(_ChoiceOut(index, {IMAGES: [item]}))
 
     def _delta(self, event: Delta) -> bytes:
         candidate = self._choices[event.choice]
@@ -198,7 +211,7 @@ class ChatStreamEncoder:
         return self._frame(_ChoiceOut(index, {"tool_calls": [candidate.call]}))
 
     def _signature(self, event: PartEnd, place: str) -> bytes:
-        """Gemini's, on the call that comes next or on the message."""
+        """Gemini's, on the call or the image that comes next or on the message."""
         extra = reasoning.extra_content(event.residue)
         if place == reasoning.ON_CALL:
             self._choices[event.choice].extra = extra
