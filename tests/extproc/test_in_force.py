@@ -7,6 +7,7 @@ import pytest
 
 from dragoman.config.load import parse
 from dragoman.extproc.in_force import InForce
+from dragoman.stores.latencies import LatencySharing
 
 TEXT = """
 callers: {demo: {keys: [f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974]}}
@@ -53,3 +54,20 @@ def test_a_policy_that_cannot_be_used_changes_nothing():
     with pytest.raises(ValueError, match="bad"):
         now.replace(broken)
     assert vars(now) == before
+
+
+def test_what_was_learned_is_shared_from_the_first_policy_on_that_learns():
+    asked = []
+
+    def share(latencies, policy):
+        asked.append((latencies, policy))
+        return sharing if policy is learns else None
+
+    learns = msgspec.structs.replace(LATER, workers=7)
+    now = InForce(LATER, share=share)
+    sharing = LatencySharing(now.latencies, None)
+    assert now.sharing is None
+    now.replace(learns)
+    now.replace(LATER)
+    assert now.sharing is sharing
+    assert asked == [(now.latencies, LATER), (now.latencies, learns)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +25,7 @@ from dragoman.policies.authorize import Wish
 from dragoman.policies.explain import explain
 from dragoman.policies.route.choose import Chooser
 from dragoman.policies.route.content import Asking, Content
-from dragoman.policies.route.fastest import expect_ms
+from dragoman.policies.route.fastest import expect_ms, share_out
 from dragoman.policies.route.observe import observe
 from dragoman.stores.latencies import MOST_KEYS, Latencies, Sums
 from dragoman.telemetry.ledger import AccessRecord, UpstreamTimes, make_entry
@@ -137,7 +139,7 @@ def speeds(**ms: float) -> MsOf:
 def test_it_finds_the_fastest_and_follows_when_speeds_swap(seed: int) -> None:
     gateway = Gateway(seed)
     before = gateway.serve(300, speeds(a=400, b=1200))
-    assert Counter(before[100:])["a"] > 180
+    assert Counter(before[100:])["a"] > 170
     gateway.serve(150, speeds(a=1200, b=400))  # three half-lives
     assert Counter(gateway.serve(200, speeds(a=1200, b=400)))["b"] > 180
 
@@ -161,6 +163,50 @@ def test_it_costs_no_more_than_weights_by_more_than_the_share_that_explores(seed
     asked = Gateway(seed).serve(400, speeds(**ms))
     by_weight = len(asked) * (ms["a"] + 3 * ms["b"]) / 4
     assert sum(ms[target] for target in asked) < (1 + EXPLORE) * by_weight
+
+
+weighed = st.lists(
+    st.tuples(st.integers(1, 1000), st.none() | st.just(math.inf) | st.floats(1e-3, 1e9)),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(weighed)
+def test_no_share_makes_it_slower_than_weights(rows: list[tuple[int, float | None]]) -> None:
+    """Of whatever is known: the exact bound, were what is expected what comes. What is not known has
+    its weight's share; who is as fast and as heavy has as much."""
+    weights, expected = [w for w, _ in rows], [ms for _, ms in rows]
+    shares = share_out(weights, expected)
+    assert sum(shares) == pytest.approx(1)
+    for share, weight, ms in zip(shares, weights, expected, strict=True):
+        assert share >= 0
+        if ms is None:
+            assert share == pytest.approx(weight / sum(weights))
+    known = [(s, w / sum(weights), ms) for s, (w, ms) in zip(shares, rows, strict=True) if ms]
+    if all(ms < math.inf for *_, ms in known):
+        by_weight = sum(w * ms for _, w, ms in known)
+        assert sum(s * ms for s, _, ms in known) <= by_weight * (1 + 1e-9)
+
+
+def test_where_load_makes_slow_targets_share_it() -> None:
+    """Each is as fast as the other up to six requests at once, and one alone would be overrun."""
+    gateway = Gateway(3, TEXT.replace("weight: 3", "weight: 1"))
+    running: list[tuple[float, float, str, dict[str, str]]] = []
+    load, slowest = Counter[str](), 0.0
+    for _ in range(3000):
+        while running and running[0][0] <= gateway.now:
+            at, began, target, facts = heapq.heappop(running)
+            load[target] -= 1
+            gateway.end(facts, (at - began) * 1000)
+        facts = gateway.choose()
+        target = first(facts)
+        load[target] += 1
+        took = max(1.0, load[target] / 6) * gateway.chance.uniform(0.8, 1.2)
+        slowest = max(slowest, took)
+        heapq.heappush(running, (gateway.now + took, gateway.now, target, facts))
+        gateway.now += gateway.chance.expovariate(8)
+    assert slowest < 6
 
 
 def test_cold_it_draws_by_weight_and_says_what_it_knows() -> None:

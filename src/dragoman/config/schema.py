@@ -264,7 +264,7 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
     route: Literal["policy", "envoy"] = "policy"
     strategy: Literal["weighted", "cheapest", "fastest"] = "weighted"
     """How targets of one priority are ordered: drawn by weight; or by price times estimated tokens,
-    what has no known price last; or by how long they have lately taken to answer."""
+    what has no known price last; or drawn by weight and by how fast they lately answered."""
     learning: Learning | None = None
     """For `fastest`; None: as `Learning` has it."""
     sticky: StickyBy | None = None

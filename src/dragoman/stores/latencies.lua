@@ -1,13 +1,15 @@
 -- What all workers saw of upstreams' times: one hash, a field a key.
 --
--- A field's name begins with its half-life in seconds and a space; its value is when it was written,
--- ms, and its sums: "MS S1 … S8". Sums 1 and 7 count answers and failures.
+-- A field's name begins with its half-life in seconds and a space. Its value is nine doubles, little
+-- endian: when it was written, ms, and its sums, of which the first and the seventh count answers and
+-- failures.
 --
 -- KEYS: the hash. ARGV: the most fields there may be, below which weight one is forgotten; then for
--- each field to add to its name and its sums. Returns all fields, their names and their sums as of
+-- each field to add to its name and its sums. Returns all fields, their names and their values as of
 -- now in turn.
 
 local SUMS = 8
+local ROW, ADDED = '<ddddddddd', '<dddddddd'
 local LIFE_MS = 604800000
 
 local t = redis.call('TIME')
@@ -15,40 +17,44 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local most, least = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local function read(name, value)
-  local numbers = {}
-  for number in string.gmatch(value, '%S+') do numbers[#numbers + 1] = tonumber(number) end
+  local row = {struct.unpack(ROW, value)}
   local half_life = tonumber(string.match(name, '^%d+')) * 1000
-  local share = 0.5 ^ (math.max(0, now - numbers[1]) / half_life)
-  local sums = {}
-  for i = 1, SUMS do sums[i] = numbers[i + 1] * share end
-  return sums
+  local share = 0.5 ^ (math.max(0, now - row[1]) / half_life)
+  row[1] = now
+  for i = 2, SUMS + 1 do row[i] = row[i] * share end
+  return row
 end
 
-local function write(sums)
-  local words = {}
-  for i = 1, SUMS do words[i] = string.format('%.9g', sums[i]) end
-  return table.concat(words, ' ')
+local fields = redis.call('HGETALL', KEYS[1])
+local names, rows = {}, {}
+for i = 1, #fields, 2 do
+  names[#names + 1] = fields[i]
+  rows[fields[i]] = read(fields[i], fields[i + 1])
 end
 
-for i = 3, #ARGV, SUMS + 1 do
-  local name = ARGV[i]
-  local value = redis.call('HGET', KEYS[1], name)
-  if value or redis.call('HLEN', KEYS[1]) < most then
-    local sums = value and read(name, value) or {0, 0, 0, 0, 0, 0, 0, 0}
-    for j = 1, SUMS do sums[j] = sums[j] + tonumber(ARGV[i + j]) end
-    redis.call('HSET', KEYS[1], name, string.format('%.0f ', now) .. write(sums))
+for i = 3, #ARGV, 2 do
+  local name, added = ARGV[i], {struct.unpack(ADDED, ARGV[i + 1])}
+  local row = rows[name]
+  if not row and #names < most then
+    row = {now, 0, 0, 0, 0, 0, 0, 0, 0}
+    names[#names + 1] = name
+    rows[name] = row
+  end
+  if row then
+    for j = 1, SUMS do row[j + 1] = row[j + 1] + added[j] end
+    redis.call('HSET', KEYS[1], name, struct.pack(ROW, unpack(row)))
   end
 end
 if #ARGV > 2 then redis.call('PEXPIRE', KEYS[1], LIFE_MS) end
 
-local fields, told = redis.call('HGETALL', KEYS[1]), {}
-for i = 1, #fields, 2 do
-  local sums = read(fields[i], fields[i + 1])
-  if sums[1] + sums[7] < least then
-    redis.call('HDEL', KEYS[1], fields[i])
+local told = {}
+for _, name in ipairs(names) do
+  local row = rows[name]
+  if row[2] + row[8] < least then
+    redis.call('HDEL', KEYS[1], name)
   else
-    told[#told + 1] = fields[i]
-    told[#told + 1] = write(sums)
+    told[#told + 1] = name
+    told[#told + 1] = struct.pack(ROW, unpack(row))
   end
 end
 return told

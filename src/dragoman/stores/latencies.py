@@ -16,7 +16,7 @@ SHARE_SECONDS = 1.0
 """How often a worker tells the store what it saw, and asks what all saw."""
 LEAST_WEIGHT = 0.125
 """Sums of less weight are forgotten: of one observation, what is left after three half-lives."""
-MOST_KEYS = 1024
+MOST_KEYS = 512
 """Of those under which something is known; what more there are is not learned."""
 _MOST_LETTERS = 256
 """Of a key: the model in it may be what a client made it."""

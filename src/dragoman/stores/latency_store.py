@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,9 @@ from dragoman.errors import StoreUnavailable
 from dragoman.stores.latencies import LEAST_WEIGHT, MOST_KEYS, Sums
 from dragoman.stores.redis import connect
 
+_SUMS = struct.Struct("<8d")
+_ROW = struct.Struct("<8x8d")
+"""When it was written comes first, which is now."""
 _KEY = "dragoman:{latencies}:all"
 
 
@@ -27,14 +31,14 @@ class RedisLatencies:
         """Add `seen`, and return all there is."""
         arguments: list[Any] = [MOST_KEYS, LEAST_WEIGHT]
         for key, sums in seen.items():
-            arguments += [key.encode("utf-8", "replace"), *sums]
+            arguments += [key.encode("utf-8", "replace"), _SUMS.pack(*sums)]
         try:
             answer = await self._script(keys=[_KEY], args=arguments)
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
         flat = iter(cast("list[bytes]", answer))
         rows = zip(flat, flat, strict=True)
-        return {key.decode(): Sums(*map(float, row.split())) for key, row in rows}
+        return {key.decode(): Sums(*_ROW.unpack(row)) for key, row in rows}
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,5 +1,9 @@
 """The fastest first, by how long targets have lately taken to answer; and a look at the others.
 
+Who is asked first is drawn, and the slower a target is, the less often it is: were the fastest
+always asked, then where load makes slow it would be overrun until the next one is the fastest, and
+so on in turn. The others follow as fallbacks, the fastest first.
+
 What is learned is kept apart for each public model, operation, size of the request, streamed or
 not, and target. An expectation is the time of an answer of as many tokens as those targets' answers
 had on average, so that long answers make nobody slow. Until a target was seen it gets the share
@@ -27,6 +31,9 @@ _COST_OF_FAILURE = 10
 _LEAST_ANSWERS = 1e-6
 """Of fewer nothing can be reckoned: all were long ago, and what came since were failures."""
 _MOST_SAID_MS = 1e8
+_STEEPNESS = 4
+"""Who takes twice as long is asked 2 to this power times less often. At 2 too many requests go to
+whoever is slow; at 6, targets that load makes slow are overrun in turn."""
 _SIZES = ((4 << 10, "4k"), (32 << 10, "32k"), (256 << 10, "256k"))
 """Bodies below so many bytes are alike."""
 _STREAMED = "stream"
@@ -83,14 +90,44 @@ def _ms_a_token(sums: Sums, *, streamed: bool) -> float:
     return min(max(together / spread, 0.0), steepest) if spread > 1.0 else 0.0
 
 
+def share_out(weights: Sequence[int], expected: Sequence[float | None]) -> list[float]:
+    """How likely each is to be asked first: by weight and by speed.
+
+    What is not known keeps the share of its weight, and what only fails gets none while an answer
+    of any other is known.
+    """
+    whole = sum(weights)
+    pulls = _pulls(weights, expected)
+    pulled = sum(pulls)
+    known = sum(w for w, ms in zip(weights, expected, strict=True) if ms is not None)
+    return [
+        weight / whole if ms is None else known / whole * pull / pulled
+        for weight, ms, pull in zip(weights, expected, pulls, strict=True)
+    ]
+
+
+def _pulls(weights: Sequence[int], expected: Sequence[float | None]) -> list[float]:
+    """Weights of what is known, less for the slower."""
+    least = min((ms for ms in expected if ms is not None), default=math.inf)
+    if least == math.inf:
+        return [
+            0.0 if ms is None else float(weight)
+            for weight, ms in zip(weights, expected, strict=True)
+        ]
+    return [
+        0.0 if ms is None else weight * (least / ms if ms > least else 1.0) ** _STEEPNESS
+        for weight, ms in zip(weights, expected, strict=True)
+    ]
+
+
 class _Group(NamedTuple):
     """Targets of one priority."""
 
     targets: list[Target]
-    weights: list[int]
-    known: list[Target]
-    """The fastest first."""
-    unknown: list[Target]
+    shares: list[float]
+    known: frozenset[Target]
+    orders: list[list[Target]]
+    """By which is the first, as in `targets`."""
     told: Mapping[Target, str]
     """How likely each was to be asked first."""
 
@@ -124,7 +161,7 @@ class Fastest:
         ordered: list[Target] = []
         notes = [outlook.expected] if outlook.expected else []
         for group in outlook.groups:
-            if not group.weights[1:]:
+            if not group.targets[1:]:
                 ordered += group.targets
                 continue
             order, explored = self._order(group, explore)
@@ -135,15 +172,11 @@ class Fastest:
         return ordered, notes
 
     def _order(self, group: _Group, explore: float) -> tuple[list[Target], bool]:
-        """And whether it is not by what is known."""
+        """And whether the first is asked to learn of it."""
         if not group.known or self._chance() < explore:
             return draw_all(group.targets, self._chance), True
-        if group.unknown:
-            drawn = group.targets[draw(group.weights, self._chance)]
-            if drawn in group.unknown:
-                others = [target for target in group.unknown if target is not drawn]
-                return [drawn, *group.known, *others], True
-        return [*group.known, *group.unknown], False
+        order = group.orders[draw(group.shares, self._chance)]
+        return order, order[0] not in group.known
 
     def _outlook(
         self, targets: tuple[Target, ...], key: str, asking: Asking, explore: float
@@ -174,18 +207,18 @@ class Fastest:
 
 
 def _group(targets: list[Target], expected: list[float | None], explore: float) -> _Group:
-    pairs = list(zip(targets, expected, strict=True))
-    known = sorted([(ms, i) for i, (_, ms) in enumerate(pairs) if ms is not None])
-    unknown = [target for target, ms in pairs if ms is None]
+    ranked = sorted((ms is None, ms or 0.0, i) for i, ms in enumerate(expected))
+    ordered = [targets[i] for *_, i in ranked]
+    orders = [[first, *(t for t in ordered if t is not first)] for first in targets]
+    known = frozenset(targets[i] for is_unknown, _, i in ranked if not is_unknown)
     weights = [target.weight for target in targets]
-    whole, unseen = sum(weights), sum(target.weight for target in unknown)
+    shares = share_out(weights, expected)
+    whole = sum(weights)
     told: dict[Target, str] = {}
-    for i, (target, ms) in enumerate(pairs):
-        likely = target.weight / whole * (1.0 if ms is None else explore)
-        if known and known[0][1] == i:
-            likely += (1 - explore) * (1 - unseen / whole)
+    for target, share in zip(targets, shares, strict=True):
+        likely = explore * target.weight / whole + (1 - explore) * share
         told[target] = f"propensity={name_target(target)}({likely:.4g})"
-    return _Group(targets, weights, [targets[i] for _, i in known], unknown, told)
+    return _Group(targets, shares, known, orders, told)
 
 
 def _say(ms: float | None) -> str:

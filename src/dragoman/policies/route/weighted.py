@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 
@@ -46,7 +46,7 @@ def name_targets(model: Model, name: str) -> list[Target]:
     return [msgspec.structs.replace(t, model=t.model.replace("*", rest)) for t in model.targets]
 
 
-def draw(weights: list[int], chance: Chance) -> int:
+def draw(weights: Sequence[float], chance: Chance) -> int:
     """An index, as likely as its weight."""
     point = chance() * sum(weights)
     for i, weight in enumerate(weights):
