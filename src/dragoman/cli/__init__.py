@@ -19,6 +19,7 @@ from dragoman.cli.exits import fail
 from dragoman.cli.experiments import experiments
 from dragoman.cli.explain import explain
 from dragoman.cli.keys import keys
+from dragoman.cli.replay import replay
 from dragoman.cli.usage import usage
 from dragoman.config.cores import available_cores
 from dragoman.config.load import DEFAULT_RUN_DIR, load
@@ -53,6 +54,7 @@ main.add_command(audit)
 main.add_command(keys)
 main.add_command(experiments)
 main.add_command(explain)
+main.add_command(replay)
 main.add_command(usage)
 
 

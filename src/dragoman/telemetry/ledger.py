@@ -194,7 +194,7 @@ def make_entry(
         time_to_first_byte_ms=record.time_to_first_byte_ms,
         tokens=tokens,
         cost_nanodollars=(
-            _cost(tokens, metering, prices(provider, asked)) if provider and asked else None
+            find_cost(tokens, metering, prices(provider, asked)) if provider and asked else None
         ),
         metering=metering,
         dropped=", ".join(filter(None, (record.dropped, _text(usage, "dropped")))) or None,
@@ -350,7 +350,8 @@ def _estimate(record: AccessRecord, counted: Tokens) -> Tokens:
     )
 
 
-def _cost(tokens: Tokens, metering: Metering, prices: Prices | None) -> int | None:
+def find_cost(tokens: Tokens, metering: Metering, prices: Prices | None) -> int | None:
+    """Nanodollars; None where they are not known."""
     if prices is None:
         return None
     if metering == "none":

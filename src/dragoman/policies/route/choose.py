@@ -86,16 +86,20 @@ class Chooser:
         Raises `ResidencyRefused` where no target is where the request has to stay.
         """
         if not (model.rules or model.experiment):
-            return self._choose(model, name, demands, look)
+            return self.choose_among(model, name, demands, look)
         asking = look()
         notes: list[str] = []
         serving = self._find_serving(model, asking, notes)
         name = name if serving is model else serving.name
-        return self._choose(serving, name, demands, lambda: asking).noting(*notes)
+        return self.choose_among(serving, name, demands, lambda: asking).noting(*notes)
+
+    def find_rule(self, model: Model, asking: Asking) -> tuple[int, Model] | None:
+        """The first of the model's rules that holds, counted from 0, and the model that serves."""
+        return self._rules[model.name].find(asking) if model.rules else None
 
     def _find_serving(self, model: Model, asking: Asking, notes: list[str]) -> Model:
         """The model whose targets serve: by the first rule that holds, and by experiment."""
-        found = self._rules[model.name].find(asking) if model.rules else None
+        found = self.find_rule(model, asking)
         if found is not None:
             index, model = found
             notes.append(f"rule={index}({quote_name(model.name)})")
@@ -106,10 +110,10 @@ class Chooser:
             model = variant.use
         return model
 
-    def _choose(
+    def choose_among(
         self, model: Model, name: str, demands: Demands, look: Callable[[], Asking]
     ) -> Choice:
-        """Among the model's own targets."""
+        """As `choose`, among the model's own targets, whatever rules and experiment it has."""
         if not (demands or model.has_strategy):
             groups = self._groups.get(model.name)
             if groups is None:
