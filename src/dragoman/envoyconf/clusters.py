@@ -353,6 +353,8 @@ def _hosts(provider: Provider) -> Json:
     found = endpoints(provider.name, _endpoint(provider), provider.host)
     if found["type"] == "STRICT_DNS" or detection(provider):
         found["load_assignment"] = with_nobody(found["load_assignment"])
+    if detection(provider):  # by default an address that fails soon after another waits for 1 s
+        found["common_lb_config"] = {"update_merge_window": "0s"}
     return found
 
 
