@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -27,14 +28,29 @@ DRAGOMAN = [sys.executable, "-m", "dragoman"]
 def url(all_providers: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The rendered configuration with the routes of `operator-routes.yaml` put in front."""
     folder = tmp_path_factory.mktemp("op")
-    port, admin = free_port(), free_port()
-    document = policy(all_providers, folder, listener={"port": port}, admin={"port": admin})
+    document = policy(all_providers, folder)
     document["models"]["routed"] = {"route": "envoy"}
-    document["run_dir"] = str(folder)
+    routes = yaml.safe_load(ROUTES.read_text())
+
+    def change(configuration: Any) -> None:
+        routes_of(configuration)[:0] = routes
+
+    with run_beside(document, folder, change) as (found, _):
+        yield found
+
+
+@contextmanager
+def run_beside(
+    document: dict[str, Any], folder: Path, change: Callable[[Any], None]
+) -> Iterator[tuple[str, str]]:
+    """`dragoman serve`, and beside it an Envoy with what is rendered for the policy `document`, as
+    `change` leaves it. The addresses of its listener and of its admin port."""
+    port, admin = free_port(), free_port()
+    document |= {"listener": {"port": port}, "admin": {"port": admin}, "run_dir": str(folder)}
     file = folder / "dragoman.yaml"
     file.write_text(yaml.safe_dump(document))
     config = folder / "envoy.yaml"
-    config.write_text(_with_routes(file))
+    config.write_text(_changed(file, change))
     binary = Path(envoy.__file__).parent / "_bin" / "envoy"
     flags = ["--disable-hot-restart", "-l", "error", "-c", str(config)]
     commands = [[*DRAGOMAN, "serve", "-c", str(file)], [str(binary), *flags]]
@@ -44,22 +60,25 @@ def url(all_providers: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
         wait_until((folder / "decide-0.sock").exists, what="workers")
         running.append(subprocess.Popen(commands[1]))  # noqa: S603 - our own
         wait_until(lambda: is_ready(admin), what="Envoy")
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}"
     finally:
         for process in reversed(running):
             process.terminate()
             process.wait(10)
 
 
-def _with_routes(file: Path) -> str:
+def _changed(file: Path, change: Callable[[Any], None]) -> str:
     arguments = [*DRAGOMAN, "envoy", "-c", str(file)]
     printed = subprocess.run(arguments, capture_output=True, text=True, check=True)  # noqa: S603
-    document: Any = yaml.safe_load(printed.stdout)
-    (listener,) = document["static_resources"]["listeners"]
+    configuration: Any = yaml.safe_load(printed.stdout)
+    change(configuration)
+    return yaml.safe_dump(configuration)
+
+
+def routes_of(configuration: Any) -> Any:
+    (listener,) = configuration["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
-    routes[:0] = yaml.safe_load(ROUTES.read_text())
-    return yaml.safe_dump(document)
+    return manager["route_config"]["virtual_hosts"][0]["routes"]
 
 
 def is_ready(admin: int) -> bool:

@@ -148,6 +148,10 @@ def _flow_control(d: Any) -> None:
     del d["layered_runtime"]
 
 
+def _copies(d: Any) -> None:
+    _plain(d)["route"]["request_mirror_policies"] = [{"cluster": "anthropic"}]
+
+
 def _plain_key(d: Any) -> None:
     d["static_resources"]["secrets"][0]["generic_secret"]["secret"] = {"inline_string": "sk"}
 
@@ -172,6 +176,7 @@ def _always_translates(d: Any) -> None:
         (_believing, ["leaves x-dragoman-", "leaves x-envoy-", "no client's", "has no dragoman.d"]),
         (_no_id, ["names no requests"]),
         (_flow_control, ["crash Envoy"]),
+        (_copies, ["gets copies that its filters know nothing of"]),
         (_plain_key, ["plain text"]),
         (_always_translates, ["never skips"]),
     ],

@@ -98,7 +98,7 @@ class _Inspection:
         self.clusters = {
             cluster["name"]: (path, cluster)
             for path, cluster in nodes
-            if _in(path, "clusters") and "name" in cluster
+            if _in(path, "static_resources.clusters") and "name" in cluster
         }
         self.routes = [node for node in nodes if _in(node[0], "routes") and "match" in node[1]]
         self.listeners = [node for node in nodes if _in(node[0], "listeners")]
@@ -421,6 +421,7 @@ def _routes(at: _Inspection) -> None:
             remedy = "Match dynamic_metadata dragoman admitted = 1"
             at.report(f"{path}.match", "reaches a provider without a decision", remedy)
         _route_action(at, f"{path}.route", route["route"])
+        _mirrors(at, f"{path}.route", route["route"])
         if names.UNREAD in keys:
             continue  # what is not held cannot be sent twice
         _fallback(at, f"{path}.route", route["route"])
@@ -436,6 +437,17 @@ def _route_action(at: _Inspection, path: str, action: Json) -> None:
         at.report(f"{path}.timeout", "cuts long answers (Envoy's default is 15s)", "Set 0s")
     if not action.get("auto_host_rewrite") and "host_rewrite_literal" not in action:
         at.report(f"{path}.auto_host_rewrite", "is off: providers see your host", "Set true")
+
+
+def _mirrors(at: _Inspection, path: str, action: Json) -> None:
+    """A copy of a request goes out without its metadata: not known are its dialect and model."""
+    for i, mirror in enumerate(action.get("request_mirror_policies", [])):
+        if mirror.get("cluster") in at.policy.providers:
+            problem = (
+                "gets copies that its filters know nothing of: not their dialect nor their path"
+            )
+            remedy = "Send them to the listener again: see operator-traffic.yaml"
+            at.report(f"{path}.request_mirror_policies[{i}].cluster", problem, remedy)
 
 
 def _fallback(at: _Inspection, path: str, action: Json) -> None:
