@@ -106,6 +106,8 @@ REACHED_PERCENT = "reached_percent"
 """That level."""
 QUOTA = "quota"
 """What was reserved of which quotas; settled by whoever logs the request's end."""
+RUNNING_SECONDS = 30
+"""How often the access log tells of a request under a quota that goes on."""
 
 FLAG = "1"
 

@@ -191,6 +191,17 @@ def test_each_fault_is_found_with_its_path(spoil: Callable[[Any], None], words: 
     assert all(finding.startswith("e.yaml: $.") for finding in findings)
 
 
+def test_quotas_need_to_be_told_of_requests_that_go_on() -> None:
+    quota = "quotas: [{name: calls, unit: requests, limit: 9, window: day}]\n"
+    counting = parse((ENVOY / "dragoman.yaml").read_text() + quota, "p.yaml", KEYS)
+    document = render(counting)
+    assert check_document(counting, document, "e.yaml") == []
+    del _manager(document)["access_log_options"]
+    assert check_document(POLICY, document, "e.yaml") == []
+    (finding,) = check_document(counting, document, "e.yaml")
+    assert "access_log_flush_interval: warning: is missing" in str(finding)
+
+
 MUTUAL = """
 listener: {tls: {certificate: FILE, key: FILE, client_ca: FILE, require: true}, deny: [10.0.0.0/8],
   allow: ["2001:db8::/32"], trusted_hops: 2}

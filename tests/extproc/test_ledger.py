@@ -1,5 +1,6 @@
 """Envoy's access log messages in, ledger entries out."""
 
+import asyncio
 from datetime import datetime
 
 import pytest
@@ -8,6 +9,10 @@ from dragoman.config.load import parse
 from dragoman.extproc.in_force import InForce
 from dragoman.extproc.ledger import LedgerStream
 from dragoman.extproc.pb.access_log_pb2 import AccessLogType, StreamAccessLogsMessage
+from dragoman.metadata import QUOTA
+from dragoman.policies.quotas import encode_holds
+from dragoman.stores.keeper import QuotaKeeper, Settled, Settlement
+from dragoman.stores.leases import HOLD_SECONDS, Hold, Taken
 from tests.extproc.test_streams import POLICY
 
 PRICED = """
@@ -68,6 +73,36 @@ def test_only_the_end_of_a_request_is_entered():
     entries = []
     LedgerStream(InForce(POLICY), entries.extend).feed(logged(AccessLogType.NotSet))
     assert entries == []
+
+
+class Told:
+    """A store that takes what it is told and has nothing to give."""
+
+    def __init__(self):
+        self.settlements = []
+
+    async def take(self, wants):
+        return [Taken(0, 0, 0, 0, 0) for _ in wants]
+
+    async def settle(self, writer, batch):
+        self.settlements += batch.settlements
+        return Settled(is_short=False)
+
+    async def close(self):
+        """Nothing is open."""
+
+
+def test_what_a_request_that_goes_on_has_reserved_is_held_on():
+    message = StreamAccessLogsMessage.FromString(logged(AccessLogType.DownstreamPeriodic))
+    spaces = message.http_logs.log_entry[0].common_properties.metadata.filter_metadata
+    spaces["dragoman"].update({QUOTA: encode_holds([Hold("k", "w-0", 3, "requests", 7, 60)])})
+    store, entries = Told(), []
+    keeper = QuotaKeeper(store, "w", lambda: 0.0)
+    in_force = InForce(POLICY, lambda _now, _policy: keeper)
+    LedgerStream(in_force, entries.extend).feed(message.SerializeToString())
+    asyncio.run(keeper.flush())
+    assert entries == []
+    assert store.settlements == [Settlement("w-0", 0, 7, 0, int(HOLD_SECONDS * 1000))]
 
 
 def test_the_stream_ends_with_its_one_empty_answer():

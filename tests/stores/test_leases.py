@@ -112,6 +112,17 @@ def test_a_lease_the_store_may_have_given_up_is_not_spent() -> None:
     assert [(r.lease, r.unspent) for r in book.sweep(10.5)] == [("w-0", 10)]
 
 
+def test_a_lease_that_is_always_added_to_is_replaced_in_the_end() -> None:
+    """What a worker that died was to settle on it is held until it is given back."""
+    book = LeaseBook("w")
+    of = counter(ends_at=1e6)
+    for now in range(0, 66, 3):
+        lease(book, of, 1, now=float(now))
+        assert isinstance(book.reserve((Demand(of, 1),), float(now)), tuple)
+    assert book.want(of, 1, 67.0).lease == "w-1"
+    assert [(r.lease, r.unspent) for r in book.sweep(67.0)] == [("w-0", 0)]
+
+
 def test_what_is_lent_is_on_no_lease_of_the_store() -> None:
     book = LeaseBook("w")
     book.lend(counter(), 2, 0.0)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from dragoman.errors import StoreUnavailable
 from dragoman.stores.keeper import Batch, Levels, QuotaKeeper, Reached, Settled, Settlement
-from dragoman.stores.leases import Counter, Demand, Exceeded, Taken, Want
+from dragoman.stores.leases import HOLD_SECONDS, Counter, Demand, Exceeded, Taken, Want
 from dragoman.stores.quotas import RedisQuotas
 from tests.envoy.gateway import wait_until
 from tests.stores.conftest import Store
@@ -122,6 +122,41 @@ def test_a_lease_that_is_given_up_comes_back(store: Store) -> None:
 
     on(store, run, lease_seconds=0.05)
     assert fields(store) == {"used": 5, "out": 1}
+
+
+def test_what_was_reserved_is_held_for_as_long_as_its_request_is_told_to_go_on(
+    store: Store,
+) -> None:
+    def held_seconds() -> list[float]:
+        with redis.Redis.from_url(store.url, decode_responses=True) as client:
+            (seconds, micros), found = client.time(), client.hgetall("{q}")
+        now = seconds + micros / 1e6
+        return [int(v.split()[0]) / 1000 - now for k, v in found.items() if k.startswith("x:")]
+
+    async def run() -> list[float]:
+        of = counter(limit=10)
+        first, other = keeper(store, "first"), keeper(store, "other")
+        holds = await first.acquire((Demand(of, 1),))
+        assert not isinstance(holds, Exceeded)
+        await first.close()
+        told = held_seconds()
+        lapses = Settlement(holds[0].lease, 0, 0, 0, 5_000)
+        quotas = RedisQuotas(store.url)
+        await quotas.settle("w", Batch("{q}", 600, 1, (lapses,)))
+        await quotas.close()
+        told += held_seconds()
+        other.renew(holds)
+        await other.flush()
+        told += held_seconds()
+        other.settle(holds, {"requests": 1})
+        await other.close()
+        return [*told, *held_seconds()]
+
+    first, lapsing, renewed = asyncio.run(run())
+    assert HOLD_SECONDS - 5 < first <= HOLD_SECONDS
+    assert 0 < lapsing <= 5
+    assert HOLD_SECONDS - 5 < renewed <= HOLD_SECONDS
+    assert fields(store) == {"used": 1, "out": 0}
 
 
 def test_what_is_in_use_is_told_from_what_may_come_back(store: Store) -> None:

@@ -466,6 +466,7 @@ def _connection_managers(at: _Inspection) -> None:
             problem = "is off: clients choose their own address and request id"
             at.report(f"{path}.use_remote_address", problem, "Set true")
         _untrusted_headers(at, path, manager)
+        _running_requests(at, path, manager)
         if not manager.get("local_reply_config", {}).get("mappers"):
             problem = "is missing: Envoy's own errors are in no client's dialect"
             at.report(f"{path}.local_reply_config", problem, "Copy it", "warning")
@@ -482,6 +483,15 @@ def _connection_managers(at: _Inspection) -> None:
                     "Add it",
                     "warning",
                 )
+
+
+def _running_requests(at: _Inspection, path: str, manager: Json) -> None:
+    """What a request has reserved is held for as long as the access log tells that it goes on."""
+    told = manager.get("access_log_options", {}).get("access_log_flush_interval", "0s")
+    if at.policy.quotas and not 0 < _seconds(told) <= names.RUNNING_SECONDS:
+        where = f"{path}.access_log_options.access_log_flush_interval"
+        problem = "is missing or too long: quotas forget what takes longer than a minute"
+        at.report(where, problem, f"Set {names.RUNNING_SECONDS}s", "warning")
 
 
 def _untrusted_headers(at: _Inspection, path: str, manager: Json) -> None:

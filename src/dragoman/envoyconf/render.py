@@ -143,6 +143,7 @@ def _connection_manager(policy: Policy) -> Json:
         "stream_idle_timeout": seconds(policy.silence_seconds),
         "request_headers_timeout": "10s",
         "local_reply_config": local_replies(browsers=bool(policy.callers.issuers)),
+        "access_log_options": {"access_log_flush_interval": f"{names.RUNNING_SECONDS}s"},
         "access_log": access_logs(
             policy.redaction,
             policy.guardrails,

@@ -72,6 +72,9 @@ _PRICED: dict[Kind, str] = {kind: TOKENS.get(kind) or _counted(_native(kind)) fo
 _FORMULAS: dict[Kind, str] = {kind: f"%CEL({formula})%" for kind, formula in TOKENS.items()}
 
 
+_RUNNING: Json = {"log_type_filter": {"types": ["DownstreamPeriodic"]}}
+
+
 def access_logs(
     redaction: Redaction | None = None,
     guardrails: Guardrails | None = None,
@@ -79,8 +82,9 @@ def access_logs(
     levels: bool = False,
     cost: bool = False,
 ) -> list[Json]:
-    """The statistics logger and the ledger's, both once a request, at its end. `levels`: some quota
-    tells of the levels it reaches; `cost`: requests bring the prices of their day."""
+    """The statistics logger and the ledger's, both once a request, at its end; the ledger's also
+    while one goes on that has something reserved. `levels`: some quota tells of the levels it
+    reaches; `cost`: requests bring the prices of their day."""
     ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
     ledger = typed(
         "envoy.access_loggers.http_grpc",
@@ -100,7 +104,7 @@ def access_logs(
         *([_guardrails(guardrails, ended)] if guardrails else []),
         *([_levels(ended)] if levels else []),
         *([_cost(ended)] if cost else []),
-        {**ledger, "filter": ended},
+        {**ledger, "filter": _any(ended, _all(_RUNNING, _has(names.QUOTA)))},
     ]
 
 

@@ -56,6 +56,7 @@ _READ = (
     GUARDRAILS_NAMESPACE,
 )
 _ENDED = AccessLogType.DownstreamEnd
+_RUNNING = AccessLogType.DownstreamPeriodic
 
 _Time = Literal[
     "time_to_first_upstream_tx_byte",
@@ -120,6 +121,8 @@ class LedgerStream:
                 self._note(entry)
                 self._watch(entry, record.address)
                 entries.append(entry)
+            elif logged.common_properties.access_log_type == _RUNNING:
+                self._renew(logged.common_properties)
         if entries:
             self._sink(entries)
         return []
@@ -149,6 +152,11 @@ class LedgerStream:
         tokens = entry.tokens.input + entry.tokens.output
         used = {"requests": 1, "tokens": tokens, "usd": entry.cost_nanodollars or 0}
         keeper.settle(decode_holds(held), used, entry.provider)
+
+    def _renew(self, common: AccessLogCommon) -> None:
+        spaces, keeper = common.metadata.filter_metadata, self._in_force.keeper
+        if keeper is not None and NAMESPACE in spaces and QUOTA in spaces[NAMESPACE].fields:
+            keeper.renew(decode_holds(spaces[NAMESPACE].fields[QUOTA].string_value))
 
     def _belongs(self, caller: str) -> Mapping[str, str]:
         known = self._in_force.policy.callers.by_name.get(caller)

@@ -225,6 +225,13 @@ class QuotaKeeper:
                 total = self._sum(hold.key, hold.life_seconds)
                 total.add(hold.lease, hold.bucket, hold.amount, amount)
 
+    def renew(self, holds: Iterable[Hold]) -> None:
+        """Take in that a request goes on: what it has reserved is held on. Never waits."""
+        for hold in holds:
+            if hold.amount:
+                total = self._sum(hold.key, hold.life_seconds)
+                total.add(hold.lease, hold.bucket, 0, 0, _HOLD_MS)
+
     def _sum(self, key: str, life_seconds: int) -> _Sum:
         if key not in self._sums:
             self._sums[key] = _Sum(life_seconds)

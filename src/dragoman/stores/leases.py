@@ -9,7 +9,8 @@ Sans-IO. Grammar of a counter's life in a worker:
 Overshoot. The store gives out no more than a limit, so the sum of reservations never exceeds it.
 What was used exceeds it by no more than what requests in flight use above their reservations. Where
 a worker dies, its leases are given up after `LEASE_SECONDS`: requests it admitted that are still in
-flight then, or whose settlement died with it, are no longer held against the limit.
+flight then, or whose settlement died with it, are no longer held against the limit. What it was to
+settle on leases of others is held for `HOLD_SECONDS` after these gave them back.
 """
 
 from __future__ import annotations
@@ -19,16 +20,22 @@ from typing import NamedTuple
 
 import msgspec
 
+from dragoman.metadata import RUNNING_SECONDS
+
 LEASE_SECONDS = 15.0
 """After which the store gives up a lease that nobody renewed."""
-HOLD_SECONDS = 3600.0
-"""How long the store keeps what was reserved on a lease that its worker gave back."""
+HOLD_SECONDS = 3.0 * RUNNING_SECONDS + 10.0
+"""How long the store keeps what was reserved on a lease that its worker gave back, from when a
+request under it was last told to go on: what nobody tells of any more is free again."""
 _SPENDABLE_SECONDS = 10.0
 """Shorter than the store's own limit, so that a stalled worker does not spend what was given up."""
 _IDLE_SECONDS = 0.15
 _AHEAD_SECONDS = 0.5
 """A lease is for as much as was spent in the last while of this length."""
 _MIN_AGE_SECONDS = 0.05
+_ROTATED_SECONDS = 60.0
+"""The longest that a lease is added to: what a worker that died was to settle on it is held for as
+long as it is renewed."""
 _REFUSED_SECONDS = 0.1
 """How long a refusal stands where all that is out is in use, and may come back in part."""
 
@@ -133,6 +140,7 @@ class _Lease(msgspec.Struct, kw_only=True):
     available: int = 0
     spent: int = 0
     """Since the last take."""
+    begun_at: float = 0.0
     taken_at: float = 0.0
     used_at: float = 0.0
     refused_until: float = 0.0
@@ -189,11 +197,11 @@ class LeaseBook:
     def want(self, counter: Counter, needed: int, now: float) -> Want:
         """What to take for requests that need `needed` now, and those to come."""
         lease = self._leases.get(counter.key)
-        if lease is None or lease.is_lent or now - lease.taken_at > _SPENDABLE_SECONDS:
+        if lease is None or lease.is_lent or _is_worn(lease, now):
             if lease is not None:
                 self._replaced.append(lease)
             lease = _Lease(
-                counter=counter, id=f"{self._worker}-{next(self._numbers)}", taken_at=now
+                counter=counter, id=f"{self._worker}-{next(self._numbers)}", begun_at=now, taken_at=now
             )
             self._leases[counter.key] = lease
         lease.counter = counter
@@ -272,6 +280,12 @@ def _is_over(lease: _Lease, now: float) -> bool:
     is_idle = now - lease.used_at > _IDLE_SECONDS and now >= lease.refused_until
     is_old = now - lease.taken_at > _SPENDABLE_SECONDS / 2
     return is_idle or is_old or 0 < lease.counter.ends_at < now - _IDLE_SECONDS
+
+
+def _is_worn(lease: _Lease, now: float) -> bool:
+    """Whether a new one is to be taken in its place."""
+    is_old = now - lease.begun_at > _ROTATED_SECONDS and not lease.asked
+    return is_old or now - lease.taken_at > _SPENDABLE_SECONDS
 
 
 def _spendable(lease: _Lease, now: float) -> int:

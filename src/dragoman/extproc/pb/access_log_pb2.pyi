@@ -16,8 +16,10 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class AccessLogType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     NotSet: _ClassVar[AccessLogType]
+    DownstreamPeriodic: _ClassVar[AccessLogType]
     DownstreamEnd: _ClassVar[AccessLogType]
 NotSet: AccessLogType
+DownstreamPeriodic: AccessLogType
 DownstreamEnd: AccessLogType
 
 class StreamAccessLogsResponse(_message.Message):
