@@ -201,3 +201,18 @@ def test_guardrails_come_and_go(editor: Editor) -> None:
 def shared_editor(all_providers: Simulator) -> Iterator[Editor]:
     with run_gateway(all_providers, models=models("openai")) as gateway:
         yield Editor(gateway)
+
+
+def test_the_file_of_a_key_goes_with_the_last_cluster_that_led_to_it(
+    shared_editor: Editor,
+) -> None:
+    """Which stays for what is on its way to it, until the change after the next."""
+    file = shared_editor.gateway.folder / "run" / "key-later.json"
+    providers = shared_editor.providers
+    shared_editor.change(providers={**providers, "later": providers["openai"]})
+    assert file.exists()
+    shared_editor.change(providers=providers)
+    assert file.exists()
+    shared_editor.change(models=models("openai-b"))
+    assert not file.exists()
+    assert ask(shared_editor).status_code == 200

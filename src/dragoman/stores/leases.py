@@ -201,7 +201,10 @@ class LeaseBook:
             if lease is not None:
                 self._replaced.append(lease)
             lease = _Lease(
-                counter=counter, id=f"{self._worker}-{next(self._numbers)}", begun_at=now, taken_at=now
+                counter=counter,
+                id=f"{self._worker}-{next(self._numbers)}",
+                begun_at=now,
+                taken_at=now,
             )
             self._leases[counter.key] = lease
         lease.counter = counter

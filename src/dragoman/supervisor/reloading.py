@@ -132,6 +132,7 @@ def _follow(former: Policy, policy: Policy) -> None:
     except ServiceUnavailable:
         _replace_files(policy.run_dir, replaced)
         raise
+    _remove_unused(policy.run_dir, files)
 
 
 def _replace_files(run_dir: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -144,6 +145,16 @@ def _replace_files(run_dir: str, files: Mapping[str, bytes]) -> dict[str, bytes]
             replace_file(path, content)
             former |= {name: before} if before is not None else {}
     return former
+
+
+def _remove_unused(run_dir: str, files: Mapping[str, bytes]) -> None:
+    """Files of keys go with the last cluster that led to them."""
+    from dragoman.envoyconf import dynamic  # noqa: PLC0415 - as above
+
+    for path in Path(run_dir).glob("key-*.json"):
+        end = b"/" + msgspec.json.encode(path.name).removeprefix(b'"')
+        if path.name not in files and end not in files[dynamic.CLUSTERS]:
+            path.unlink()
 
 
 def _await_versions(admin: Address, wanted: dict[str, str], refused: int) -> None:
