@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RESULTS := tests/bench/results
+CHAOS_SECONDS ?= 1200
 PEER_CASES := json-2k,json-400k,stream-100
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-recordings fuzz matrix faults check proto goldens envoy-yaml bench bench-streams bench-reload bench-peers bench-results soak lock clean
+.PHONY: help run test test-recordings fuzz matrix faults check proto goldens envoy-yaml bench bench-streams bench-reload bench-peers bench-results soak chaos lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -73,6 +74,9 @@ bench: $(VENV)/.dev ## measure against Envoy alone; one JSON object a line; BENC
 
 soak: $(VENV)/.dev ## 500,000 mixed requests, and what they leave in memory; SOAK="--count 50000" for fewer
 	$(BIN)/python -m tests.bench.soak $(SOAK)
+
+chaos: $(VENV)/.dev ## CHAOS_SECONDS (1200) of failing providers, killed workers, a restarted store and changing policies under load; does it add up? CHAOS="--seed N" repeats a run
+	$(BIN)/python -m tests.chaos --seconds $(CHAOS_SECONDS) $(CHAOS)
 
 bench-streams: $(VENV)/.dev ## what 10,000 open translated streams cost a worker; STREAMS="--streams 1000" for fewer
 	$(BIN)/python -m tests.bench.streams $(STREAMS)
