@@ -15,6 +15,7 @@ import msgspec
 from dragoman import __version__
 from dragoman.cli.abuse import abuse
 from dragoman.cli.audit import audit
+from dragoman.cli.canary import canary
 from dragoman.cli.exits import fail
 from dragoman.cli.experiments import experiments
 from dragoman.cli.explain import explain
@@ -51,6 +52,7 @@ def main() -> None:
 
 main.add_command(abuse)
 main.add_command(audit)
+main.add_command(canary)
 main.add_command(keys)
 main.add_command(experiments)
 main.add_command(explain)

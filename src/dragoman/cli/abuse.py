@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from dragoman.cli.exits import fail
-from dragoman.cli.stored import CONFIG, REASON, RUN_DIR, ask, operator, read_policy, write_time
+from dragoman.cli.stored import CONFIG, REASON, RUN_DIR, ask, enter, read_policy, write_time
 from dragoman.config.policy import Policy
 
 if TYPE_CHECKING:
@@ -52,28 +52,12 @@ def lift(caller: str, config: str, run_dir: str | None, why: str) -> None:
 
     async def call(store: AbuseStore) -> Standing:
         former = await store.lift(caller, now + rule.lasts_seconds)
-        await _enter(policy, former, why)
+        facts = {"caller": caller, "action": former.action, "score": str(former.score)}
+        await enter(policy, "abuse.lift", facts, why)
         return former
 
     former = _ask(policy, call)
     click.echo(f"{caller}: {former.action} ended")
-
-
-async def _enter(policy: Policy, former: Standing, why: str) -> None:
-    """In the audit trail, where there is one."""
-    if policy.audit is None:
-        return
-    from dragoman.stores.audit import open_audit  # noqa: PLC0415 - the Redis client is heavy
-    from dragoman.stores.chain import Event  # noqa: PLC0415 - the same
-    from dragoman.stores.trail import time_of  # noqa: PLC0415 - the same
-
-    audit = open_audit(policy)
-    what = {"caller": former.caller, "action": former.action, "score": str(former.score)}
-    at = time_of(time.time())
-    try:
-        await audit.append([Event(event="abuse.lift", time=at, who=operator(), what=what, why=why)])
-    finally:
-        await audit.close()
 
 
 def _ask(policy: Policy, call: Callable[[AbuseStore], Awaitable[T]]) -> T:

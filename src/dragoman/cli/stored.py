@@ -6,7 +6,8 @@ import asyncio
 import os
 import pwd
 import socket
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
@@ -66,6 +67,22 @@ def operator() -> str:
     except KeyError:
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
+
+
+async def enter(policy: Policy, event: str, what: Mapping[str, str], why: str) -> None:
+    """Enter what the operator did in the audit trail, where the policy has one."""
+    if policy.audit is None:
+        return
+    from dragoman.stores.audit import open_audit  # noqa: PLC0415 - the Redis client is heavy
+    from dragoman.stores.chain import Event  # noqa: PLC0415 - the same
+    from dragoman.stores.trail import time_of  # noqa: PLC0415 - the same
+
+    audit = open_audit(policy)
+    at = time_of(time.time())
+    try:
+        await audit.append([Event(event=event, time=at, who=operator(), what=what, why=why)])
+    finally:
+        await audit.close()
 
 
 def write_time(seconds: float | None) -> str:

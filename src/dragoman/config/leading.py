@@ -101,6 +101,36 @@ class ExperimentEntry(_Section, frozen=True, kw_only=True):
     variants: Annotated[dict[Name, VariantEntry], msgspec.Meta(min_length=2)]
 
 
+class RollbackEntry(_Section, frozen=True, kw_only=True):
+    """How much worse a candidate may be; None: it is not looked at."""
+
+    errors: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = 0.01
+    """Of answers, more than of the stable model's: 0.01 is one of a hundred. An answer that took a
+    second attempt is an error too."""
+    time: Annotated[float, msgspec.Meta(ge=1)] | None = 2
+    """Times the stable model's mean, until the whole answer is there."""
+    cost: Annotated[float, msgspec.Meta(ge=1)] | None = None
+    """The same of what an answer costs."""
+
+
+class CanaryEntry(_Section, frozen=True, kw_only=True):
+    """A growing share of requests is served by another model, while it is not worse."""
+
+    name: Name
+    use: str
+    """The candidate: a model of this file."""
+    by: StickyBy = "conversation"
+    """What is drawn for: it stays where it is while the share grows."""
+    steps: Annotated[
+        tuple[Annotated[float, msgspec.Meta(ge=0, le=100)], ...], msgspec.Meta(min_length=1)
+    ] = (1, 5, 25, 50, 100)
+    """Percent. At 100 it is promoted; a last step below that waits for a hand."""
+    step_seconds: Annotated[int, msgspec.Meta(ge=1, le=10**7)] = 3600
+    at_least: Annotated[int, msgspec.Meta(ge=1, le=10**9)] = 100
+    """Answers of the candidate, in each step, before the next."""
+    rollback_on: RollbackEntry = RollbackEntry()
+
+
 class DeprecationEntry(_Section, frozen=True, kw_only=True):
     """A model that is to end. Answers say so in the headers `deprecation` and `sunset`."""
 

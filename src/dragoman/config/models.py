@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+import msgspec
 
 from dragoman.config.leading import Condition, DeprecationEntry, ExperimentEntry
 from dragoman.config.patterns import Refuse, any_of, check_pattern
 from dragoman.config.policy import (
+    Canary,
     Deprecation,
     Experiment,
     Model,
@@ -106,6 +110,7 @@ class _Models:
             guardrails=entry.guardrails,
             rules=rules,
             experiment=experiment,
+            canary=self._canary(entry, f"{path}.canary"),
             deprecated=self._deprecation(entry.deprecated, f"{path}.deprecated"),
         )
 
@@ -201,6 +206,30 @@ class _Models:
             return None
         return Experiment(name=entry.name, by=entry.by, variants=tuple(variants))
 
+    def _canary(self, model: ModelEntry, path: str) -> Canary | None:
+        entry = model.canary
+        if entry is None:
+            return None
+        if not model.targets:
+            raise self._refuse(path, "has no effect on a model without targets of its own")
+        if list(entry.steps) != sorted(set(entry.steps)):
+            raise self._refuse(f"{path}.steps", "do not grow")
+        use = self._led_to(entry.use, f"{path}.use")
+        if use is None:
+            return None
+        told = msgspec.json.encode([entry, use.targets])
+        digest = hashlib.sha256(told).hexdigest()[:16]
+        return Canary(
+            name=entry.name,
+            by=entry.by,
+            use=use,
+            steps=entry.steps,
+            step_seconds=entry.step_seconds,
+            at_least=entry.at_least,
+            rollback_on=entry.rollback_on,
+            digest=digest,
+        )
+
     def _deprecation(self, entry: DeprecationEntry | None, path: str) -> Deprecation | None:
         if entry is None:
             return None
@@ -224,7 +253,8 @@ class _Models:
         entry = self._entries.get(name)
         if entry is None or name.endswith("*"):
             raise self._refuse(path, f"no model {name} in this file, or a pattern")
-        if entry.rules or entry.deprecated or (entry.experiment and not may_try):
+        leads = entry.rules or entry.deprecated or entry.canary
+        if leads or (entry.experiment and not may_try):
             raise self._refuse(path, f"{name} leads to another model itself")
         if entry.route == "envoy":
             raise self._refuse(path, f"{name} is served where Envoy's own routes choose")

@@ -14,7 +14,7 @@ import msgspec
 from dragoman.catalog.profiles import Profile, Profiles
 from dragoman.config.governance import Abuse, RequestLimits
 from dragoman.config.guardrails import Guardrails
-from dragoman.config.leading import Condition
+from dragoman.config.leading import Condition, RollbackEntry
 from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection
 from dragoman.config.schema import (
     Action,
@@ -208,6 +208,20 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[Variant, ...]
 
 
+class Canary(msgspec.Struct, frozen=True, kw_only=True):
+    """`config.leading.CanaryEntry`, its model found."""
+
+    name: str
+    by: str
+    use: Model
+    steps: tuple[float, ...]
+    step_seconds: int
+    at_least: int
+    rollback_on: RollbackEntry
+    digest: str
+    """Of all this, and of the candidate's targets: another definition begins anew."""
+
+
 class Deprecation(msgspec.Struct, frozen=True, kw_only=True):
     """When a model ends, and what then serves in its place; None: it is refused."""
 
@@ -236,6 +250,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Choosing takes more than priorities and weights: one of the three above is given."""
     rules: tuple[Rule, ...] = ()
     experiment: Experiment | None = None
+    canary: Canary | None = None
     deprecated: Deprecation | None = None
     redaction: str | None = None
     """A profile's name, or `off`."""
@@ -246,7 +261,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     def all_targets(self) -> tuple[Target, ...]:
         """Its own, and those of every model that may serve in its place while it lasts."""
         variants = self.experiment.variants if self.experiment else ()
-        others = (*(rule.use for rule in self.rules), *(variant.use for variant in variants))
+        others = [*(rule.use for rule in self.rules), *(variant.use for variant in variants)]
+        others += [self.canary.use] if self.canary else []
         further = [target for model in others for target in model.all_targets]
         return tuple(dict.fromkeys((*self.targets, *further)))
 

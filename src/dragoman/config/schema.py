@@ -13,6 +13,7 @@ from dragoman.catalog.profiles import Profile
 from dragoman.config.governance import Abuse, Audit, QuotaEntry, RequestLimits
 from dragoman.config.guardrails import GuardrailSection
 from dragoman.config.leading import (
+    CanaryEntry,
     DeprecationEntry,
     ExperimentEntry,
     Feature,
@@ -285,6 +286,8 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
     """The first that holds says which model serves; where none does, this one's own targets."""
     experiment: ExperimentEntry | None = None
     """In place of targets."""
+    canary: CanaryEntry | None = None
+    """A growing share of what its own targets would serve goes to another model."""
     aliases: tuple[str, ...] = ()
     """Further names it may be asked for by. It is listed, counted and granted under its own."""
     deprecated: DeprecationEntry | None = None

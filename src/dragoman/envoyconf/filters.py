@@ -141,10 +141,11 @@ def _callout_headers(policy: Policy) -> list[str]:
 
 
 def _model_headers(policy: Policy) -> list[str]:
-    """Those that models are chosen by: stickiness, experiments and rules."""
+    """Those that models are chosen by: stickiness, experiments, canaries and rules."""
     models = policy.models.values()
     keys = [model.sticky or "" for model in models]
     keys += [model.experiment.by for model in models if model.experiment]
+    keys += [model.canary.by for model in models if model.canary]
     named = [key.removeprefix("header:") for key in keys if key.startswith("header:")]
     return named + [name for m in models for rule in m.rules for name in rule.when.headers]
 

@@ -47,6 +47,7 @@ from dragoman.policies.identify import Issued, identify
 from dragoman.policies.lifecycle import find_serving
 from dragoman.policies.limits import check_size, limits_of
 from dragoman.policies.quotas import UNREAD_AMOUNTS, amounts_of
+from dragoman.policies.route.canary import NOBODY, Shares
 from dragoman.policies.route.choose import Choice, Chooser
 from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.residency import find_demands
@@ -79,12 +80,13 @@ class Decide:
         guards: Guards | None = None,
         standings: Standings | None = None,
         latencies: Latencies | None = None,
+        shares: Shares = NOBODY,
     ) -> None:
         """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys.
         `redactors` and `guards`: the policy's. `standings` None: abuse is not looked for;
-        `latencies` None: nothing is known of any."""
+        `latencies` None: nothing is known of any; `shares` tells how far canaries are."""
         self._policy = policy
-        self._chooser = Chooser(policy, chance, clock, latencies or Latencies(clock))
+        self._chooser = Chooser(policy, chance, clock, latencies or Latencies(clock), shares)
         self._redaction = RequestRedaction(policy, redactors)
         self._guard = RequestGuard(policy, guards)
         self._issued = issued

@@ -75,6 +75,8 @@ class Plan:
         plan = self._plan(choice, edits, base, asked)
         plan |= dict(asked.told)
         plan[names.DECISION] = describe_choice(choice)
+        if choice.canary is not None:
+            plan[names.CANARY] = choice.canary
         if choice.latency_key is not None:
             plan[names.LATENCY_KEY] = choice.latency_key
         spaces[names.NAMESPACE] = self._facts(asked, caller, choice) | plan

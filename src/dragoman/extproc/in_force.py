@@ -15,6 +15,8 @@ from dragoman.dialects.registry import client_dialect
 from dragoman.exchange.decide import Decide
 from dragoman.policies.identify import Issued
 from dragoman.policies.quotas import QuotaLevels
+from dragoman.policies.route.canary import NOBODY
+from dragoman.stores.canaries import CanaryWatch
 from dragoman.stores.keeper import QuotaKeeper
 from dragoman.stores.latencies import Latencies, LatencySharing
 from dragoman.stores.shared_key import shared_key
@@ -48,17 +50,21 @@ class InForce:
         make_watch: Callable[[InForce, Policy], AbuseWatch | None] = lambda _now, _policy: None,
         share: Callable[[Latencies, Policy], LatencySharing | None] = lambda _known, _policy: None,
         *,
+        make_canaries: Callable[[InForce, Policy], CanaryWatch | None] = lambda _now, _policy: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`make_keeper` makes who keeps quotas while this is in force, and starts it, or None where
         the policy has none; `issued` knows the keys of the store; `make_watch` makes and starts
-        who looks for abuse, where the policy says how; `share` likewise who shares latencies."""
+        who looks for abuse, where the policy says how; `share` likewise who shares latencies,
+        and `make_canaries` who judges canaries."""
         self._make_keeper = make_keeper
         self._share = share
         self.latencies = Latencies(clock)
         self.sharing: LatencySharing | None = None
         self._issued = issued
         self._make_watch = make_watch
+        self._make_canaries = make_canaries
+        self.canaries: CanaryWatch | None = None
         self.keeper: QuotaKeeper | None = None
         self.watch: AbuseWatch | None = None
         self.callouts: Callouts | None = None
@@ -75,6 +81,7 @@ class InForce:
         callouts = self.callouts or make_callouts(policy)
         keeper = self.keeper or self._make_keeper(self, policy)
         watch = self.watch or self._make_watch(self, policy)
+        canaries = self.canaries or self._make_canaries(self, policy)
         decide = Decide(
             policy,
             quotas=keeper if policy.quotas else None,
@@ -83,10 +90,11 @@ class InForce:
             guards=guards,
             standings=watch if policy.abuse else None,
             latencies=self.latencies,
+            shares=canaries or NOBODY,
         )
         self._own, self.policy, self.decide = policy, wider, decide
         self.keeper, self.watch, self.sharing = keeper, watch, sharing
-        self.redactors, self.callouts = redactors, callouts
+        self.redactors, self.callouts, self.canaries = redactors, callouts, canaries
         self.levels = QuotaLevels(wider.quotas)
         self.find_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
 

@@ -22,6 +22,7 @@ from dragoman.extproc.pb.access_log_pb2 import (
 )
 from dragoman.extproc.transports import Message
 from dragoman.metadata import (
+    CANARY,
     FALLBACK_NAMESPACE,
     GUARDRAILS_NAMESPACE,
     LATENCY_KEY,
@@ -35,6 +36,7 @@ from dragoman.metadata import (
     USAGE_NAMESPACE,
 )
 from dragoman.policies.quotas import decode_holds
+from dragoman.policies.route.canary import read_side
 from dragoman.policies.route.observe import observe
 from dragoman.stores.trail import AuditTrail
 from dragoman.telemetry.ledger import AccessRecord, Entry, UpstreamTimes, make_entry
@@ -120,6 +122,7 @@ class LedgerStream:
                 observe(record, entry, self._in_force.latencies)
                 self._note(entry)
                 self._watch(entry, record.address)
+                self._judge(record, entry)
                 entries.append(entry)
             elif logged.common_properties.access_log_type == _RUNNING:
                 self._renew(logged.common_properties)
@@ -143,6 +146,12 @@ class LedgerStream:
         watch = self._in_force.watch
         if watch is not None and entry.caller:
             watch.note(entry.caller, entry, address)
+
+    def _judge(self, record: AccessRecord, entry: Entry) -> None:
+        canaries, told = self._in_force.canaries, record.metadata.get(NAMESPACE, {}).get(CANARY)
+        if canaries is not None and isinstance(told, str):
+            model, candidate = read_side(told)
+            canaries.note(model, entry, candidate=candidate)
 
     def _settle(self, record: AccessRecord, entry: Entry) -> None:
         held = record.metadata.get(NAMESPACE, {}).get(QUOTA)

@@ -26,6 +26,8 @@ from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream
 from dragoman.extproc.transports import Server, StreamMachine, Streams, Transport
 from dragoman.extproc.transports.lean.limits import Limits
 from dragoman.extproc.transports.lean.server import LeanTransport
+from dragoman.policies.route.canary import find_canaries
+from dragoman.stores.canaries import CanaryWatch, Progress
 from dragoman.stores.embedded import store_url
 from dragoman.stores.keeper import QuotaKeeper, Reached
 from dragoman.stores.keys import KeyWatch
@@ -106,6 +108,7 @@ async def _serve(
         watch,
         functools.partial(_start_abuse_watch, log, trail),
         _start_sharing,
+        make_canaries=functools.partial(_start_canaries, log, trail),
     )
     servers = await listen(transport, policy, worker, stage_streams(now, _sink(policy), trail))
     release_unused()
@@ -120,6 +123,8 @@ async def _serve(
     await ledger_server.close(0)
     if now.keeper:
         await now.keeper.close()
+    if now.canaries:
+        await now.canaries.close()
     if now.watch:
         await now.watch.close()
     if now.sharing:
@@ -204,6 +209,26 @@ def _start_sharing(latencies: Latencies, policy: Policy) -> LatencySharing | Non
     sharing = LatencySharing(latencies, store)
     sharing.start()
     return sharing
+
+
+def _start_canaries(
+    log: Logger, trail: AuditTrail | None, now: InForce, policy: Policy
+) -> CanaryWatch | None:
+    """Who judges canaries, where a model has one."""
+    if not find_canaries(policy):
+        return None
+    from dragoman.stores.canary_store import CanaryStore  # noqa: PLC0415 - as above
+
+    def tell(event: str, progress: Progress) -> None:
+        what = {"model": progress.model, "percent": f"{progress.percent:g}"}
+        log.warning("canary", happened=event, why=progress.why, **what)
+        if trail:
+            trail.note(f"canary.{event}", None, what, progress.why)
+
+    store = CanaryStore(store_url(policy), cluster=policy.store.cluster)
+    watch = CanaryWatch(store, lambda: find_canaries(now.policy), time.time, tell)
+    watch.start()
+    return watch
 
 
 def _trail(policy: Policy, worker: int, log: Logger) -> AuditTrail | None:

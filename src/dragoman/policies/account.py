@@ -34,6 +34,7 @@ _REASONS = {
 _NOTES = {
     "rule": "the rule {name} led to the model {inside}",
     "experiment": "the experiment {name} gave it the variant {inside}",
+    "canary": "of the canary {name} it got the side and share {inside}",
     "fits": "it is too long for each target, so that none was left out for that",
     "sticky": "it stays with its {name}",
     "expected_ms": "the milliseconds that were expected of each",

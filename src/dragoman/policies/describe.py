@@ -43,6 +43,8 @@ class DescribedModel(msgspec.Struct, frozen=True, kw_only=True):
     experiment: str | None
     variants: Mapping[str, str]
     """The model of each, by its name."""
+    canary: str | None
+    """The model that serves a growing share."""
     targets: tuple[DescribedTarget, ...]
 
 
@@ -72,6 +74,7 @@ def _describe(policy: Policy, model: Model, today: date) -> DescribedModel:
         rules=tuple(rule.use.name for rule in model.rules),
         experiment=experiment.name if experiment else None,
         variants={v.name: v.use.name for v in experiment.variants} if experiment else {},
+        canary=model.canary.use.name if model.canary else None,
         targets=tuple(
             DescribedTarget(
                 provider=target.provider,
@@ -99,6 +102,8 @@ def describe_model_line(model: DescribedModel) -> str:
     if model.experiment:
         sides = ", ".join(f"{name} {use}" for name, use in model.variants.items())
         words.append(f"experiment {model.experiment}: {sides}")
+    if model.canary:
+        words.append(f"canary {model.canary}")
     return "; ".join(words)
 
 

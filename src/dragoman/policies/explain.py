@@ -111,6 +111,9 @@ def _rule_lines(model: Model) -> list[str]:
             f"weight {variant.weight}, by {experiment.by}"
             for variant in experiment.variants
         ]
+    if canary := model.canary:
+        steps = ", ".join(f"{step:g}" for step in canary.steps)
+        lines.append(f"canary {canary.name}: {canary.use.name} serves a share of {steps} percent")
     return lines
 
 

@@ -42,6 +42,7 @@ UNJUDGED: Mapping[Missing | str, str] = {
     "model": "the entry names no model",
     "residency": "it was kept from the target that would come first, by a region it named itself",
     "routes": "Envoy's own routes choose the upstream",
+    "canary": "how far the canary would have been is not recorded",
     "speeds": "the strategy goes by speeds that were learned meanwhile",
     "tokens": "the policy goes by tokens, and none were counted",
 }

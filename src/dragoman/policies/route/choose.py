@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from dragoman.config.policy import Model, Policy, Target
+from dragoman.config.policy import Canary, Model, Policy, Target
+from dragoman.policies.route.canary import NOBODY, Shares, assign_side, tell_side
 from dragoman.policies.route.cheapest import estimate_cost, rank_cost
 from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.context import find_excess
@@ -45,6 +46,8 @@ class Choice(NamedTuple):
     clamp: bool = False
     fallback_on: tuple[str, ...] = ()
     """These three are as the model has it that serves."""
+    canary: str | None = None
+    """Whose canary it is, and which side serves (`canary.tell_side`)."""
     latency_key: str | None = None
     """What the times of the request are learned under, where the strategy learns."""
 
@@ -63,9 +66,15 @@ class Chooser:
     """Chooses under one policy; holds nothing of a request."""
 
     def __init__(
-        self, policy: Policy, chance: Chance, clock: Callable[[], float], latencies: Latencies
+        self,
+        policy: Policy,
+        chance: Chance,
+        clock: Callable[[], float],
+        latencies: Latencies,
+        shares: Shares = NOBODY,
     ) -> None:
-        """`clock` tells Unix seconds."""
+        """`clock` tells Unix seconds; `shares` how far canaries are."""
+        self._shares = shares
         self._policy = policy
         self._fastest = Fastest(latencies, chance, clock)
         self._chance = chance
@@ -85,13 +94,17 @@ class Chooser:
 
         Raises `ResidencyRefused` where no target is where the request has to stay.
         """
-        if not (model.rules or model.experiment):
+        if not (model.rules or model.experiment or model.canary):
             return self.choose_among(model, name, demands, look)
         asking = look()
         notes: list[str] = []
         serving = self._find_serving(model, asking, notes)
+        told = None
+        if serving.canary is not None:
+            serving, told = self._find_side(serving, serving.canary, asking, notes)
         name = name if serving is model else serving.name
-        return self.choose_among(serving, name, demands, lambda: asking).noting(*notes)
+        choice = self.choose_among(serving, name, demands, lambda: asking).noting(*notes)
+        return choice._replace(canary=told) if told else choice
 
     def find_rule(self, model: Model, asking: Asking) -> tuple[int, Model] | None:
         """The first of the model's rules that holds, counted from 0, and the model that serves."""
@@ -109,6 +122,15 @@ class Chooser:
             notes.append(f"experiment={experiment.name}({variant.name})")
             model = variant.use
         return model
+
+    def _find_side(
+        self, model: Model, canary: Canary, asking: Asking, notes: list[str]
+    ) -> tuple[Model, str | None]:
+        """Who serves of a model and its candidate, and what the ledger is told of it."""
+        percent = self._shares.percent(model.name, canary)
+        side = assign_side(canary, percent, asking.content, self._chance)
+        notes.append(side.note)
+        return canary.use if side.candidate else model, tell_side(model.name, side)
 
     def choose_among(
         self, model: Model, name: str, demands: Demands, look: Callable[[], Asking]

@@ -31,8 +31,8 @@ from dragoman.stores.latencies import Latencies
 from dragoman.telemetry.recorded import Recorded
 
 Missing = Literal[
-    "caller", "content", "count", "features", "headers", "metadata", "model", "residency", "routes",
-    "speeds", "tokens",
+    "canary", "caller", "content", "count", "features", "headers", "metadata", "model", "residency",
+    "routes", "speeds", "tokens",
 ]  # fmt: skip
 """What stands in the way of an answer."""
 Assumed = Literal["by_weight", "output_limit", "quota", "translation"]
@@ -176,6 +176,8 @@ class Hindsight:
         its share."""
         found = self._chooser.find_rule(model, asking)
         serving = found[1] if found else model
+        if serving.canary is not None:
+            raise NotRecorded("canary")
         experiment = serving.experiment
         if experiment is None:
             yield 1.0, serving
