@@ -781,6 +781,55 @@ def test_what_an_answer_has_besides_is_lost_aloud() -> None:
     assert losses.paths == ["$.content.image", "$.content.audio", "$.content.function_call"]
 
 
+TWO_TEXTS = {
+    "type": "thinking",
+    "thinking": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}],
+    "closed": True,
+}
+HI = {"type": "text", "text": "Hi"}
+
+
+def test_a_thought_in_several_texts_is_one() -> None:
+    body = _answer({"role": "assistant", "content": [TWO_TEXTS, HI]})
+    response = CHAT.decode_response(body)
+    losses = Losses("gemini_generate")
+    told: Any = client_dialect("gemini_generate").encode_response(response, losses)
+
+    parts = told["candidates"][0]["content"]["parts"]
+    assert parts == [{"text": "hm", "thought": True}, {"text": "Hi"}]
+    assert losses.paths == []
+    assert CHAT.encode_response(response, Losses(CHAT.name)) == body
+
+
+IN_CONTENT = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, HI]
+
+
+@pytest.mark.parametrize(
+    ("message", "content"),
+    [
+        ({"content": "Hi", "reasoning_content": "hm"}, IN_CONTENT),
+        ({"content": "Hi", "reasoning": "hm"}, IN_CONTENT),  # Groq's
+        ({"content": "Hi", "reasoning": "hm", "reasoning_content": None}, IN_CONTENT),
+        ({"content": None, "reasoning": "hm"}, IN_CONTENT[:1]),
+        ({"content": [HI], "reasoning": "hm"}, IN_CONTENT),
+        ({"content": IN_CONTENT}, IN_CONTENT),
+        ({"content": "Hi", "reasoning": None}, "Hi"),
+        ({"content": "Hi"}, "Hi"),
+    ],
+    ids=str,
+)
+def test_who_wants_calls_whole_reads_a_thought_in_the_content(
+    message: dict[str, Any], content: Any
+) -> None:
+    """As Mistral's SDKs do."""
+    dialect = client_dialect(CHAT.name, WHOLE_CALLS)
+    response = dialect.decode_response(_answer({"role": "assistant", **message}))
+    told = dialect.encode_response(response, Losses(dialect.name))["choices"][0]["message"]
+
+    assert told["content"] == content
+    assert not [name for name in ("reasoning", "reasoning_content") if told.get(name)]
+
+
 def test_choices_come_in_order_with_what_stopped_them() -> None:
     body = _answer({"content": "a"}, "eos")
     first = {

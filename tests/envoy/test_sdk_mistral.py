@@ -68,6 +68,14 @@ def test_stream(mistral: Mistral, p: str) -> None:
     assert choices[-1].finish_reason == "stop"
 
 
+@pytest.mark.parametrize("p", ["o", "a"])
+def test_thoughts(mistral: Mistral, p: str) -> None:
+    answer: Any = mistral.chat.complete(model=f"{p}/echo+think", messages=[_turn("hello")])
+    thought, text = answer.choices[0].message.content
+    assert thought.thinking[0].text == "Let me think about it. The user said: hello"
+    assert text.text == "You said: hello"
+
+
 @pytest.mark.parametrize("p", ["o", "a", "g", "b", "k"])
 def test_streamed_thoughts(mistral: Mistral, p: str) -> None:
     """They stand in the content, in chunks of their own."""

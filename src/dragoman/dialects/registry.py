@@ -29,7 +29,7 @@ from dragoman.dialects.embeddings.vertex_predict import VertexPredict
 from dragoman.dialects.gemini_generate import GeminiGenerate
 from dragoman.dialects.gemini_generate import Quirks as GeminiQuirks
 from dragoman.dialects.ollama_chat import OllamaChat
-from dragoman.dialects.openai_chat import OpenAIChat
+from dragoman.dialects.openai_chat import WHOLE_CALLS, OpenAIChat, WholeChat
 from dragoman.dialects.openai_chat import Quirks as OpenAIQuirks
 from dragoman.dialects.openai_chat.spelling import SDK_AGENT, USER_AGENT
 from dragoman.dialects.openai_completions import OpenAICompletions
@@ -160,8 +160,11 @@ _ALL = (
     }
 )
 _CLIENTS: dict[str, AnyDialect] = {name: make({}) for name, make in _ALL.items()}
-FRAMED: dict[tuple[str, str], AnyDialect] = {("anthropic_messages", INVOKE): InvokedMessages()}
-"""Those whose errors, too, are others where the client wants its streams framed so."""
+FRAMED: dict[tuple[str, str], AnyDialect] = {
+    ("anthropic_messages", INVOKE): InvokedMessages(),
+    ("openai_chat", WHOLE_CALLS): WholeChat(),
+}
+"""Those whose errors or whole answers, too, are others where the client wants its streams so."""
 PREFIXES: tuple[tuple[str, str], ...] = (
     ("/v1/messages", "anthropic_messages"),
     ("/v1beta", "gemini_generate"),

@@ -93,8 +93,10 @@ def _replies(message: str, status: int, code: str = "") -> list[tuple[str, Json]
             known.append(name)
     replies = [(_is_spoken(dialects), body) for body, dialects in shapes]
     framed = [
-        (_is_framed(*key), error_body(dialect, message, status, code))
+        (_is_framed(*key), body)
         for key, dialect in FRAMED.items()
+        if (body := error_body(dialect, message, status, code))
+        != error_body(client_dialect(key[0]), message, status, code)
     ]
     return [*framed, *replies, ("true", default)]
 

@@ -28,11 +28,11 @@ from dragoman.dialects.openai_chat.spelling import (
 )
 from dragoman.dialects.openai_chat.stream_decoder import ChatStreamDecoder
 from dragoman.dialects.openai_chat.stream_encoder import ChatStreamEncoder
-from dragoman.ir import Blob, Json, Request, Uri
+from dragoman.ir import Blob, Json, Request, Response, Uri
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import as_list
 
-__all__ = ["OpenAIChat", "Quirks"]
+__all__ = ["WHOLE_CALLS", "OpenAIChat", "Quirks", "WholeChat"]
 
 _MODELS = "/v1/models"
 _SEEDS = ("seed", "random_seed")
@@ -130,6 +130,14 @@ class OpenAIChat(Chat):
         except msgspec.DecodeError:
             return False
         return frame.choices == [] and frame.usage is not None
+
+
+class WholeChat(OpenAIChat):
+    """The same for clients that want their streams `WHOLE_CALLS`, who read reasoning in the
+    content of whole answers, too."""
+
+    def encode_response(self, response: Response, losses: Losses) -> Json:
+        return responses.in_content(super().encode_response(response, losses))
 
 
 def _edit_messages(body: Json, *, developer_role: bool) -> dict[str, Any]:

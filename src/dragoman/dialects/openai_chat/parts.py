@@ -21,6 +21,7 @@ from dragoman.dialects.openai_chat.spelling import (
     rest,
     says,
 )
+from dragoman.dialects.residues import pack, packed
 from dragoman.ir import (
     Blob,
     File,
@@ -42,6 +43,8 @@ _PART = "part"
 _BARE = "bare"
 """Spelling of media whose address stood where an object usually does."""
 THINKING = "thinking"
+_TEXTS, _CLOSED = "texts", "closed"
+"""Of a `thinking` part: its texts where they are several, and its field of that name."""
 _URL_KINDS: dict[str, Modality] = {
     "image_url": "image",
     "video_url": "video",
@@ -109,12 +112,40 @@ def _decode_refusal(fields: Fields) -> Part:
 
 
 def _decode_thinking(fields: Fields) -> Part | None:
-    """Mistral's reasoning: one text within. None for any other shape, which is kept whole."""
-    match fields.items(THINKING):
-        case [(_, {"type": "text", "text": str(text), **others})] if not others:
-            return Reasoning(content=text, at=fields.path, residue=rest(fields, THINKING))
+    """Mistral's reasoning: texts within. None for any other shape, which is kept whole.
+
+    That it is `closed` says nothing to other dialects, nor does how it was cut into texts.
+    """
+    given = [item for _, item in fields.items(THINKING)]
+    texts = [item["text"] for item in given if _is_plain_text(item)]
+    if not texts or len(texts) != len(given):
+        return None
+    form = [THINKING]
+    if len(texts) > 1:
+        form += pack(_TEXTS, texts)
+    if isinstance(fields.peek(_CLOSED), bool):
+        form += pack(_CLOSED, fields.take(_CLOSED, bool))
+    return Reasoning(content="".join(texts), at=fields.path, residue=rest(fields, *form))
+
+
+def _is_plain_text(item: Any) -> bool:
+    match item:
+        case {"type": "text", "text": str(), **others}:
+            return not others
         case _:
-            return None
+            return False
+
+
+def _encode_thinking(part: Reasoning) -> Json:
+    texts: list[str] = packed(part.residue, NAME, _TEXTS) or [part.content]
+    closed = packed(part.residue, NAME, _CLOSED)
+    known = thinking_part(*texts)
+    return known if closed is None else {**known, _CLOSED: closed}
+
+
+def thinking_part(*texts: str) -> Json:
+    """A part of content that is reasoning, as Mistral has it."""
+    return {"type": THINKING, THINKING: [{"type": "text", "text": text} for text in texts]}
 
 
 def decode_url(fields: Fields, whole: Json, kind: str) -> Uri | Blob:
@@ -248,8 +279,7 @@ def encode_part(part: Part, encoding: Encoding) -> Json:
         case Refusal():
             known = {"type": "refusal", "refusal": part.content}
         case Reasoning():
-            inner = [{"type": "text", "text": part.content}]
-            known = {"type": THINKING, THINKING: inner}
+            known = _encode_thinking(part)
         case Opaque() if part.dialect == NAME:
             known = part.value
         case Uri() | Blob() | File():

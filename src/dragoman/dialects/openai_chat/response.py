@@ -16,7 +16,8 @@ from dragoman.dialects.openai_chat.messages import (
     decode_message,
     encode_turn,
 )
-from dragoman.dialects.openai_chat.reasoning import answer_quirks
+from dragoman.dialects.openai_chat.parts import thinking_part
+from dragoman.dialects.openai_chat.reasoning import PLAIN_FIELDS, answer_quirks
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, is_own, merge, nest, rest, says
 from dragoman.dialects.openai_chat.usage import decode_usage, encode_usage
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
@@ -34,7 +35,7 @@ from dragoman.ir import (
     ToolCall,
 )
 from dragoman.ir.losses import Losses
-from dragoman.wire.fields import Fields
+from dragoman.wire.fields import Fields, as_list
 
 T = TypeVar("T")
 _OBJECT = "chat.completion"
@@ -199,6 +200,23 @@ def encode_response(response: Response, losses: Losses) -> Json:
     if response.usage is not None:
         body["usage"] = encode_usage(response.usage)
     return merge(extra, body)
+
+
+def in_content(body: Json) -> Json:
+    """`body`, a whole answer, as those read it that want their streams `WHOLE_CALLS`: reasoning is
+    a `thinking` part of the content."""
+    choices = [{**one, "message": _think_in_content(one["message"])} for one in body["choices"]]
+    return {**body, "choices": choices}
+
+
+def _think_in_content(message: Json) -> Json:
+    thought = next((text for name in PLAIN_FIELDS if (text := message.get(name))), None)
+    if not isinstance(thought, str):
+        return message
+    left = {n: v for n, v in message.items() if n not in PLAIN_FIELDS or v not in (thought, None)}
+    said = message.get("content")
+    text = [{"type": "text", "text": said}] if isinstance(said, str) and said else as_list(said)
+    return {**left, "content": [thinking_part(thought), *text]}
 
 
 def _as_given(known: Json, extra: Json, residue: Residue | None) -> Json:

@@ -11,7 +11,7 @@ from dragoman.dialects.openai_chat import reasoning
 from dragoman.dialects.openai_chat.errors import encode_stream_error
 from dragoman.dialects.openai_chat.finish import encode_finish
 from dragoman.dialects.openai_chat.images import IMAGES, encode_image, is_image
-from dragoman.dialects.openai_chat.parts import THINKING
+from dragoman.dialects.openai_chat.parts import thinking_part
 from dragoman.dialects.openai_chat.spelling import NAME, WHOLE_CALLS, Encoding
 from dragoman.dialects.openai_chat.usage import encode_usage
 from dragoman.errors import DragomanError
@@ -187,8 +187,8 @@ class ChatStreamEncoder:
         if kind == "reasoning":
             candidate.thought.append(event.content)
             if self._is_whole:
-                thinking = {"type": THINKING, THINKING: [{"type": "text", "text": event.content}]}
-                return self._frame(_ChoiceOut(event.choice, {"content": [thinking]}))
+                said = {"content": [thinking_part(event.content)]}
+                return self._frame(_ChoiceOut(event.choice, said))
         delta = {_FIELDS[kind]: event.content}
         return self._frame(_ChoiceOut(event.choice, delta, event.logprobs))
 
