@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from dragoman.simulator import Simulator
+from dragoman.simulator.server import Options
+from tests.certificates import Authority
 from tests.envoy.gateway import KEY, KINDS, Gateway, policy, run_gateway, wait_until
 from tests.envoy.test_fail_closed import assert_shape
+from tests.envoy.test_reload import Editor
 from tests.envoy.test_routing import body
 
 HEALTH = {"path": "/health", "interval_seconds": 0.1, "timeout_seconds": 0.1}
@@ -31,15 +35,26 @@ CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture(scope="module")
-def own_simulator() -> Iterator[Simulator]:
-    """Not the session's, which is asked for nothing without a key."""
-    with Simulator(list(KINDS)) as simulator:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"), "servers")
+
+
+@pytest.fixture(scope="module")
+def own_simulator(
+    authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Simulator]:
+    """Not the session's, which is asked for nothing without a key. One provider speaks TLS."""
+    pair = authority.issue("provider")
+    both = tmp_path_factory.mktemp("tls") / "both.pem"
+    both.write_text(Path(pair.certificate).read_text() + Path(pair.key).read_text())
+    options = Options(tls_certificate=both, tls=frozenset(["anthropic-b"]))
+    with Simulator(list(KINDS), options) as simulator:
         yield simulator
 
 
 @pytest.fixture(scope="module")
 def resilient_gateway(
-    own_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
+    own_simulator: Simulator, authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     providers = policy(own_simulator, tmp_path_factory.mktemp("keys"))["providers"]
     providers = {name: entry | SETTINGS.get(name, {}) for name, entry in providers.items()}
@@ -48,8 +63,11 @@ def resilient_gateway(
         for name in (f"{first}/*" for first in SETTINGS)
     }
     models["openrouter/*"]["fallback_on"] = ["context_length"]
+    three = ("cohere", "mistral", "anthropic")
+    models["three/*"] = {"targets": [{"provider": p, "model": "sim/*"} for p in three]}
     models["alone/*"] = {"targets": [{"provider": "openai-b", "model": "sim/*"}]}
-    with run_gateway(own_simulator, providers=providers, models=models, quotas=[QUOTA]) as gateway:
+    document = {"providers": providers, "models": models, "quotas": [QUOTA]}
+    with run_gateway(own_simulator, ca_file=authority.ca, **document) as gateway:
         yield gateway
 
 
@@ -93,7 +111,8 @@ def busy(gateway: Gateway, simulator: Simulator, model: str) -> Iterator[None]:
 def test_what_a_breaker_stops_is_told_so_and_not_sent_to_the_next_target(
     gateway: Gateway, simulator: Simulator
 ) -> None:
-    """Envoy never retries it."""
+    """Envoy never retries it, not even where it was a retry itself."""
+    simulator.control.script({"status": 500}, {"listener": "cohere"})
     with busy(gateway, simulator, "mistral/echo"):
         for path in (CHAT, "/v1/messages"):
             answer = ask(gateway, "mistral/echo", path)
@@ -102,8 +121,10 @@ def test_what_a_breaker_stops_is_told_so_and_not_sent_to_the_next_target(
             assert "as many requests as this gateway may send" in answer.text
             assert answer.headers["retry-after"] == "1"
         assert asked(simulator) == []
+        assert "as many requests" in ask(gateway, "three/echo").text
+        assert asked(simulator) == ["cohere"]
     flags = ("dragoman.response.flags", "UO")
-    wait_until(lambda: [flags in e.items() for e in gateway.ledger()].count(True) == 2)
+    wait_until(lambda: [flags in e.items() for e in gateway.ledger()].count(True) == 3)
 
 
 def test_what_a_quota_stops_is_sent_to_the_next_target(
@@ -136,6 +157,8 @@ def test_who_is_passed_over_for_what_it_says_does_not_fail(
 
 
 def test_who_does_not_answer_checks_is_not_asked(gateway: Gateway, simulator: Simulator) -> None:
+    """Here over TLS, and at an address that the certificate names."""
+
     def healthy(provider: str = "anthropic-b") -> int:
         return gateway.stats(rf"cluster\.{provider}\.membership_healthy").popitem()[1]
 
@@ -148,3 +171,13 @@ def test_who_does_not_answer_checks_is_not_asked(gateway: Gateway, simulator: Si
     assert ask(gateway, "anthropic-b/echo").status_code == 200
     assert asked(simulator) == ["anthropic-b"]
     assert healthy("dead") == refusing
+
+
+def test_a_limit_that_is_changed_holds_at_once(gateway: Gateway, simulator: Simulator) -> None:
+    editor = Editor(gateway)
+    providers = editor.providers
+    providers["mistral"] = providers["mistral"] | {"circuit_breaker": {"max_requests": 2}}
+    editor.change(providers=providers)
+    with busy(gateway, simulator, "mistral/echo"):
+        assert ask(gateway, "mistral/echo").status_code == 200
+        assert asked(simulator) == ["mistral"]

@@ -366,11 +366,7 @@ def _endpoint(provider: Provider) -> Json:
 
 def endpoints(name: str, endpoint: Json, host: str) -> Json:
     """How the cluster finds its one host: by its address, or by DNS."""
-    try:
-        ipaddress.ip_address(host)
-        kind = "STATIC"
-    except ValueError:
-        kind = "STRICT_DNS"
+    kind = "STATIC" if _is_address(host) else "STRICT_DNS"
     assignment = {
         "cluster_name": name,
         "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
@@ -378,17 +374,28 @@ def endpoints(name: str, endpoint: Json, host: str) -> Json:
     return {"type": kind, "load_assignment": assignment}
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def tls_context(host: str, ca_file: str, protocols: tuple[str, ...] = ("h2", "http/1.1")) -> Json:
-    """TLS towards `host`, whose certificate must be its own."""
+    """TLS towards `host`, whose certificate must be its own. An address is no name to ask for."""
+    by_address = _is_address(host)
+    own = str(ipaddress.ip_address(host)) if by_address else host
+    san = {"san_type": "IP_ADDRESS" if by_address else "DNS", "matcher": {"exact": own}}
     return typed(
         "envoy.transport_sockets.tls",
         "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-        sni=host,
+        **({} if by_address else {"sni": host}),
         common_tls_context={
             "alpn_protocols": list(protocols),
             "validation_context": {
                 "trusted_ca": {"filename": ca_file},
-                "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": host}}],
+                "match_typed_subject_alt_names": [san],
             },
         },
     )
