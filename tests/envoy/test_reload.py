@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -195,6 +197,36 @@ def test_guardrails_come_and_go(editor: Editor) -> None:
     )
     editor.change(guardrails=None)
     assert ask(editor).status_code == 200
+
+
+def test_callouts_come_and_go_and_no_request_is_lost(editor: Editor, simulator: Simulator) -> None:
+    """The first needs a listener of its own; one that is gone is still asked by who began before."""
+    calm = {"results": [{"category_scores": {"hate": 0.1}}]}
+    simulator.control.script({"status": 200, "body": calm}, {"path": "/v1/moderations"})
+    harm = {"kind": "moderation", "provider": "openai-b", "threshold": 0.5, "timeout_ms": 5000}
+    changing = threading.Event()
+
+    def keep_asking() -> set[str]:
+        failed: set[str] = set()
+        while changing.is_set():
+            answer = ask(editor)
+            failed |= set() if answer.status_code == 200 else {answer.text}
+        return failed
+
+    with ThreadPoolExecutor() as pool, ExitStack() as finished:
+        changing.set()
+        finished.callback(changing.clear)
+        askers = [pool.submit(keep_asking) for _ in range(3)]
+        for name in ("harm", "hurt", None):
+            strict = {"callouts": [harm | {"name": name}]}
+            section = {"default": "strict", "profiles": {"strict": strict}}
+            editor.change(guardrails=section if name else None)
+            before = len(simulator.control.requests(listener="openai-b"))
+            assert ask(editor).status_code == 200
+            asked = len(simulator.control.requests(listener="openai-b"))
+            assert (asked > before) is bool(name)
+        finished.close()
+        assert [asker.result() for asker in askers] == [set()] * 3
 
 
 @pytest.fixture(scope="module")

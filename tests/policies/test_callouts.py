@@ -44,7 +44,7 @@ def test_what_each_kind_is_sent() -> None:
     house, harm = asked(
         HOUSE, Moderation(name="harm", provider="p", threshold=1, speakers=("user",))
     )
-    assert (house.route, harm.route) == ("/p/house", "/p/harm")
+    assert (house.route, harm.route) == ("/p/webhook/house", "/p/moderation/harm")
     assert json.loads(house.body or b"") == {
         "texts": [text._asdict() for text in TEXTS],
         "caller": "team",

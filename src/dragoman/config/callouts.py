@@ -102,8 +102,8 @@ def find_place(url: str) -> Place:
 
 
 def route_of(profile: str, callout: Callout) -> str:
-    """The path that the workers ask Envoy for."""
-    return f"/{profile}/{callout.name}"
+    """The path that the workers ask Envoy for: another one, where what is asked is another."""
+    return f"/{profile}/{callout.__struct_config__.tag}/{callout.name}"
 
 
 def check_callouts(

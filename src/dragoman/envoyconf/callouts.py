@@ -3,6 +3,8 @@ for: a provider as any attempt does, with its key; a webhook through a cluster o
 
 from __future__ import annotations
 
+import copy
+
 from dragoman import metadata as names
 from dragoman.config.callouts import (
     MODERATIONS,
@@ -63,6 +65,40 @@ def webhook_clusters(policy: Policy) -> list[Json]:
     ]
 
 
+def keep_callouts(document: Json, former: Policy) -> Json:
+    """A bootstrap with what `former` alone calls out, for requests that were decided under it."""
+    resources: Json = document["static_resources"]
+    clusters = _with(resources["clusters"], webhook_clusters(former))
+    listeners: list[Json] = resources["listeners"]
+    for kept in callout_listeners(former):
+        listeners = _with([_with_routes(one, kept) for one in listeners], [kept])
+    return {
+        **document,
+        "static_resources": {**resources, "listeners": listeners, "clusters": clusters},
+    }
+
+
+def _with(named: list[Json], further: list[Json]) -> list[Json]:
+    """`named`, and those of `further` that have other names."""
+    known = {one["name"] for one in named}
+    return [*named, *(one for one in further if one["name"] not in known)]
+
+
+def _with_routes(listener: Json, former: Json) -> Json:
+    if listener["name"] != LISTENER:
+        return listener
+    found = copy.deepcopy(listener)
+    host, own = _host(found), _host(former)
+    host["routes"] = _with(host["routes"], own["routes"])
+    return found
+
+
+def _host(listener: Json) -> Json:
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    host: Json = manager["route_config"]["virtual_hosts"][0]
+    return host
+
+
 def _cluster_name(profile: str, callout: Callout) -> str:
     return f"dragoman_callout.{profile}.{callout.name}"
 
@@ -71,7 +107,7 @@ def _routes(policy: Policy) -> list[Json]:
     found = policy.guardrails.callouts() if policy.guardrails else ()
     return [
         {
-            "name": f"{profile}.{callout.name}",
+            "name": route_of(profile, callout),
             "match": {"path": route_of(profile, callout)},
             "request_headers_to_remove": list(_OURS),
             **_action(profile, callout, policy),

@@ -18,7 +18,9 @@ import msgspec
 from dragoman.envoyconf.callouts import LISTENER as CALLOUTS
 from dragoman.ir import Json
 
-CLUSTERS, ROUTES, LISTENERS = "clusters.json", "routes.json", "listeners.json"
+CLUSTERS, LISTENERS = "clusters.json", "listeners.json"
+ROUTES_OF = {"dragoman": "routes.json", CALLOUTS: "callouts.json"}
+"""By name of a set of routes, which is its statistics' prefix too; Envoy wants each by itself."""
 _CERTIFICATE, _CLIENT_CA = "certificate", "client_ca"
 _TYPES = {
     "clusters": "envoy.config.cluster.v3.Cluster",
@@ -62,7 +64,7 @@ def take_apart(document: Json, folder: str, begun_with: Json | None = None) -> P
     }
     files = {
         CLUSTERS: encode_resources("clusters", clusters),
-        ROUTES: encode_resources("routes", routes),
+        **{ROUTES_OF[found["name"]]: encode_resources("routes", [found]) for found in routes},
         LISTENERS: encode_resources("listeners", listeners),
     }
     return Parts(bootstrap, {**secrets, **files})
@@ -87,10 +89,7 @@ def _followed(folder: str, name: str) -> Json:
 
 
 def _without_routes(listener: Json, routes: list[Json], folder: str) -> Json:
-    """The listener with its routes in a file; they are added to `routes`. Those of callouts stay:
-    Envoy wants a file for each set of routes, and takes theirs in with their listener."""
-    if listener["name"] == CALLOUTS:
-        return listener
+    """The listener with its routes in a file; they are added to `routes`."""
 
     def move(part: Json) -> Json:
         if "route_config" not in part:
@@ -98,7 +97,7 @@ def _without_routes(listener: Json, routes: list[Json], folder: str) -> Json:
         found: Json = part["route_config"]
         routes.append(found)
         rest = {name: value for name, value in part.items() if name != "route_config"}
-        source = _followed(folder, ROUTES)
+        source = _followed(folder, ROUTES_OF[found["name"]])
         return {**rest, "rds": {"route_config_name": found["name"], "config_source": source}}
 
     return _walk(listener, move)

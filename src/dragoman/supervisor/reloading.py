@@ -106,12 +106,13 @@ def _check_fixed(former: Policy, policy: Policy) -> None:
 
 
 def _follow(former: Policy, policy: Policy) -> None:
-    """Have Envoy take in what differs. Clusters that are gone stay for what is on its way to them,
-    until the next change."""
-    from dragoman.envoyconf import dynamic, render  # noqa: PLC0415 - the pool has no Envoy
+    """Have Envoy take in what differs. Clusters and callouts that are gone stay for what is on its
+    way to them, until the next change."""
+    from dragoman.envoyconf import callouts, dynamic, render  # noqa: PLC0415 - the pool has no Envoy
 
     begun_with = render.from_yaml(Path(policy.run_dir, "envoy.yaml").read_bytes())
-    files = dynamic.take_apart(render.render(policy), policy.run_dir, begun_with).files
+    wider = callouts.keep_callouts(render.render(policy), former)
+    files = dynamic.take_apart(wider, policy.run_dir, begun_with).files
     if len(files) > _MAX_FILES:
         problem = "so many keys that are new since the start take a restart"
         raise ConfigError(policy.source, "$.providers", problem)
@@ -122,8 +123,12 @@ def _follow(former: Policy, policy: Policy) -> None:
         files[dynamic.CLUSTERS] = dynamic.encode_resources("clusters", [*clusters, *gone])
     wanted = {
         "cluster_manager.cds": dynamic.read_resources(files[dynamic.CLUSTERS])[0],
-        "http.dragoman.rds.dragoman": dynamic.read_resources(files[dynamic.ROUTES])[0],
         "listener_manager.lds": dynamic.read_resources(files[dynamic.LISTENERS])[0],
+        **{
+            f"http.{name}.rds.{name}": dynamic.read_resources(files[file])[0]
+            for name, file in dynamic.ROUTES_OF.items()
+            if file in files
+        },
     }
     refused = _count_refused(_updates(policy.admin))
     replaced = _replace_files(policy.run_dir, files)
