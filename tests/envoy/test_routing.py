@@ -296,3 +296,26 @@ def test_every_answer_names_its_entry_in_the_ledger(
     assert wait_until(statuses, what="the ledger's entries") == [200, 200, 404, 503]
     seen = "\n".join(str(request.headers) for request in simulator.control.requests())
     assert not [i for i in (*ids, "mine") if i in seen]
+
+
+def test_what_a_client_says_of_an_answer_is_in_the_ledger(
+    http: httpx.Client, gateway: Gateway
+) -> None:
+    """Under its caller; nobody unknown says anything, and no provider hears of it."""
+    answer = http.post("/v1/chat/completions", json=body("o/echo"))
+    request_id = answer.headers["x-dragoman-request-id"]
+    score = {"request_id": request_id, "score": 0.0}
+    taken = http.post("/v1/feedback", json=score)
+    assert (taken.status_code, taken.json()) == (200, {"object": "feedback", **score})
+    refused = http.post("/v1/feedback", json={**score, "score": 2})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "score")
+    unknown = {"authorization": "Bearer nobody"}
+    assert http.post("/v1/feedback", json=score, headers=unknown).status_code == 401
+
+    def lines() -> list[dict[str, Any]]:
+        return [e for e in gateway.ledger() if e["event"] == "feedback"]
+
+    [line] = wait_until(lines, what="the score's line")
+    kept = {name: line.get(name) for name in ("dragoman.feedback.request_id", "dragoman.caller")}
+    assert kept == {"dragoman.feedback.request_id": request_id, "dragoman.caller": "demo"}
+    assert (line["dragoman.feedback.score"], line["dragoman.metering"]) == (0.0, "none")

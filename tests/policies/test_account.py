@@ -193,6 +193,18 @@ def test_the_command_finds_the_entry(tmp_path: Path) -> None:
     assert found["decision"]["left_out"][0]["reason"]["word"] == "quota"
 
 
+def test_the_command_tells_what_was_said_of_the_answer(tmp_path: Path) -> None:
+    said = entry(
+        facts={"decision": "", "model": "", "feedback_of": "id-1", "feedback_score": 0.75},
+        spaces={"dragoman.request": {"id": "id-2"}},
+        upstream_reached=False,
+    )
+    file = ledger(tmp_path, said, entry())
+    status, told_lines, _ = explain("id-1", file)
+    assert (status, "feedback: 0.75 by shop" in told_lines.splitlines()) == (0, True)
+    assert explain("id-2", file)[0] == 1
+
+
 def test_the_command_says_where_it_looked_in_vain(tmp_path: Path) -> None:
     file = ledger(tmp_path, entry())
     status, said, why = explain("id-2", file)

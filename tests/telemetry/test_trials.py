@@ -7,6 +7,7 @@ import json
 import math
 import random
 import statistics
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.cli import main
+from dragoman.telemetry.chargeback import Chargeback
+from dragoman.telemetry.ledger import AccessRecord, encode_lines, make_entry
 from dragoman.telemetry.trials import Trials, share
 
 
@@ -103,6 +106,57 @@ def test_the_command_says_it_in_lines_or_json(tmp_path: Path) -> None:
         "low": 0.5,
         "high": 0.5,
     }
+
+
+def scored(of: str, score: float, caller: str = "shop") -> bytes:
+    """A score's line, as the ledger writes it."""
+    facts = {"operation": "feedback", "caller": caller}
+    said = {"feedback_of": of, "feedback_score": score}
+    record = AccessRecord(metadata={"dragoman": facts | said}, status=200)
+    entry = make_entry(record, lambda *_: None, lambda *_: None, lambda _: {"team": "web"})
+    return encode_lines([entry], datetime(2026, 11, 25, tzinfo=UTC))
+
+
+def asked(request_id: str, variant: str, caller: str = "shop") -> bytes:
+    return line(variant, dragoman__request_id=request_id, dragoman__caller=caller)
+
+
+def test_scores_are_their_variants_and_the_last_of_a_request_counts() -> None:
+    lines = [scored("1", 0.5), asked("1", "a"), asked("2", "a"), asked("3", "b"), asked("4", "b")]
+    lines += [scored("2", 0.0), scored("2", 0.6), scored("3", 0.25)]
+    trials = read(*lines)
+    a, b = trials.outcomes()
+    assert (a.requests, a.scores, b.requests, b.scores) == (2, 2, 2, 1)
+    assert a.score is not None
+    assert a.score.value == pytest.approx(0.55)
+    assert a.score.high - a.score.value == pytest.approx(1.959964 * 0.05)
+    assert b.score is None  # of one score there is no spread
+    assert (trials.unmatched, trials.others) == (0, 0)
+
+
+def test_nobody_scores_what_another_caller_got() -> None:
+    trials = read(asked("1", "a"), scored("1", 1.0, "other"), scored("9", 1.0))
+    assert [outcome.scores for outcome in trials.outcomes()] == [0]
+    assert trials.unmatched == 2
+
+
+def test_a_score_is_no_request() -> None:
+    kept = json.loads(scored("1", 0.0))
+    assert (kept["event"], kept["dragoman.feedback.request_id"]) == ("feedback", "1")
+    assert (kept["dragoman.feedback.score"], kept["dragoman.caller"]) == (0.0, "shop")
+    charged = Chargeback()
+    charged.read(io.BytesIO(scored("1", 1.0)), "l")
+    assert (charged.counted.others, list(charged.rows())) == (1, [])
+
+
+def test_the_command_tells_scores(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    lines = [asked("1", "a"), asked("2", "a"), scored("1", 1.0), scored("2", 0.5), scored("9", 1.0)]
+    ledger.write_bytes(b"".join(lines))
+    told = CliRunner().invoke(main, ["experiments", str(ledger)])
+    assert told.exit_code == 0
+    assert told.stdout.splitlines()[0].endswith("; score 0.75 (0.26 to 1) of 2")
+    assert told.stderr == "1 scores are of no request of an experiment here\n"
 
 
 def test_broken_lines_are_named(tmp_path: Path) -> None:

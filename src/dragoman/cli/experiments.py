@@ -36,6 +36,8 @@ def experiments(files: tuple[str, ...], config: str | None, *, as_json: bool) ->
         fail(str(error))
     for outcome in trials.outcomes():
         click.echo(msgspec.json.encode(outcome).decode() if as_json else _line(outcome))
+    if trials.unmatched:
+        click.echo(f"{trials.unmatched} scores are of no request of an experiment here", err=True)
     report_broken(trials.broken)
 
 
@@ -53,6 +55,8 @@ def _line(outcome: Outcome) -> str:
         found: Estimate | None = getattr(outcome, name)
         if found is not None:
             words.append(f"{_interval(found, 1, '.4g')} {unit}")
+    if outcome.score is not None:
+        words.append(f"score {_interval(outcome.score, 1, '.3g')} of {outcome.scores}")
     return "; ".join(words)
 
 

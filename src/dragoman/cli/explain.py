@@ -92,6 +92,7 @@ def _explain_past(
     request_id: str, files: tuple[str, ...], config: str | None, *, as_json: bool
 ) -> None:
     from dragoman.policies.account import describe_account, give_account  # noqa: PLC0415
+    from dragoman.telemetry.ledger import FEEDBACK, REQUEST  # noqa: PLC0415
     from dragoman.telemetry.ledger_lines import Broken  # noqa: PLC0415
 
     broken = Broken()
@@ -100,7 +101,8 @@ def _explain_past(
         found = _find(request_id, files, broken)
     except (DragomanError, OSError, EOFError) as error:
         fail(str(error))
-    accounts = [give_account(entry) for entry in found]
+    said = [entry for entry in found if entry.event == FEEDBACK]
+    accounts = [give_account(entry, said) for entry in found if entry.event == REQUEST]
     for i, account in enumerate(accounts):
         if as_json:
             click.echo(msgspec.json.encode(account))

@@ -28,6 +28,8 @@ RERANK = "rerank"
 """The operation of `ir.rerank`."""
 MODELS = "models"
 """Listing models: the service answers it itself."""
+FEEDBACK = "feedback"
+"""Scoring an answer: the service takes it itself, in the same shape from every client."""
 
 LISTED = "listed"
 """The framing of an answer in one piece as an array that holds it; its streams are as usual."""

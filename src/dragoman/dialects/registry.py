@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from dragoman.dialects import CHAT, AnyDialect, Call
+from dragoman.dialects import CHAT, FEEDBACK, AnyDialect, Call
 from dragoman.dialects.anthropic_messages import INVOKE, AnthropicMessages, InvokedMessages
 from dragoman.dialects.anthropic_messages import Quirks as AnthropicQuirks
 from dragoman.dialects.bedrock_converse import BedrockConverse
@@ -222,6 +222,8 @@ _BEGINNING = ((USER_AGENT, SDK_AGENT),)
 dialect sees no other, and of the last no more than that, so that the same answer holds for the next
 request like it."""
 _KEPT_PATH = 256
+_FEEDBACK = "/v1/feedback"
+"""Ours, and no dialect's: only its errors are in the client's."""
 
 
 @functools.lru_cache(1024)
@@ -231,6 +233,8 @@ def _known_call(path: str, query: str, told: tuple[tuple[str, str], ...]) -> Cli
 
 def _find_call(path: str, query: str, told: tuple[tuple[str, str], ...]) -> ClientCall:
     headers = dict(told)
+    if path == _FEEDBACK:
+        return ClientCall(dialect=_likeliest(path, headers), call=Call(operation=FEEDBACK))
     if azure := _AZURE.fullmatch(path):
         found = _find(f"/v1{azure[2]}", query, headers)
         return _at_deployment(found, azure[1] and unquote(azure[1]))

@@ -18,12 +18,13 @@ from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond, amend
 from dragoman.catalog.profiles import Prices
 from dragoman.config.policy import Caller, Policy, Target
-from dragoman.dialects import CHAT, COUNT, MODELS, Call
+from dragoman.dialects import CHAT, COUNT, FEEDBACK, MODELS, Call
 from dragoman.dialects.registry import ClientCall, client_call
 from dragoman.errors import DragomanError
 from dragoman.exchange.answers import answer, check_method, check_type, deny
 from dragoman.exchange.asked import Asked, Asker, headers_said, model_name, said_outside, wish_of
 from dragoman.exchange.bodies import edit_body, read_body
+from dragoman.exchange.feedback import take_feedback
 from dragoman.exchange.guard import Consulting, RequestGuard
 from dragoman.exchange.heads import RequestHead
 from dragoman.exchange.limits import Held
@@ -122,6 +123,8 @@ class Decide:
                 return self._spend(self._unread.admit(asker, call), asker)
             check_type(head, call.body)
             read = read_body(call.body, body or b"")
+            if call.operation == FEEDBACK:
+                return take_feedback(read, Asker(head, client.dialect, caller))
             client = client.claimed(read)
             return self._admit(head, body or b"", read, client, caller)
         except DragomanError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from http import HTTPStatus
 
@@ -109,6 +109,13 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     left_out: list[Left]
 
 
+class Scored(msgspec.Struct, frozen=True):
+    """What a caller said of the answer."""
+
+    score: float | None
+    caller: str
+
+
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """One request's."""
 
@@ -142,12 +149,13 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     redacted_answer: Mapping[str, int]
     guardrails: Mapping[str, int]
     guardrails_score: float | None
+    feedback: list[Scored]
     unsaid: list[str]
     """What the ledger does not say."""
 
 
-def give_account(entry: Recorded) -> Account:
-    """What `entry` says, and what it does not."""
+def give_account(entry: Recorded, feedback: Iterable[Recorded] = ()) -> Account:
+    """What `entry` says, and what it does not; `feedback` are the lines about its answer."""
     decision = read_decision(entry.decision)
     return Account(
         request_id=entry.request_id,
@@ -178,6 +186,7 @@ def give_account(entry: Recorded) -> Account:
         redacted_answer=entry.redacted_answer,
         guardrails=entry.guardrails,
         guardrails_score=entry.guardrails_score,
+        feedback=[Scored(said.feedback_score, said.caller) for said in feedback],
         unsaid=list(_unsaid(entry, decision)),
     )
 
@@ -326,6 +335,8 @@ def _finding_lines(account: Account) -> Iterator[str]:
             yield f"{what}: {', '.join(f'{name} {count}' for name, count in counts.items())}"
     if account.guardrails_score is not None:
         yield f"score for prompt injection: {account.guardrails_score:g}"
+    for said in account.feedback:
+        yield f"feedback: {said.score} by {said.caller}"
     if account.dropped:
         yield f"left out of request or answer: {account.dropped}"
 

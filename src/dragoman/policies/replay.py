@@ -22,9 +22,9 @@ from dragoman.errors import DragomanError
 from dragoman.policies.route.decision import Decision, read_decision
 from dragoman.policies.route.hindsight import Assumed, Hindsight, Missing, NotRecorded
 from dragoman.policies.route.naming import name_target, quote_name
-from dragoman.telemetry.ledger import find_cost
+from dragoman.telemetry.ledger import REQUEST, find_cost
 from dragoman.telemetry.ledger_lines import Broken, read_lines
-from dragoman.telemetry.recorded import REQUEST, Recorded, decode
+from dragoman.telemetry.recorded import Recorded, decode
 
 _MOST_TARGETS = 10_000
 _ERROR_STATUS = 400

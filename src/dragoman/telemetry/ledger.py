@@ -28,6 +28,9 @@ from dragoman.catalog.profiles import Prices
 from dragoman.dialects import COUNT, EMBEDDINGS, RERANK
 from dragoman.telemetry import names
 
+REQUEST, FEEDBACK = "request", "feedback"
+"""The events of the lines: of a request, and of one that only brought what a client said of another
+request's answer."""
 Metering = Literal["exact", "estimated", "none"]
 
 _BYTES_PER_TOKEN = 4
@@ -107,6 +110,15 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     output_image: int = 0
 
 
+class Feedback(msgspec.Struct, frozen=True):
+    """What a client said of an answer."""
+
+    request_id: str
+    """Of the request that got it, perhaps not the same caller's."""
+    score: float
+    """From 0 to 1."""
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger keeps of one request."""
 
@@ -144,6 +156,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What guardrails found in the request, by rule."""
     guardrails_score: float | None = None
     """The highest score for prompt injection."""
+    feedback: Feedback | None = None
+    """Given where the request brought it."""
     belongs: Mapping[str, str] = {}
     """The caller's organization, team, user and application, as far as they are known."""
 
@@ -205,6 +219,7 @@ def make_entry(
         redacted_answer=_counts(record, keys.REDACTION_ANSWER_NAMESPACE),
         guardrails=_counts(record, keys.GUARDRAILS_NAMESPACE, leave=keys.SCORE),
         guardrails_score=_score(record),
+        feedback=_feedback(facts),
         belongs={**belongs(caller), **_texts(record, keys.SUBJECT_NAMESPACE)} if caller else {},
     )
 
@@ -317,14 +332,20 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.REDACTED_ANSWER: entry.redacted_answer,
         names.GUARDRAILS: entry.guardrails,
         names.GUARDRAILS_SCORE: entry.guardrails_score,
+        names.FEEDBACK_OF: entry.feedback.request_id if entry.feedback else None,
+        names.FEEDBACK_SCORE: entry.feedback.score if entry.feedback else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def encode_lines(entries: Iterable[Entry], at: datetime) -> bytes:
     """One line of JSON an entry, as the other logs write theirs. `at` is in UTC."""
-    about = {"event": "request", "level": "info", "timestamp": at.isoformat()[:-6] + "Z"}
-    lines = [msgspec.json.encode(log_fields(entry) | about) for entry in entries]
+    about = {"event": REQUEST, "level": "info", "timestamp": at.isoformat()[:-6] + "Z"}
+    scored = about | {"event": FEEDBACK}
+    lines = [
+        msgspec.json.encode(log_fields(entry) | (scored if entry.feedback else about))
+        for entry in entries
+    ]
     return b"\n".join([*lines, b""])
 
 
@@ -394,6 +415,11 @@ def _text(values: Mapping[str, object], key: str) -> str | None:
 def _texts(record: AccessRecord, namespace: str) -> dict[str, str]:
     values = record.metadata.get(namespace, {})
     return {name: value for name in values if (value := _text(values, name)) is not None}
+
+
+def _feedback(facts: Mapping[str, object]) -> Feedback | None:
+    request_id, score = _text(facts, keys.FEEDBACK_OF), facts.get(keys.FEEDBACK_SCORE)
+    return Feedback(request_id, score) if request_id and isinstance(score, float) else None
 
 
 def _counts(record: AccessRecord, namespace: str, *, leave: str = "") -> dict[str, int] | None:

@@ -56,6 +56,10 @@ GUARDRAILS = "dragoman.guardrails"
 """What guardrails found in the request, by rule."""
 GUARDRAILS_SCORE = "dragoman.guardrails.score"
 """The highest that a text of it had for prompt injection, where it reached the limit."""
+FEEDBACK_OF = "dragoman.feedback.request_id"
+"""The id of the request that was scored."""
+FEEDBACK_SCORE = "dragoman.feedback.score"
+"""From 0 to 1."""
 
 TAGS = {
     subject: f"dragoman.{subject}"

@@ -9,12 +9,11 @@ from typing import Annotated, BinaryIO
 import msgspec
 
 from dragoman.telemetry import names
-from dragoman.telemetry.ledger import Metering, Tokens
+from dragoman.telemetry.ledger import FEEDBACK, Metering, Tokens
 from dragoman.telemetry.ledger_lines import read_lines
 
-REQUEST = "request"
-"""The event of a request's line."""
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -57,6 +56,8 @@ class Recorded(
         "redacted_answer": names.REDACTED_ANSWER,
         "guardrails": names.GUARDRAILS,
         "guardrails_score": names.GUARDRAILS_SCORE,
+        "feedback_of": names.FEEDBACK_OF,
+        "feedback_score": names.FEEDBACK_SCORE,
     },
 ):
     """One line, whole (`ledger.log_fields`); what it does not say is empty or None."""
@@ -103,6 +104,8 @@ class Recorded(
     redacted_answer: Mapping[str, int] = {}
     guardrails: Mapping[str, int] = {}
     guardrails_score: float | None = None
+    feedback_of: str = ""
+    feedback_score: Score | None = None
 
     @property
     def belongs(self) -> dict[str, str]:
@@ -124,12 +127,15 @@ decode = msgspec.json.Decoder(Recorded).decode
 def find_entries(
     lines: BinaryIO, request_id: str, broken: Callable[[int], None]
 ) -> Iterator[Recorded]:
-    """The requests of this id; `broken` is told of lines that hold it and cannot be read."""
+    """The requests of this id, and what was said of their answers; `broken` is told of lines that
+    hold the id and cannot be read."""
     wanted = msgspec.json.encode(request_id)
 
     def decode_likely(line: bytes) -> Recorded | None:
         return decode(line) if wanted in line else None
 
     for _, entry in read_lines(lines, decode_likely, broken):
-        if entry is not None and (entry.event, entry.request_id) == (REQUEST, request_id):
+        if entry is None:
+            continue
+        if request_id == (entry.feedback_of if entry.event == FEEDBACK else entry.request_id):
             yield entry

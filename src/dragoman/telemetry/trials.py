@@ -2,7 +2,8 @@
 
 Of each figure its mean with the interval that holds the true one 19 times of 20: Wilson's for
 shares, the normal one for means, which needs some dozens of requests. Time is linear in the lines,
-memory in the variants.
+memory in the variants, in the requests that were in experiments and in the scores: these may come
+in any order.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import BinaryIO
 import msgspec
 
 from dragoman.telemetry import names
+from dragoman.telemetry.ledger import FEEDBACK, REQUEST
 from dragoman.telemetry.ledger_lines import Broken, read_lines
 
 _Z = 1.959964
@@ -23,6 +25,8 @@ _Z = 1.959964
 _MOST_VARIANTS = 10_000
 _ASSIGNED = re.compile(r"(?:^|; )experiment=([^(;]+)\(([^);]+)\)")
 _FAULT, _LIMITED = 500, 429
+_Key = tuple[str, str]
+"""An experiment and one of its variants."""
 
 
 class _Line(
@@ -35,6 +39,10 @@ class _Line(
         "first_byte_ms": names.TIME_TO_FIRST_BYTE_MS,
         "output_tokens": names.OUTPUT_TOKENS,
         "cost_usd": names.COST_USD,
+        "request_id": names.REQUEST_ID,
+        "caller": names.CALLER,
+        "feedback_of": names.FEEDBACK_OF,
+        "feedback_score": names.FEEDBACK_SCORE,
     },
 ):
     """A line of the ledger, as far as it matters here."""
@@ -46,6 +54,10 @@ class _Line(
     first_byte_ms: float | None = None
     output_tokens: int = 0
     cost_usd: float | None = None
+    request_id: str = ""
+    caller: str = ""
+    feedback_of: str = ""
+    feedback_score: float | None = None
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +103,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     first_byte_ms: Estimate | None
     output_tokens: Estimate | None
     cost_usd: Estimate | None
+    scores: int
+    """Requests that were scored by their own caller; of several scores the last counts."""
+    score: Estimate | None
+    """Its mean, from 0 to 1."""
 
 
 class _Variant:
@@ -110,7 +126,10 @@ class _Variant:
         for name, mean in self._means.items():
             mean.add(getattr(line, name))
 
-    def outcome(self, experiment: str, variant: str) -> Outcome:
+    def outcome(self, experiment: str, variant: str, scores: list[float]) -> Outcome:
+        score = _Mean()
+        for given in scores:
+            score.add(given)
         means = {name: mean.estimate() for name, mean in self._means.items()}
         failed = share(self._failed, self._requests)
         return Outcome(
@@ -118,6 +137,8 @@ class _Variant:
             variant=variant,
             requests=self._requests,
             failed=failed,
+            scores=len(scores),
+            score=_bounded(score.estimate()),
             **means,
         )
 
@@ -131,17 +152,26 @@ class Trials:
         self.broken = Broken()
         self.others = 0
         """Lines of no request that was in an experiment."""
+        self._assigned: dict[tuple[str, str], _Key] = {}
+        """Variants by the request's id and its caller."""
+        self._scores: dict[tuple[str, str], float] = {}
+        """The last ones, by the same."""
 
     def read(self, lines: BinaryIO, name: str) -> None:
         """Add the lines of a file that is called `name`."""
         broken = functools.partial(self.broken.add, name)
         for _, line in read_lines(lines, self._decode, broken):
-            assigned = _ASSIGNED.search(line.decision) if line.event == "request" else None
+            if line.event == FEEDBACK and line.feedback_score is not None:
+                self._scores[line.feedback_of, line.caller] = line.feedback_score
+                continue
+            assigned = _ASSIGNED.search(line.decision) if line.event == REQUEST else None
             key = (assigned[1], assigned[2]) if assigned else None
             if key is None or (key not in self._variants and self._is_full):
                 self.others += 1
             else:
                 self._variants.setdefault(key, _Variant()).add(line)
+                if line.request_id:
+                    self._assigned[line.request_id, line.caller] = key
 
     @property
     def _is_full(self) -> bool:
@@ -149,8 +179,24 @@ class Trials:
 
     def outcomes(self) -> Iterator[Outcome]:
         """By name of the experiment and of the variant."""
-        for (experiment, variant), found in sorted(self._variants.items()):
-            yield found.outcome(experiment, variant)
+        scores: dict[_Key, list[float]] = {}
+        for request, score in self._scores.items():
+            if key := self._assigned.get(request):
+                scores.setdefault(key, []).append(score)
+        for key, found in sorted(self._variants.items()):
+            yield found.outcome(*key, scores.get(key, []))
+
+    @property
+    def unmatched(self) -> int:
+        """Scores of requests that were in no experiment, are in no file or another caller's."""
+        return len(self._scores.keys() - self._assigned.keys())
+
+
+def _bounded(found: Estimate | None) -> Estimate | None:
+    """The interval without what no score can be."""
+    if found is None:
+        return None
+    return Estimate(value=found.value, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 def share(some: int, of: int) -> Estimate:
