@@ -106,6 +106,7 @@ models: {{m: {{targets: [{{provider: p, model: x}}]}}}}
         (("kind: vllm", "kind: vllm, circuit_breaker: {max_pending_requests: 3}"), "$.providers.local.circuit_breaker.max_pending_requests", "needs max_connections"),
         (("kind: vllm", "kind: vllm, outlier_detection: {max_ejection_percent: 101}"), "$.providers[...].outlier_detection.max_ejection_percent", "<= 100"),
         (("kind: vllm", "kind: vllm, health_check: {path: health}"), "$.providers[...].health_check.path", "regex"),
+        (("kind: vllm", "kind: vllm, health_check: {timeout_seconds: 11}"), "$.providers[...].health_check.timeout_seconds", "<= 10"),
         (("kind: vllm", "kind: vllm, health_check: {interval_seconds: 1}"), "$.providers.local.health_check.timeout_seconds", "longer than the interval"),
     ],
 )  # fmt: skip

@@ -46,7 +46,8 @@ class HealthCheck(_Section, frozen=True, kw_only=True):
     """What it must answer 200 to, on GET and without a key. None: the catalogue's; where that has
     none, a connection is opened and closed, in TLS where the provider speaks it."""
     interval_seconds: Seconds = 5
-    timeout_seconds: Seconds = 2
+    timeout_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=10)] = 2
+    """Envoy's start, and a changed policy, wait as long for a provider that says nothing."""
     unhealthy_threshold: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
     """Failed checks, one upon the other, after which it is left out."""
     healthy_threshold: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
