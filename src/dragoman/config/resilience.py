@@ -35,7 +35,8 @@ class OutlierDetection(_Section, frozen=True, kw_only=True):
     base_ejection_seconds: Seconds = 30
     """For how long, times how often it was left out lately; 300 seconds at the most."""
     max_ejection_percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100
-    """How many of its addresses."""
+    """How many of its addresses, among which the host that stands in for it counts as one: below 50
+    a provider of one address is never left out."""
 
 
 class HealthCheck(_Section, frozen=True, kw_only=True):
