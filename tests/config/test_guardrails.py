@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dragoman.config.environment import key_names
 from dragoman.config.guardrails import SIGNS
 from dragoman.config.load import parse
 from dragoman.config.policy import Policy
@@ -80,6 +81,18 @@ BAD: dict[str, tuple[Any, str]] = {
         callouts(HOUSE | {"url": "judge.sock"}),
         "$.guardrails.profiles.a.callouts[0].url: expected http(s)://",
     ),
+    "callout_key": (
+        callouts(HOUSE | {"key": {"env": "A", "file": "b"}}),
+        "$.guardrails.profiles.a.callouts[0].key: give either env or file",
+    ),
+    "callout_unset": (
+        callouts(HOUSE | {"key": {"env": "A"}}),
+        "$.guardrails.profiles.a.callouts[0].key: variable A is not set",
+    ),
+    "callout_no_file": (
+        callouts(HOUSE | {"key": {"file": "/nowhere"}}),
+        "$.guardrails.profiles.a.callouts[0].key: no file /nowhere",
+    ),
     "callout_timeout": (
         callouts(HOUSE | {"timeout_ms": 5001}),
         "$.guardrails.profiles.a.callouts[0].timeout_ms: is more than half of timeouts.service",
@@ -129,6 +142,11 @@ def test_all_that_may_be_found() -> None:
     assert section
     asked = ("harm", "house", "harm:failed", "house:failed")
     assert section.rules() == ("a", "codename", *SIGNS, *asked)
+
+
+def test_keys_of_webhooks_are_nobodys_but_envoys() -> None:
+    policy = load(callouts(HOUSE | {"key": {"env": "KEY"}}), providers={}, models={})
+    assert key_names(policy) == {"KEY"}
 
 
 def test_words_of_a_file_are_added(tmp_path: Path) -> None:

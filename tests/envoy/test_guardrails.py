@@ -115,6 +115,8 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
     """Callouts of every kind: over TCP and a Unix socket, to a provider, and to nobody."""
     with tempfile.TemporaryDirectory(prefix="dg") as folder:
         socket = str(Path(folder, "house.sock"))
+        key = Path(folder, "house.key")
+        key.write_text(HOUSE_KEY)
         servers = (
             ThreadingHTTPServer(("127.0.0.1", 0), House),
             ThreadingUnixStreamServer(socket, House),
@@ -128,7 +130,11 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
             "default": "both",
             "profiles": {
                 "both": {"callouts": [house | FAST, harm | FAST | {"threshold": 0.5}]},
-                "near": {"callouts": [house | FAST | {"url": f"unix:{socket}"}]},
+                "near": {
+                    "callouts": [
+                        house | FAST | {"url": f"unix:{socket}", "key": {"file": str(key)}}
+                    ]
+                },
                 "lenient": {
                     "callouts": [
                         house | FAST | {"url": "http://127.0.0.1:9/", "on_failure": "allow"},
@@ -148,6 +154,7 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
             server.server_close()
 
 
+HOUSE_KEY = "key-of-the-house-2b7d"
 FAST = {"timeout_ms": 5000}
 
 
@@ -174,7 +181,7 @@ def test_callouts_are_asked_through_envoy(consulting: Gateway, simulator: Simula
     wait_until(lambda: [e for e in consulting.ledger() if e["dragoman.request_id"] == request_id])
     text = {"path": "$.messages[0].content", "speaker": "user", "text": "Of cats."}
     assert asked == {"texts": [text], "caller": "demo", "model": "both"}
-    assert not {name for name in headers if name.lower().startswith("x-")}
+    assert not {n for n in headers if n.lower().startswith("x-") or n == "authorization"}
     judged, answered = simulator.control.requests()
     assert [(r.listener, r.target) for r in (judged, answered)] == [
         ("openai-b", "/v1/moderations"),
@@ -186,6 +193,7 @@ def test_callouts_are_asked_through_envoy(consulting: Gateway, simulator: Simula
 
 def test_what_callouts_say_is_done_and_told(consulting: Gateway, simulator: Simulator) -> None:
     moderate(simulator, 0.95)
+    House.seen.clear()
     for model, text, status, said in (
         ("near", "Of a fox.", 400, "refused by house: foxes, score 0.75"),
         ("near", "Of an owl.", 503, "The guardrail house failed (bad_answer)"),
@@ -195,6 +203,8 @@ def test_what_callouts_say_is_done_and_told(consulting: Gateway, simulator: Simu
         found, body = ask(consulting, model, text)
         assert (found, said in body) == (status, True), body
         assert status == 200 or text not in body
+    keys = {path: headers.get("authorization") for path, headers, _ in House.seen}
+    assert keys == {"/": f"Bearer {HOUSE_KEY}", "/judge?v=1": None}
     entries = wait_until(lambda: (e := consulting.ledger())[4:] and e[-4:], what="ledger")
     assert [entry["dragoman.guardrails"] for entry in entries] == [
         {"house": 1},
@@ -211,3 +221,4 @@ def test_what_callouts_say_is_done_and_told(consulting: Gateway, simulator: Simu
 
     wait_until(lambda: all(map(counted, ("house", "house:failed", "harm"))), what="statistics")
     assert "fox" not in consulting.written().replace("foxes", "")
+    assert HOUSE_KEY not in consulting.written()

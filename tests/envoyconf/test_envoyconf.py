@@ -481,7 +481,7 @@ guardrails:
     asks:
       callouts:
         - {name: harm, kind: moderation, provider: openai, threshold: 0.5}
-        - {name: near, kind: webhook, url: "unix:/run/judge.sock"}
+        - {name: near, kind: webhook, url: "unix:/run/judge.sock", key: {env: OPENAI_API_KEY}}
         - {name: far, kind: webhook, url: "https://judge.example/v1?a=b"}
         - {name: by_address, kind: webhook, url: "http://[::1]:8080/"}
 """
@@ -494,6 +494,9 @@ def test_callouts_have_a_listener_that_no_client_reaches(tmp_path: Path) -> None
     assert check_document(policy, document, "e.yaml") == []
     result = _validate(to_yaml(document), tmp_path)
     assert result.returncode == 0, result.stderr
+    assert check_policy(policy) == []
+    plain = parse(text.replace("https://judge", "http://judge"), "p.yaml", KEYS)
+    assert ["far is shown" in str(finding) for finding in check_policy(plain)] == [True]
     parts = take_apart(document, str(tmp_path))
     _, listeners = read_resources(parts.files["listeners.json"])
     assert len(read_resources(parts.files["callouts.json"])[1]) == 1

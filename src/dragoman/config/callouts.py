@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
-from dragoman.config.section import Name
+from dragoman.config.section import KeySource, Name
 from dragoman.dialects.speakers import Speaker
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Webhook(_Callout, frozen=True, kw_only=True, tag="webhook"):
 
     url: str
     """`http(s)://HOST[:PORT]/PATH`, or `unix:/PATH/OF/SOCKET`, which is asked for `/`."""
+    key: KeySource | None = None
+    """Sent as a bearer token, by Envoy; never read by a worker."""
 
 
 Callout = Moderation | Webhook
@@ -110,9 +112,11 @@ def check_callouts(
     section: Guardrails | None,
     providers: Mapping[str, Provider],
     service_seconds: float,
+    is_there: Callable[[KeySource], bool],
     refuse: Refuse,
 ) -> None:
-    """Raises where a callout cannot be made. Envoy waits `service_seconds` for the whole stage."""
+    """Raises where a callout cannot be made. Envoy waits `service_seconds` for the whole
+    stage; `is_there` tells of a key."""
     for name, profile in section.profiles.items() if section else ():
         for i, callout in enumerate(profile.callouts):
             path = f"$.guardrails.profiles.{name}.callouts[{i}]"
@@ -122,7 +126,7 @@ def check_callouts(
             if isinstance(callout, Moderation):
                 _check_moderation(callout, providers, path, refuse)
             else:
-                _check_webhook(callout, path, refuse)
+                _check_webhook(callout, is_there, path, refuse)
 
 
 def _check_moderation(
@@ -138,9 +142,17 @@ def _check_moderation(
         raise refuse(f"{path}.provider", f"{provider.name} does not serve {MODERATIONS}")
 
 
-def _check_webhook(callout: Webhook, path: str, refuse: Refuse) -> None:
+def _check_webhook(
+    callout: Webhook, is_there: Callable[[KeySource], bool], path: str, refuse: Refuse
+) -> None:
     try:
         find_place(callout.url)
     except ValueError as error:
         problem = "expected http(s)://HOST[:PORT]/PATH or unix:/PATH/OF/SOCKET"
         raise refuse(f"{path}.url", problem) from error
+    key = callout.key
+    if key is not None and (key.env is None) == (key.file is None):
+        raise refuse(f"{path}.key", "give either env or file")
+    if key is not None and not is_there(key):
+        missing = f"variable {key.env} is not set" if key.env else f"no file {key.file}"
+        raise refuse(f"{path}.key", missing)

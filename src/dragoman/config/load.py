@@ -123,7 +123,8 @@ class _Resolver:
                 check_name(entry.redaction, redaction, f"{where}.redaction", self._refuse)
                 check_guarded(entry.guardrails, guardrails, f"{where}.guardrails", self._refuse)
         providers = self._providers(file.providers)
-        check_callouts(guardrails, providers, file.timeouts.service_seconds, self._refuse)
+        longest = file.timeouts.service_seconds
+        check_callouts(guardrails, providers, longest, self._is_there, self._refuse)
         if file.issued_keys and not (file.store.url or file.store.directory):
             raise self._refuse("$.issued_keys", "needs store.url or store.directory")
         callers = resolve_callers(file, providers, self._refuse)

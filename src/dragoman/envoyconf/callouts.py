@@ -16,7 +16,14 @@ from dragoman.config.callouts import (
     route_of,
 )
 from dragoman.config.policy import Policy
-from dragoman.envoyconf.clusters import endpoints, tls_context
+from dragoman.envoyconf.clusters import (
+    credential,
+    endpoints,
+    http_options,
+    named_secret,
+    tls_context,
+    upstream_codec,
+)
 from dragoman.envoyconf.typed import message, seconds, typed
 from dragoman.ir import Json
 
@@ -55,11 +62,21 @@ def callout_listeners(policy: Policy) -> list[Json]:
     return [{"name": LISTENER, "address": {"pipe": pipe}, "filter_chains": [chain]}]
 
 
+def webhook_secrets(policy: Policy) -> list[Json]:
+    """The keys of webhooks that want one."""
+    found = policy.guardrails.callouts() if policy.guardrails else ()
+    return [
+        named_secret(_secret_name(profile, callout), callout.key)
+        for profile, callout in found
+        if isinstance(callout, Webhook) and callout.key
+    ]
+
+
 def webhook_clusters(policy: Policy) -> list[Json]:
     """One for each webhook."""
     found = policy.guardrails.callouts() if policy.guardrails else ()
     return [
-        _webhook_cluster(_cluster_name(profile, callout), callout, policy)
+        _webhook_cluster(profile, callout, policy)
         for profile, callout in found
         if isinstance(callout, Webhook)
     ]
@@ -68,14 +85,14 @@ def webhook_clusters(policy: Policy) -> list[Json]:
 def keep_callouts(document: Json, former: Policy) -> Json:
     """A bootstrap with what `former` alone calls out, for requests that were decided under it."""
     resources: Json = document["static_resources"]
-    clusters = _with(resources["clusters"], webhook_clusters(former))
+    parts = {
+        "secrets": _with(resources["secrets"], webhook_secrets(former)),
+        "clusters": _with(resources["clusters"], webhook_clusters(former)),
+    }
     listeners: list[Json] = resources["listeners"]
     for kept in callout_listeners(former):
         listeners = _with([_with_routes(one, kept) for one in listeners], [kept])
-    return {
-        **document,
-        "static_resources": {**resources, "listeners": listeners, "clusters": clusters},
-    }
+    return {**document, "static_resources": {**resources, **parts, "listeners": listeners}}
 
 
 def _with(named: list[Json], further: list[Json]) -> list[Json]:
@@ -101,6 +118,10 @@ def _host(listener: Json) -> Json:
 
 def _cluster_name(profile: str, callout: Callout) -> str:
     return f"dragoman_callout.{profile}.{callout.name}"
+
+
+def _secret_name(profile: str, callout: Callout) -> str:
+    return f"key-{_cluster_name(profile, callout)}"
 
 
 def _routes(policy: Policy) -> list[Json]:
@@ -146,7 +167,8 @@ def _told(callout: Moderation, policy: Policy) -> list[Json]:
     ]
 
 
-def _webhook_cluster(name: str, callout: Webhook, policy: Policy) -> Json:
+def _webhook_cluster(profile: str, callout: Webhook, policy: Policy) -> Json:
+    name = _cluster_name(profile, callout)
     place = find_place(callout.url)
     if place.port:
         address = {"socket_address": {"address": place.host, "port_value": place.port}}
@@ -165,4 +187,9 @@ def _webhook_cluster(name: str, callout: Webhook, policy: Policy) -> Json:
     }
     if place.tls:
         cluster["transport_socket"] = tls_context(place.host, policy.ca_file, ("http/1.1",))
+    if callout.key:
+        filters = [credential(_secret_name(profile, callout), "authorization", "Bearer ")]
+        fields: Json = {"explicit_http_config": {"http_protocol_options": {}}}
+        fields["http_filters"] = [*filters, upstream_codec()]
+        cluster["typed_extension_protocol_options"] = http_options(fields)
     return cluster

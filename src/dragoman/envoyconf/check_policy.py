@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+from dragoman.config.callouts import Webhook, find_place
 from dragoman.config.policy import Model, Policy
 from dragoman.config.resilience import CircuitBreaker
 from dragoman.envoyconf.check import Finding
@@ -14,7 +15,7 @@ _MOST_NAMED = 3
 
 def check_policy(policy: Policy) -> list[Finding]:
     """All findings, every one a warning."""
-    return [*_issuers(policy), *_breakers(policy)]
+    return [*_issuers(policy), *_webhooks(policy), *_breakers(policy)]
 
 
 def _issuers(policy: Policy) -> list[Finding]:
@@ -29,6 +30,23 @@ def _issuers(policy: Policy) -> list[Finding]:
         )
         for issuer in policy.callers.issuers.values()
         if issuer.address is not None and not issuer.address[2] and not _is_here(issuer.address[0])
+    ]
+
+
+def _webhooks(policy: Policy) -> list[Finding]:
+    """Webhooks that are shown texts over a network where others may read them."""
+    found = policy.guardrails.callouts() if policy.guardrails else ()
+    return [
+        Finding(
+            file=policy.source,
+            path=f"$.guardrails.profiles.{profile}.callouts",
+            problem=f"{callout.name} is shown texts in plain text, over a network",
+            remedy="Use https",
+            severity="warning",
+        )
+        for profile, callout in found
+        if isinstance(callout, Webhook)
+        if (place := find_place(callout.url)).port and not place.tls and not _is_here(place.host)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from dragoman.config.policy import Policy, Provider, Signing
+from dragoman.config.section import KeySource
 from dragoman.envoyconf.resilience import FAILED, breakers, detection, with_nobody
 from dragoman.envoyconf.typed import metadata_matcher, seconds, typed
 from dragoman.ir import Json
@@ -119,14 +120,16 @@ def needs_secret(provider: Provider) -> bool:
 
 
 def secret(provider: Provider) -> Json:
-    """The provider's key, read by Envoy itself from a file or from its environment."""
+    """The provider's key."""
     if provider.key is None:
         raise ValueError(provider.name)
-    if provider.key.env:
-        source = {"environment_variable": provider.key.env}
-    else:
-        source = {"filename": provider.key.file or ""}
-    return {"name": secret_name(provider), "generic_secret": {"secret": source}}
+    return named_secret(secret_name(provider), provider.key)
+
+
+def named_secret(name: str, key: KeySource) -> Json:
+    """A key that Envoy itself reads, from a file or from its environment."""
+    source = {"environment_variable": key.env} if key.env else {"filename": key.file or ""}
+    return {"name": name, "generic_secret": {"secret": source}}
 
 
 def provider_cluster(provider: Provider, policy: Policy) -> Json:
@@ -139,9 +142,9 @@ def provider_cluster(provider: Provider, policy: Policy) -> Json:
         "circuit_breakers": breakers(provider.circuit_breaker),
         **detection(provider),
         **_hosts(provider),
-        "typed_extension_protocol_options": {
-            _HTTP_OPTIONS: _http_options(provider, upstream_filters(provider, policy))
-        },
+        "typed_extension_protocol_options": http_options(
+            _protocols(provider) | {"http_filters": upstream_filters(provider, policy)}
+        ),
     }
     if provider.tls:
         cluster["transport_socket"] = tls_context(provider.host, policy.ca_file)
@@ -184,7 +187,7 @@ def stage_cluster(stage: str, policy: Policy) -> Json:
                 }
             ],
         },
-        "typed_extension_protocol_options": {_HTTP_OPTIONS: _options(options)},
+        "typed_extension_protocol_options": http_options(options),
     }
 
 
@@ -229,8 +232,13 @@ def upstream_filters(provider: Provider, policy: Policy) -> list[Json]:
     if provider.signing is not None:
         filters.append(_signing(provider.signing))
     elif needs_secret(provider):
-        filters.append(_credential(provider))
-    return [*filters, typed("codec", "extensions.filters.http.upstream_codec.v3.UpstreamCodec")]
+        filters.append(credential(secret_name(provider), provider.key_header, provider.key_prefix))
+    return [*filters, upstream_codec()]
+
+
+def upstream_codec() -> Json:
+    """The last filter of any cluster that has some."""
+    return typed("codec", "extensions.filters.http.upstream_codec.v3.UpstreamCodec")
 
 
 def _path_lua(provider: str) -> str:
@@ -320,10 +328,11 @@ def _header_mutations(provider: Provider) -> list[Json]:
     ]
 
 
-def _credential(provider: Provider) -> Json:
-    fields: Json = {"credential": {"name": secret_name(provider)}, "header": provider.key_header}
-    if provider.key_prefix:
-        fields["header_value_prefix"] = provider.key_prefix
+def credential(secret: str, header: str, prefix: str) -> Json:
+    """Writes a secret into a header, behind `prefix`."""
+    fields: Json = {"credential": {"name": secret}, "header": header}
+    if prefix:
+        fields["header_value_prefix"] = prefix
     return typed(
         "dragoman.credential",
         "extensions.filters.http.credential_injector.v3.CredentialInjector",
@@ -401,7 +410,7 @@ def tls_context(host: str, ca_file: str, protocols: tuple[str, ...] = ("h2", "ht
     )
 
 
-def _http_options(provider: Provider, filters: list[Json]) -> Json:
+def _protocols(provider: Provider) -> Json:
     protocols: Json = {"http_protocol_options": {}}
     if provider.tls:
         config: Json = {"auto_config": {**protocols, "http2_protocol_options": {}}}
@@ -409,8 +418,9 @@ def _http_options(provider: Provider, filters: list[Json]) -> Json:
         config = {"explicit_http_config": protocols}
     if provider.outlier_detection is not None:
         config["outlier_detection"] = {"error_matcher": FAILED}
-    return _options({**config, "http_filters": filters})
+    return config
 
 
-def _options(fields: Json) -> Json:
-    return {"@type": "type.googleapis.com/" + _HTTP_OPTIONS, **fields}
+def http_options(fields: Json) -> Json:
+    """A cluster's own, as extension options."""
+    return {_HTTP_OPTIONS: {"@type": "type.googleapis.com/" + _HTTP_OPTIONS, **fields}}
