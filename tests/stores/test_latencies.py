@@ -52,6 +52,7 @@ def test_whatever_becomes_of_what_is_sent_it_counts_here_once(taken: list[str]) 
     clock = Clock()
     latencies, told, alone = Latencies(clock), Latencies(clock), Latencies(clock)
     sent: Mapping[str, Sums] = {}
+    sent_at = clock.now
     for step in taken:
         if step == "observe":
             latencies.observe(KEY, ONE)
@@ -59,13 +60,13 @@ def test_whatever_becomes_of_what_is_sent_it_counts_here_once(taken: list[str]) 
         elif step == "wait":
             clock.now += 1
         elif step == "send" and not sent:
-            sent = latencies.send()
+            sent, sent_at = latencies.send(), clock.now
         elif step == "keep":
             latencies.keep()
             sent = {}
         elif step == "receive" and sent:
             for key, sums in sent.items():
-                told.observe(key, sums)
+                told.observe(key, sums.times(0.5 ** ((clock.now - sent_at) / 10)))
             latencies.receive({KEY: told.find(KEY)})
             sent = {}
         found, known = latencies.find(KEY), alone.find(KEY)
