@@ -26,6 +26,18 @@ MODELS: dict[str, Any] = {
     "cheap": _on("openai", "anthropic", "openai-b", strategy="cheapest"),
     "talk": _on("openai", "anthropic", "openai-b", "anthropic-b", sticky="conversation"),
     "quick": _on("openai", "anthropic", strategy="fastest", learning={"explore": 0.2}),
+    "worth": _on(
+        "openai",
+        "anthropic",
+        strategy="bandit",
+        reward={
+            "latency": 1,
+            "latency_scale_ms": 1000,
+            "cost": 1,
+            "cost_scale_usd": 0.01,
+            "error": 2,
+        },
+    ),
     "flaky": {
         "strategy": "fastest",
         "targets": [
@@ -124,10 +136,10 @@ def test_the_cheapest_is_asked_first_and_the_header_and_ledger_say_so(
     assert entry["gen_ai.provider.name"] == "openai"
 
 
-def _expected(answer: httpx.Response) -> dict[str, str]:
-    """What is expected of each provider, in milliseconds."""
+def _expected(answer: httpx.Response, note: str = "expected_ms") -> dict[str, str]:
+    """What is expected of each provider, such as milliseconds."""
     said = answer.headers["x-dragoman-decision"].split("; ")
-    told = next(word for word in said if word.startswith("expected_ms=")).partition("=")[2]
+    told = next(word for word in said if word.startswith(f"{note}=")).partition("=")[2]
     pairs = (word.removesuffix(")").partition("/sim/echo(") for word in told.split(","))
     return {provider: ms for provider, _, ms in pairs}
 
@@ -175,6 +187,34 @@ def test_a_target_that_fails_is_not_fast_and_its_time_is_not_the_nexts(
     expected = wait_until(learned)
     assert expected["openai"] == "failing"
     assert float(expected["anthropic"]) < 500
+
+
+def test_rewards_are_learned_of_answers_and_failures(
+    strategic: Gateway, simulator: Simulator
+) -> None:
+    """Of `anthropic`, which fails, none; `openai` serves in its place."""
+    simulator.control.script({"status": 503}, {"listener": "anthropic"})
+    likely: dict[str, float] = {}
+
+    def learned() -> dict[str, str]:
+        answer = ask(strategic, "/v1/messages", body("worth"))
+        assert answer.status_code == 200
+        expected = _expected(answer, "expected_reward")
+        said = answer.headers["x-dragoman-decision"].partition("propensity=")[2]
+        likely[said] = float(said.partition("/sim/echo(")[2].partition(")")[0])
+        return {} if "unknown" in expected.values() else expected
+
+    expected = wait_until(learned)
+    assert expected["anthropic"] == "0.00"
+    assert 0.5 < float(expected["openai"]) <= 1
+
+    def logged() -> list[dict[str, Any]]:
+        entries = [e for e in strategic.ledger() if e.get("gen_ai.request.model") == "worth"]
+        return [e for e in entries if "unknown" not in e["dragoman.decision"]]
+
+    told = wait_until(logged)[0]["dragoman.decision"].partition("propensity=")[2]
+    assert told in likely
+    assert (likely[told] > 0.5) is told.startswith("openai")
 
 
 @both_clients

@@ -122,6 +122,6 @@ def test_a_workers_decisions_learn_from_how_long_upstreams_took():
     in_force = InForce(POLICY, clock=lambda: 0.0)
     LedgerStream(in_force, lambda _: None).feed(message.SerializeToString())
     seen = in_force.latencies.find("60 x\nright\nclaude")
-    assert seen == (1.0, 7.0, 3.0, 1.0, 1.0, 7.0, 0.0, 0.0)
+    assert seen == (1.0, 7.0, 3.0, 1.0, 1.0, 7.0, 0.0, 0.0, 0.0)
     LedgerStream(in_force, lambda _: None).feed(logged())
     assert in_force.latencies.find("60 x\nright\nclaude") == seen

@@ -78,7 +78,7 @@ def test_a_request_is_told_in_words() -> None:
         "  rule=1(coder) (the rule 1 led to the model coder)",
         "  experiment=sizes(small) (the experiment sizes gave it the variant small)",
         "  sticky=none (it has nothing of what the model is sticky by, and so was drawn by weight)",
-        "  unpriced=a/m (a/m has no known price, and so comes last)",
+        "  unpriced=a/m (a/m has no known price, and so is taken for the dearest)",
         "  injection=0.98(fake_turn) (looks like prompt injection, score 0.98: fake_turn)",
         "  1. o/m: its answer was not used: empty (its answer said nothing)",
         "  2. a/m: was asked last",
@@ -108,6 +108,12 @@ def test_what_was_learned_is_told() -> None:
         "decision: fastest (by priority, within one whoever was fastest of late)",
         "  expected_ms=o/m(20),a/m(unknown) (the milliseconds that were expected of each)",
         "  propensity=o/m(0.5) (how likely o/m was to come first)",
+    ]
+    decision = "strategy=bandit; expected_reward=o/m(0.52),a/m(unknown); explore=a/m; order=a/m"
+    assert told(entry(facts={"decision": decision}))[3:6] == [
+        "decision: bandit (by priority, within one drawn by the rewards that each got of late)",
+        "  expected_reward=o/m(0.52),a/m(unknown) (the reward from 0 to 1 that was expected of each)",
+        "  explore=a/m (drawn by weight, so that all targets are looked at again: a/m came first)",
     ]
 
 

@@ -85,8 +85,15 @@ class Gateway:
         assert isinstance(action, Mutate), action
         return dict(action.metadata["dragoman"])  # type: ignore[arg-type]  # texts alone here
 
-    def end(self, facts: dict[str, str], ms: float, tokens: int = 0, **changes: Any) -> None:
-        """Envoy logs the request: what it asked last answered after `ms`."""
+    def end(
+        self,
+        facts: dict[str, str],
+        ms: float,
+        tokens: int = 0,
+        cost: int | None = None,
+        **changes: Any,
+    ) -> None:
+        """Envoy logs the request: what it asked last answered after `ms`, for `cost` nanodollars."""
         last = changes.get("attempts", 1) - 1
         cluster = json.loads(facts["targets"])[last][0]
         record = AccessRecord(
@@ -100,6 +107,7 @@ class Gateway:
         )
         record = msgspec.structs.replace(record, **changes)
         entry = make_entry(record, lambda *_: None, lambda *_: None, lambda _: {})
+        entry = msgspec.structs.replace(entry, cost_nanodollars=cost)
         observe(record, entry, self.latencies)
 
     def choose(self) -> dict[str, str]:

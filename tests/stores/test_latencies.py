@@ -15,7 +15,7 @@ from dragoman.stores.latency_store import RedisLatencies
 from tests.stores.conftest import Store
 
 KEY = "10 4k whole chat fast\nopenai\nmödel \udc80"
-ONE = Sums(1.0, 100.0, 40.0, 7.0, 49.0, 700.0)
+ONE = Sums(1.0, 100.0, 40.0, 7.0, 49.0, 700.0, rewards=0.5)
 
 
 class Clock:

@@ -22,6 +22,8 @@ from dragoman.config.policy import (
 )
 from dragoman.config.schema import Learning, ModelEntry
 
+_LEARNING = ("fastest", "bandit")
+"""Strategies that learn."""
 IsServed = Callable[[str, str], bool]
 """Whether a provider is in use; its path in the file is for the error where it is not there."""
 
@@ -102,6 +104,7 @@ class _Models:
             clamp=entry.clamp,
             strategy=entry.strategy,
             learning=_learning(entry),
+            reward=entry.reward,
             sticky=entry.sticky,
             fit_context=entry.fit_context,
             fallback_on=entry.fallback_on,
@@ -128,12 +131,32 @@ class _Models:
                 raise self._refuse(f"{path}.rules[{i}]", problem)
 
     def _check_learning(self, entry: ModelEntry, path: str) -> None:
-        if entry.strategy != "fastest":
+        if entry.strategy not in _LEARNING:
             if entry.learning is not None:
-                raise self._refuse(f"{path}.learning", "has no effect without strategy: fastest")
+                problem = f"has no effect without strategy: {' or '.join(_LEARNING)}"
+                raise self._refuse(f"{path}.learning", problem)
         elif entry.sticky is not None:
-            problem = "cannot be kept with strategy: fastest, whose order changes as it learns"
-            raise self._refuse(f"{path}.sticky", problem)
+            problem = f"cannot be kept with strategy: {entry.strategy}"
+            raise self._refuse(f"{path}.sticky", f"{problem}, whose order changes as it learns")
+        self._check_reward(entry, f"{path}.reward")
+
+    def _check_reward(self, entry: ModelEntry, path: str) -> None:
+        reward = entry.reward
+        if entry.strategy != "bandit":
+            if reward is not None:
+                raise self._refuse(path, "has no effect without strategy: bandit")
+            return
+        if reward is None or not (reward.latency or reward.cost or reward.error):
+            raise self._refuse(path, "strategy: bandit needs a weight: latency, cost or error")
+        scales = {
+            "latency_scale_ms": ("latency", reward.latency, reward.latency_scale_ms),
+            "cost_scale_usd": ("cost", reward.cost, reward.cost_scale_usd),
+        }
+        for name, (of, weight, scale) in scales.items():
+            if weight and scale is None:
+                raise self._refuse(f"{path}.{name}", f"is needed for {of}")
+            if scale is not None and not weight:
+                raise self._refuse(f"{path}.{name}", f"has no effect without {of}")
 
     def _targets(self, entry: ModelEntry, path: str) -> tuple[Target, ...]:
         return tuple(
@@ -262,4 +285,4 @@ class _Models:
 
 
 def _learning(entry: ModelEntry) -> Learning | None:
-    return entry.learning or Learning() if entry.strategy == "fastest" else None
+    return entry.learning or Learning() if entry.strategy in _LEARNING else None

@@ -27,6 +27,7 @@ from dragoman.config.schema import (
     Listener,
     Mask,
     Native,
+    Reward,
     RoleEntry,
     Simulator,
     Statistics,
@@ -239,9 +240,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """As in the file; ends in `*` where it is a pattern."""
     targets: tuple[Target, ...]
     clamp: bool
-    strategy: Literal["weighted", "cheapest", "fastest"] = "weighted"
+    strategy: Literal["weighted", "cheapest", "fastest", "bandit"] = "weighted"
     learning: Learning | None = None
-    """Given for `fastest`."""
+    """Given for `fastest` and `bandit`."""
+    reward: Reward | None = None
+    """Given for `bandit`."""
     sticky: str | None = None
     """`conversation`, `user` or `header:NAME`."""
     fit_context: bool = False

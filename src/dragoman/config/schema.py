@@ -254,6 +254,25 @@ class Learning(_Section, frozen=True, kw_only=True):
     """The share of requests that are drawn by weight, so that every target is seen."""
 
 
+_Weight = Annotated[float, msgspec.Meta(ge=0, le=1000)]
+
+
+class Reward(_Section, frozen=True, kw_only=True):
+    """What an answer is worth: the mean, by these weights, of parts from 0 to 1.
+
+    A failure gets 0.
+    """
+
+    latency: _Weight = 0
+    """Of exp(-milliseconds to the end of the answer / `latency_scale_ms`)."""
+    cost: _Weight = 0
+    """Of exp(-US dollars / `cost_scale_usd`); 0 where the cost is not known."""
+    error: _Weight = 0
+    """Of 1, for being no error."""
+    latency_scale_ms: Annotated[float, msgspec.Meta(gt=0, le=3_600_000)] | None = None
+    cost_scale_usd: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
+
+
 class ModelEntry(_Section, frozen=True, kw_only=True):
     """A public model: its targets, or `route: envoy` where the operator's own routes choose.
 
@@ -263,11 +282,14 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
 
     targets: list[TargetEntry] = []
     route: Literal["policy", "envoy"] = "policy"
-    strategy: Literal["weighted", "cheapest", "fastest"] = "weighted"
+    strategy: Literal["weighted", "cheapest", "fastest", "bandit"] = "weighted"
     """How targets of one priority are ordered: drawn by weight; or by price times estimated tokens,
-    what has no known price last; or drawn by weight and by how fast they lately answered."""
+    what has no known price last; or drawn by weight and by how fast they lately answered, or by the
+    rewards that they lately got."""
     learning: Learning | None = None
-    """For `fastest`; None: as `Learning` has it."""
+    """For `fastest` and `bandit`; None: as `Learning` has it."""
+    reward: Reward | None = None
+    """For `bandit`, which needs one."""
     sticky: StickyBy | None = None
     """What keeps its target instead of drawing one each time: a conversation (its system prompt and
     first user turn), a `user`, a `caller`, or the value of a header. Weights hold over many."""

@@ -17,6 +17,7 @@ _STRATEGIES = {
     "weighted": "by priority, within one by weight",
     "cheapest": "by priority, within one the cheapest first",
     "fastest": "by priority, within one whoever was fastest of late",
+    "bandit": "by priority, within one drawn by the rewards that each got of late",
     ENVOY: "Envoy's own routes chose the upstream",
 }
 _REASONS = {
@@ -38,9 +39,10 @@ _NOTES = {
     "fits": "it is too long for each target, so that none was left out for that",
     "sticky": "it stays with its {name}",
     "expected_ms": "the milliseconds that were expected of each",
-    "explore": "drawn by weight, so that slower targets are looked at again: {name} came first",
+    "expected_reward": "the reward from 0 to 1 that was expected of each",
+    "explore": "drawn by weight, so that all targets are looked at again: {name} came first",
     "propensity": "how likely {name} was to come first",
-    "unpriced": "{name} has no known price, and so comes last",
+    "unpriced": "{name} has no known price, and so is taken for the dearest",
     "deprecated": "the model {name} is deprecated",
     "in_place_of": "it serves in place of {name}, which has ended",
     "injection": "looks like prompt injection, score {name}: {inside}",

@@ -8,6 +8,7 @@ import msgspec
 
 from dragoman.config.leading import Condition
 from dragoman.config.policy import Caller, Model, Policy
+from dragoman.config.schema import Reward
 from dragoman.errors import InvalidToken, NotFound
 from dragoman.policies.authorize import Wish, find_model, judge
 from dragoman.policies.limits import limits_of
@@ -136,5 +137,17 @@ def _strategy_lines(model: Model) -> list[str]:
     if model.learning is not None:
         learning = model.learning
         half_life, explore = learning.half_life_seconds, learning.explore
-        return [f"strategy {model.strategy}: half-life {half_life} s, explores {explore:.2%}"]
+        line = f"strategy {model.strategy}: half-life {half_life} s, explores {explore:.2%}"
+        return [line, *_reward_lines(model.reward)]
     return [f"strategy {model.strategy}"] if model.strategy != "weighted" else []
+
+
+def _reward_lines(reward: Reward | None) -> list[str]:
+    if reward is None:
+        return []
+    parts = [f"error {reward.error:g}"] if reward.error else []
+    if reward.latency:
+        parts.append(f"latency {reward.latency:g}, at {reward.latency_scale_ms:g} ms 0.37 of it")
+    if reward.cost:
+        parts.append(f"cost {reward.cost:g}, at {reward.cost_scale_usd:g} USD 0.37 of it")
+    return [f"rewards: {'; '.join(parts)}"]

@@ -1,6 +1,6 @@
 -- What all workers saw of upstreams' times: one hash, a field a key.
 --
--- A field's name begins with its half-life in seconds and a space. Its value is nine doubles, little
+-- A field's name begins with its half-life in seconds and a space. Its value is ten doubles, little
 -- endian: when it was written, ms, and its sums, of which the first and the seventh count answers and
 -- failures.
 --
@@ -8,8 +8,8 @@
 -- each field to add to its name and its sums. Returns all fields, their names and their values as of
 -- now in turn.
 
-local SUMS = 8
-local ROW, ADDED = '<ddddddddd', '<dddddddd'
+local SUMS = 9
+local ROW, ADDED = '<dddddddddd', '<ddddddddd'
 local LIFE_MS = 604800000
 
 local t = redis.call('TIME')
@@ -36,7 +36,7 @@ for i = 3, #ARGV, 2 do
   local name, added = ARGV[i], {struct.unpack(ADDED, ARGV[i + 1])}
   local row = rows[name]
   if not row and #names < most then
-    row = {now, 0, 0, 0, 0, 0, 0, 0, 0}
+    row = {now, 0, 0, 0, 0, 0, 0, 0, 0, 0}
     names[#names + 1] = name
     rows[name] = row
   end

@@ -37,6 +37,8 @@ class Sums(NamedTuple):
     failures: float = 0.0
     failed_ms: float = 0.0
     """Until each was known to be one."""
+    rewards: float = 0.0
+    """Of answers, each from 0 to 1, where they are rewarded."""
 
     @property
     def weight(self) -> float:

@@ -13,10 +13,11 @@ from dragoman.errors import StoreUnavailable
 from dragoman.stores.latencies import LEAST_WEIGHT, MOST_KEYS, Sums
 from dragoman.stores.redis import connect
 
-_SUMS = struct.Struct("<8d")
-_ROW = struct.Struct("<8x8d")
+_SUMS = struct.Struct("<9d")
+_ROW = struct.Struct("<8x9d")
 """When it was written comes first, which is now."""
-_KEY = "dragoman:{latencies}:all"
+_KEY = "dragoman:{latencies}:9"
+"""Named by the sums of a row: who knows fewer of them could not read it."""
 
 
 class RedisLatencies:

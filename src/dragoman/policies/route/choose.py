@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from dragoman.catalog.profiles import Prices
 from dragoman.config.policy import Canary, Model, Policy, Target
+from dragoman.policies.route.bandit import judge_rewards
 from dragoman.policies.route.canary import NOBODY, Shares, assign_side, tell_side
 from dragoman.policies.route.cheapest import estimate_cost, rank_cost
 from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.context import find_excess
 from dragoman.policies.route.experiment import assign
-from dragoman.policies.route.fastest import Fastest, latency_key
+from dragoman.policies.route.fastest import judge_speeds
+from dragoman.policies.route.learned import Learned, latency_key
 from dragoman.policies.route.naming import name_target, quote_name
 from dragoman.policies.route.residency import Demands, keep_residents
 from dragoman.policies.route.sticky import find_key, rank_sticky
@@ -49,7 +52,7 @@ class Choice(NamedTuple):
     canary: str | None = None
     """Whose canary it is, and which side serves (`canary.tell_side`)."""
     latency_key: str | None = None
-    """What the times of the request are learned under, where the strategy learns."""
+    """What is seen of the request is learned under, where the strategy learns."""
 
     def without(self, reasons: Mapping[Target, str]) -> Choice:
         """The same, with these targets left out for these reasons."""
@@ -76,7 +79,10 @@ class Chooser:
         """`clock` tells Unix seconds; `shares` how far canaries are."""
         self._shares = shares
         self._policy = policy
-        self._fastest = Fastest(latencies, chance, clock)
+        self._learned = {
+            "fastest": Learned(judge_speeds, latencies, chance, clock),
+            "bandit": Learned(judge_rewards, latencies, chance, clock),
+        }
         self._chance = chance
         self._clock = clock
         self._groups = {
@@ -156,15 +162,18 @@ class Chooser:
         if model.fit_context:
             targets = self._fit(targets, content, left_out, notes)
         if model.learning is not None:
-            learned = latency_key(model, asking)
-            order, told = self._fastest.rank(targets, learned, asking, model.learning.explore)
+            key = latency_key(model, asking)
+            learned = self._learned[model.strategy]
+            order, told = learned.rank(targets, key, asking, model.learning.explore)
+            if model.reward is not None and model.reward.cost:
+                notes += [f"unpriced={name_target(t)}" for t in targets if self._prices(t) is None]
             choice = _choice(model, order, left_out, (*notes, *told))
-            return choice._replace(latency_key=learned)
-        key = None
+            return choice._replace(latency_key=key)
+        by = None
         if model.sticky is not None:
-            key = find_key(model.sticky, content)
-            notes.append(f"sticky={'none' if key is None else model.sticky}")
-        order = self._arrange(model, targets, key, content)
+            by = find_key(model.sticky, content)
+            notes.append(f"sticky={'none' if by is None else model.sticky}")
+        order = self._arrange(model, targets, by, content)
         if model.strategy == "cheapest":
             notes += [f"unpriced={name_target(t)}" for t in order if self._cost(t, content) is None]
         return _choice(model, order, left_out, notes)
@@ -199,8 +208,15 @@ class Chooser:
         return ordered
 
     def _cost(self, target: Target, content: Content) -> int | None:
-        today = datetime.fromtimestamp(self._clock(), UTC).date()
-        return estimate_cost(self._policy.profile(target.provider, target.model), content, today)
+        profile = self._policy.profile(target.provider, target.model)
+        return estimate_cost(profile, content, self._today())
+
+    def _prices(self, target: Target) -> Prices | None:
+        profile = self._policy.profile(target.provider, target.model)
+        return None if profile is None else profile.prices_on(self._today())
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._clock(), UTC).date()
 
 
 def _choice(

@@ -32,7 +32,7 @@ from dragoman.telemetry.recorded import Recorded
 
 Missing = Literal[
     "canary", "caller", "content", "count", "features", "headers", "metadata", "model", "residency",
-    "routes", "speeds", "tokens",
+    "rewards", "routes", "speeds", "tokens",
 ]  # fmt: skip
 """What stands in the way of an answer."""
 Assumed = Literal["by_weight", "output_limit", "quota", "translation"]
@@ -201,7 +201,7 @@ class Hindsight:
         if not model.targets:
             raise NotRecorded("routes")
         if model.learning is not None:
-            raise NotRecorded("speeds")
+            raise NotRecorded("rewards" if model.reward else "speeds")
         by_caller = model.sticky == "caller"
         if model.sticky and not by_caller:
             content.assumed.add("by_weight")

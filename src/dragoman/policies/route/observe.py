@@ -1,4 +1,4 @@
-"""What a request that is over says of how long its targets took."""
+"""What a request that is over says of its targets: how long they took, and what that is worth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dragoman import metadata as names
-from dragoman.policies.route.fastest import target_key
+from dragoman.policies.route.learned import target_key
+from dragoman.policies.route.reward import find_reward, reward_answer
 from dragoman.stores.latencies import Latencies, Sums
 from dragoman.telemetry.ledger import AccessRecord, Entry, UpstreamTimes
 
@@ -67,7 +68,7 @@ def _observe_last(
         return
     elif record.status >= _ERROR_STATUS:
         return
-    tokens = float(entry.tokens.output)
+    tokens, reward = float(entry.tokens.output), find_reward(key)
     answered = Sums(
         answers=1.0,
         ms=times.whole,
@@ -75,6 +76,7 @@ def _observe_last(
         tokens=tokens,
         squared_tokens=tokens * tokens,
         ms_tokens=times.whole * tokens,
+        rewards=reward_answer(reward, times.whole, entry.cost_nanodollars) if reward else 0.0,
     )
     latencies.observe(key, answered)
 
