@@ -1,8 +1,13 @@
-"""Ids for tool calls of dialects that need none."""
+"""Ids for tool calls of dialects that need none, and for those that came without."""
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Any, cast
+
+from dragoman.errors import UpstreamProtocolError
+from dragoman.ir import Json
+from dragoman.ir.events import PartStart
 
 
 class CallIds:
@@ -41,3 +46,28 @@ class CallIds:
             if (known := self._waiting.pop(ident, None)) is not None:
                 return ident, known
         return f"{self._prefix}_{name or 'unknown'}", None
+
+
+def answer_ids(response_id: object) -> CallIds:
+    """For the calls of one answer: the same whether it is streamed or not."""
+    return CallIds(f"call_{response_id}" if response_id else "call")
+
+
+def fill_id(ids: CallIds, call: Any, field: str) -> Any:
+    """A call of a whole answer, with an id in `field` where it came without."""
+    if not isinstance(call, dict):
+        return call
+    given = cast("Json", call)
+    made = ids.of_call(None, "")
+    return given if given.get(field) else {**given, field: made}
+
+
+def open_call(ids: CallIds, given: object, name: object) -> PartStart:
+    """The start of a call in a stream, with an id where it came without.
+
+    Raises `UpstreamProtocolError` where nothing tells what is called.
+    """
+    if not isinstance(name, str):
+        raise UpstreamProtocolError("the upstream sent a tool call without a name")
+    made = ids.of_call(None, "")
+    return PartStart(kind="tool_call", id=str(given) if given else made, name=name)

@@ -15,8 +15,10 @@ from dragoman.dialects.anthropic_messages.names import (
     VERSION,
     WHOLE,
     decode_usage,
+    json_object,
     own_reason,
 )
+from dragoman.dialects.call_ids import answer_ids, fill_id
 from dragoman.dialects.carrying import decode_signature
 from dragoman.dialects.documents import joined_texts, write_document
 from dragoman.dialects.residues import pack
@@ -391,7 +393,7 @@ def decode_response(body: Json) -> Response:
     if not isinstance(body.get("content"), list):
         raise UpstreamProtocolError("the upstream's answer: $.content: expected an array of blocks")
     try:
-        fields = Fields(body, "$")
+        fields = Fields({**body, "content": _with_ids(body)}, "$")
         parts = tuple(decode_block(item, path) for path, item in fields.items("content"))
         word = fields.take_optional("stop_reason", str)
         reason = "end_turn" if word is None else word
@@ -420,3 +422,12 @@ def decode_response(body: Json) -> Response:
         usage=None if usage is None else decode_usage(usage),
         residue=Residue(dialect=NAME, fields=left, form=absent),
     )
+
+
+def _with_ids(body: Json) -> list[Any]:
+    """The answer's blocks, each call with an id."""
+    ids = answer_ids(body.get("id"))
+    return [
+        fill_id(ids, block, "id") if json_object(block).get("type") == "tool_use" else block
+        for block in body["content"]
+    ]

@@ -23,6 +23,7 @@ from dragoman.dialects.anthropic_messages.names import (
     own,
     own_reason,
 )
+from dragoman.dialects.call_ids import answer_ids, open_call
 from dragoman.dialects.carrying import decode_signature, encode_signature
 from dragoman.dialects.decoding import FrameDecoder
 from dragoman.errors import DragomanError, UpstreamProtocolError
@@ -93,6 +94,7 @@ class MessagesDecoder(FrameDecoder[str | bytes]):
         self._input: Json = {}
         """A call's arguments as they stand in its start, until a delta says them."""
         self._residue: Json = {}
+        self._ids = answer_ids(None)
         self._started = False
         self._last: _Delta | None = None
         """The last `message_delta`; no block follows one."""
@@ -142,6 +144,7 @@ class MessagesDecoder(FrameDecoder[str | bytes]):
         rest = {k: v for k, v in message.items() if k not in _KNOWN_MESSAGE and v is not None}
         residue = Residue(dialect=NAME, fields=rest) if rest else None
         name, model = str(message.get("id") or ""), str(message.get("model") or "")
+        self._ids = answer_ids(name)
         self._count(json_object(message.get("usage")), events)
         events.append(Start(id=name, model=model, residue=residue))
 
@@ -164,10 +167,12 @@ class MessagesDecoder(FrameDecoder[str | bytes]):
         if kind not in _KINDS:
             events.append(PartStart(kind="opaque", name=kind, value=block, dialect=NAME))
             return
-        name, call = str(block.get("name", "")), str(block.get("id", ""))
-        self._input = json_object(block.get("input")) if kind == "tool_use" else {}
+        if kind == "tool_use":
+            self._input = json_object(block.get("input"))
+            events.append(open_call(self._ids, block.get("id"), block.get("name")))
+            return
         hidden = block if kind == "redacted_thinking" else None
-        events.append(PartStart(kind=_KINDS[kind], id=call, name=name, value=hidden))
+        events.append(PartStart(kind=_KINDS[kind], value=hidden))
         if hidden is not None:
             self._residue["data"] = block.get("data", "")
         if first := block.get("text") or block.get("thinking"):

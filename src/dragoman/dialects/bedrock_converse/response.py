@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from dragoman.dialects.bedrock_converse.errors import decode_error
 from dragoman.dialects.bedrock_converse.names import (
     FINISH,
@@ -18,11 +20,13 @@ from dragoman.dialects.bedrock_converse.parts import (
     encode_block,
     thought_for_client,
 )
+from dragoman.dialects.call_ids import answer_ids, fill_id
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
 from dragoman.ir import Choice, Json, Opaque, Part, Reasoning, Residue, Response, Usage
 from dragoman.ir.losses import Losses
-from dragoman.wire.fields import Fields
+from dragoman.wire.fields import Fields, as_list
 
+_CALL = "toolUse"
 _BOOKKEEPING = ("metrics", "performanceConfig", "serviceTier")
 
 
@@ -39,7 +43,8 @@ def decode_response(body: Json) -> Response:
 def _decode(body: Json) -> Response:
     top = Fields(body, "$")
     output = top.object("output")
-    message = output.object("message")
+    whole = _with_ids(cast("Json", output.take("message", dict)))
+    message = Fields(whole, output.at("message"))
     parts = decode_blocks(message, "content")
     word = top.take_optional("stopReason", str) or ""
     usage = decode_usage(top.json("usage"))
@@ -56,6 +61,18 @@ def _decode(body: Json) -> Response:
     head = {**kept, "output": beside.fields if beside else {}}
     residue = Residue(dialect=NAME, fields=extra, form=pack("head", head))
     return Response(id="", model="", choices=(choice,), usage=usage, residue=residue)
+
+
+def _with_ids(message: Json) -> Json:
+    """The answer's message, each call with an id."""
+    ids = answer_ids(None)
+    blocks = [
+        {**block, _CALL: fill_id(ids, block[_CALL], "toolUseId")}
+        if _CALL in json_object(block)
+        else block
+        for block in as_list(message.get("content"))
+    ]
+    return {**message, "content": blocks} if blocks else message
 
 
 def encode_response(response: Response, losses: Losses) -> Json:

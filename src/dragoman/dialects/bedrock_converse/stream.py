@@ -17,6 +17,7 @@ from dragoman.dialects.bedrock_converse.names import (
     json_object,
 )
 from dragoman.dialects.bedrock_converse.parts import arguments_of, signed, thought_for_client
+from dragoman.dialects.call_ids import answer_ids, open_call
 from dragoman.dialects.decoding import FrameDecoder
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamProtocolError
 from dragoman.ir import Json, Reasoning, Residue, ToolCall, Usage
@@ -40,6 +41,7 @@ class ConverseDecoder(FrameDecoder[EventStreamMessage]):
 
     def __init__(self) -> None:
         super().__init__(EventStreamDecoder())
+        self._ids = answer_ids(None)
         self._open = ""
         self._residue: Residue | None = None
         self._reason: str | None = None
@@ -65,8 +67,8 @@ class ConverseDecoder(FrameDecoder[EventStreamMessage]):
             case "contentBlockStart":
                 call = json_object(json_object(body.get("start")).get("toolUse"))
                 if call:
-                    ident, name = str(call.get("toolUseId") or ""), str(call.get("name") or "")
-                    self._begin(PartStart(kind="tool_call", id=ident, name=name), events)
+                    opened = open_call(self._ids, call.get("toolUseId"), call.get("name"))
+                    self._begin(opened, events)
             case "contentBlockDelta":
                 self._delta(json_object(body.get("delta")), events)
             case "contentBlockStop":

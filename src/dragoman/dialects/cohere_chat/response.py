@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from dragoman.dialects.call_ids import answer_ids, fill_id
 from dragoman.dialects.carrying import encode_signature
 from dragoman.dialects.cohere_chat.messages import decode_turn, encode_turn
 from dragoman.dialects.cohere_chat.names import (
@@ -32,7 +33,7 @@ from dragoman.ir import (
     Uri,
 )
 from dragoman.ir.losses import Losses
-from dragoman.wire.fields import Fields
+from dragoman.wire.fields import Fields, as_list
 
 _BAD_GATEWAY = 502
 
@@ -54,7 +55,8 @@ def decode_response(body: Json) -> Response:
 
 def _decode(body: Json) -> Response:
     top = Fields(body, "$")
-    message = top.object("message")
+    whole = _with_ids(cast("Json", top.take("message", dict)), body.get("id"))
+    message = Fields(whole, top.at("message"))
     role = message.take_optional("role", str)
     parts, form = decode_turn(message)
     word = top.take_optional("finish_reason", str)
@@ -78,6 +80,13 @@ def _decode(body: Json) -> Response:
     return Response(
         id=ident or "", model="", choices=(choice,), usage=usage, residue=top.rest(NAME)
     )
+
+
+def _with_ids(message: Json, response_id: object) -> Json:
+    """The answer's message, each call with an id."""
+    ids = answer_ids(response_id)
+    calls = [fill_id(ids, call, "id") for call in as_list(message.get("tool_calls"))]
+    return {**message, "tool_calls": calls} if calls else message
 
 
 def encode_response(response: Response, losses: Losses) -> Json:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from dragoman.dialects.call_ids import answer_ids, open_call
 from dragoman.dialects.carrying import encode_signature
 from dragoman.dialects.cohere_chat.names import (
     FINISH_OUT,
@@ -49,6 +50,7 @@ class CohereDecoder(FrameDecoder[SseEvent]):
         """What is open: `text`, `thinking`, `tool_plan` or `tool_call`."""
         self._citations: list[Any] = []
         self._has_calls = False
+        self._ids = answer_ids(None)
         self._started = False
 
     def _take(self, frame: SseEvent, events: list[Event]) -> None:
@@ -64,7 +66,9 @@ class CohereDecoder(FrameDecoder[SseEvent]):
         if not self._started:
             self._started = True
             ident = body.get("id")
-            events.append(Start(id=ident if isinstance(ident, str) else "", model=""))
+            start = Start(id=ident if isinstance(ident, str) else "", model="")
+            self._ids = answer_ids(start.id)
+            events.append(start)
         delta = json_object(body.get("delta"))
         self._step(kind, body, delta, json_object(delta.get("message")), events)
 
@@ -114,8 +118,7 @@ class CohereDecoder(FrameDecoder[SseEvent]):
         self._shut(events)
         self._open, self._has_calls = "tool_call", True
         function = json_object(call.get("function"))
-        ident, name = str(call.get("id") or ""), str(function.get("name") or "")
-        events.append(PartStart(kind="tool_call", id=ident, name=name))
+        events.append(open_call(self._ids, call.get("id"), function.get("name")))
         self._arguments(function.get("arguments"), events)
 
     def _arguments(self, text: Any, events: list[Event]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dragoman.dialects.call_ids import CallIds
+from dragoman.dialects.call_ids import answer_ids
 from dragoman.dialects.gemini_generate.errors import stream_error
 from dragoman.dialects.gemini_generate.names import (
     FINISH,
@@ -93,7 +93,7 @@ def _choice(value: Any, path: str, ident: str) -> Choice:
     fields = Cursor(value, path)
     candidate = json_object(value)
     content = fields.object_optional("content")
-    ids = CallIds(f"call_{ident}" if ident else "call")
+    ids = answer_ids(ident)
     found = content.items("parts") if content else []
     parts = tuple(part for at, one in found for part in decode_parts(one, at, ids))
     kept = {name: candidate[name] for name in _BOOKKEEPING if name in candidate}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from dragoman.dialects.call_ids import CallIds
+from dragoman.dialects.call_ids import answer_ids
 from dragoman.dialects.decoding import TRUNCATED
 from dragoman.dialects.gemini_generate.errors import error_body, stream_error
 from dragoman.dialects.gemini_generate.names import (
@@ -85,7 +85,7 @@ class GeminiDecoder:
         self._blocked = False
         self._head: Json = {}
         self._candidates: dict[int, _Candidate] = {}
-        self._ids = CallIds()
+        self._ids = answer_ids(None)
 
     def feed(self, data: bytes, events: list[Event]) -> None:
         if not self._known:
@@ -132,7 +132,7 @@ class GeminiDecoder:
         if not self._started:
             self._started = True
             ident = str(chunk.get("responseId") or "")
-            self._ids = CallIds(f"call_{ident}" if ident else "call")
+            self._ids = answer_ids(ident)
             events.append(Start(id=ident, model=str(chunk.get("modelVersion") or "")))
         for place, found in enumerate(as_list(chunk.get("candidates"))):
             self._candidate(json_object(found), place, events)
@@ -141,7 +141,7 @@ class GeminiDecoder:
             self._blocked = self._blocked or "blockReason" in feedback
 
     def _candidate(self, found: Json, place: int, events: list[Event]) -> None:
-        index = found.get("index", place)
+        index = place if found.get("index") is None else found["index"]
         if not isinstance(index, int):
             raise UpstreamProtocolError("the upstream sent a candidate whose index is no number")
         one = self._candidates.setdefault(index, _Candidate())

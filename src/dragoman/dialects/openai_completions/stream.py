@@ -38,7 +38,7 @@ _SAID = ("text", "refusal")
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = None
     text: str | None = None
     logprobs: Json | None = None
     finish_reason: str | None = None
@@ -107,7 +107,7 @@ class CompletionDecoder(FrameDecoder[SseEvent]):
             self._choice(choice, events)
 
     def _choice(self, choice: _Choice, events: list[Event]) -> None:
-        index = choice.index
+        index = choice.index or 0
         candidate = self._choices.setdefault(index, _Candidate())
         likely = decode_logprobs(choice.logprobs)
         if choice.text or (likely and likely["content"]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dragoman.dialects.call_ids import CallIds, answer_ids, fill_id
 from dragoman.dialects.openai_responses.errors import stream_error
 from dragoman.dialects.openai_responses.names import (
     ECHOES,
@@ -12,6 +13,7 @@ from dragoman.dialects.openai_responses.names import (
     decode_usage,
     encode_usage,
     finish_of,
+    json_object,
     pack,
     packed,
     residue_of,
@@ -59,7 +61,9 @@ def decode_response(body: Json) -> Response:
 
 def _decode(body: Json) -> Response:
     top = Fields(body, "$")
-    parts = [part for path, item in top.items("output") for part in _item_parts(item, path)]
+    ids = answer_ids(body.get("id"))
+    items = [(path, _with_id(item, ids)) for path, item in top.items("output")]
+    parts = [part for path, item in items for part in _item_parts(item, path)]
     logprobs = [as_list(p.pop("logprobs")) for p in map(_fields, parts) if p.get("logprobs")]
     calls = any(isinstance(part, ToolCall) for part in parts)
     choice = Choice(
@@ -92,6 +96,11 @@ def head_residue(body: Json) -> Residue | None:
         if name not in ECHOES and (name not in _KNOWN or value in (None, ""))
     }
     return residue_of(left, *pack(_ECHO, echo))
+
+
+def _with_id(item: Any, ids: CallIds) -> Any:
+    is_call = json_object(item).get("type") == "function_call"
+    return fill_id(ids, item, "call_id") if is_call else item
 
 
 def _item_parts(value: Any, path: str) -> list[Part]:

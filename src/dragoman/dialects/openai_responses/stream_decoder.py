@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
+from dragoman.dialects.call_ids import answer_ids, open_call
 from dragoman.dialects.carrying import decode_signature
 from dragoman.dialects.decoding import FrameDecoder
 from dragoman.dialects.openai_responses.errors import stream_error
@@ -66,6 +67,7 @@ class ResponsesDecoder(FrameDecoder[SseEvent]):
         self._fresh = True
         """Nothing of the part's current piece (a summary has several) was said."""
         self._calls = self._said_any = False
+        self._ids = answer_ids(None)
         self._item: Json = {}
         self._at: Any = None
         """Where in the output the open item stands; None between items."""
@@ -157,6 +159,7 @@ class ResponsesDecoder(FrameDecoder[SseEvent]):
 
     def _start(self, head: Json, events: list[Event]) -> None:
         self._started = True
+        self._ids = answer_ids(head.get("id"))
         created = head.get("created_at")
         events.append(
             Start(
@@ -182,8 +185,7 @@ class ResponsesDecoder(FrameDecoder[SseEvent]):
         match _ITEMS.get(kind):
             case "tool_call":
                 self._calls = True
-                ident, name = str(item.get("call_id") or ""), str(item.get("name") or "")
-                self._begin(PartStart(kind="tool_call", id=ident, name=name), events)
+                self._begin(open_call(self._ids, item.get("call_id"), item.get("name")), events)
             case "reasoning":
                 self._begin(PartStart(kind="reasoning"), events)
             case _ if kind != "message":
