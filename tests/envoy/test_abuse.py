@@ -53,6 +53,9 @@ def test_a_caller_that_abuses_is_suspended_and_taken_back(
         assert lifted.stdout == "demo: suspend ended\n"
         wait_until(lambda: not is_suspended(), what="the way back")
         assert run(gateway, "abuse", "lift", "meter-0").returncode != 0
+        (told,) = [line for line in gateway.output().splitlines() if '"suspend"' in line]
+        assert '"caller":"demo"' in told
+        assert '"why":"errors 12 of 5"' in told
         found = {entry["event"]: entry for entry in entries(gateway)}
         assert found["abuse.suspend"]["who"] == "demo"
         assert found["abuse.suspend"]["why"] == "errors 12 of 5"
