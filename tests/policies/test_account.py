@@ -27,6 +27,7 @@ from dragoman.telemetry.recorded import Recorded, decode
 AT = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
 DECISION = (
     "strategy=cheapest; rule=1(coder); experiment=sizes(small); sticky=none; unpriced=a/m; "
+    "lowered=c/m(errors); probe=a/m(usd); "
     "injection=0.98(fake_turn); order=o/m,a/m,c/m; left_out=z/m(quota),y/m(residency)"
 )
 USAGE = {"usage.prompt_tokens": 9.0, "usage.completion_tokens": 3.0}
@@ -79,6 +80,8 @@ def test_a_request_is_told_in_words() -> None:
         "  experiment=sizes(small) (the experiment sizes gave it the variant small)",
         "  sticky=none (it has nothing of what the model is sticky by, and so was drawn by weight)",
         "  unpriced=a/m (a/m has no known price, and so is taken for the dearest)",
+        "  lowered=c/m(errors) (c/m was not as usual (errors), and so came after the others)",
+        "  probe=a/m(usd) (a/m was not as usual (usd), and kept its place to be looked at again)",
         "  injection=0.98(fake_turn) (looks like prompt injection, score 0.98: fake_turn)",
         "  1. o/m: its answer was not used: empty (its answer said nothing)",
         "  2. a/m: was asked last",

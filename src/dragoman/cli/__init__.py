@@ -19,6 +19,7 @@ from dragoman.cli.canary import canary
 from dragoman.cli.exits import fail
 from dragoman.cli.experiments import experiments
 from dragoman.cli.explain import explain
+from dragoman.cli.incidents import incidents
 from dragoman.cli.keys import keys
 from dragoman.cli.replay import replay
 from dragoman.cli.usage import usage
@@ -53,6 +54,7 @@ def main() -> None:
 main.add_command(abuse)
 main.add_command(audit)
 main.add_command(canary)
+main.add_command(incidents)
 main.add_command(keys)
 main.add_command(experiments)
 main.add_command(explain)

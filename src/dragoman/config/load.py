@@ -157,6 +157,7 @@ class _Resolver:
             ledger=file.ledger,
             audit=self._audit(file),
             abuse=file.abuse,
+            healing=file.healing,
             statistics=file.statistics,
             store=file.store,
             simulator=file.simulator,

@@ -14,6 +14,7 @@ import msgspec
 from dragoman.catalog.profiles import Profile, Profiles
 from dragoman.config.governance import Abuse, RequestLimits
 from dragoman.config.guardrails import Guardrails
+from dragoman.config.healing import Healing
 from dragoman.config.leading import Condition, RollbackEntry
 from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection
 from dragoman.config.schema import (
@@ -397,6 +398,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     ledger: Ledger
     audit: Audit | None
     abuse: Abuse | None
+    healing: Healing | None
     statistics: Statistics
     store: Store
     simulator: Simulator | None

@@ -12,6 +12,7 @@ import msgspec
 from dragoman.catalog.profiles import Profile
 from dragoman.config.governance import Abuse, Audit, QuotaEntry, RequestLimits
 from dragoman.config.guardrails import GuardrailSection
+from dragoman.config.healing import Healing
 from dragoman.config.leading import (
     CanaryEntry,
     DeprecationEntry,
@@ -486,6 +487,7 @@ class File(_Section, frozen=True, kw_only=True):
     ledger: Ledger = Ledger()
     audit: Audit | None = None
     abuse: Abuse | None = None
+    healing: Healing | None = None
     statistics: Statistics = Statistics()
     store: Store = Store()
     simulator: Simulator | None = None

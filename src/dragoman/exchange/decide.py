@@ -51,6 +51,7 @@ from dragoman.policies.quotas import UNREAD_AMOUNTS, amounts_of
 from dragoman.policies.route.canary import NOBODY, Shares
 from dragoman.policies.route.choose import Choice, Chooser
 from dragoman.policies.route.content import Asking, Content
+from dragoman.policies.route.lowered import Incidents
 from dragoman.policies.route.residency import find_demands
 from dragoman.policies.route.weighted import Chance
 from dragoman.stores.latencies import Latencies
@@ -82,12 +83,15 @@ class Decide:
         standings: Standings | None = None,
         latencies: Latencies | None = None,
         shares: Shares = NOBODY,
+        incidents: Incidents | None = None,
     ) -> None:
         """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys.
         `redactors` and `guards`: the policy's. `standings` None: abuse is not looked for;
-        `latencies` None: nothing is known of any; `shares` tells how far canaries are."""
+        `latencies` None: nothing is known of any; `shares` tells how far canaries are;
+        `incidents` None: no target is ever lowered."""
         self._policy = policy
-        self._chooser = Chooser(policy, chance, clock, latencies or Latencies(clock), shares)
+        known = latencies or Latencies(clock)
+        self._chooser = Chooser(policy, chance, clock, known, shares, incidents=incidents)
         self._redaction = RequestRedaction(policy, redactors)
         self._guard = RequestGuard(policy, guards)
         self._issued = issued

@@ -17,6 +17,7 @@ from dragoman.policies.identify import Issued
 from dragoman.policies.quotas import QuotaLevels
 from dragoman.policies.route.canary import NOBODY
 from dragoman.stores.canaries import CanaryWatch
+from dragoman.stores.incidents import TargetWatch
 from dragoman.stores.keeper import QuotaKeeper
 from dragoman.stores.latencies import Latencies, LatencySharing
 from dragoman.stores.shared_key import shared_key
@@ -51,12 +52,13 @@ class InForce:
         share: Callable[[Latencies, Policy], LatencySharing | None] = lambda _known, _policy: None,
         *,
         make_canaries: Callable[[InForce, Policy], CanaryWatch | None] = lambda _now, _policy: None,
+        make_healing: Callable[[InForce, Policy], TargetWatch | None] = lambda _now, _policy: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`make_keeper` makes who keeps quotas while this is in force, and starts it, or None where
         the policy has none; `issued` knows the keys of the store; `make_watch` makes and starts
         who looks for abuse, where the policy says how; `share` likewise who shares latencies,
-        and `make_canaries` who judges canaries."""
+        `make_canaries` who judges canaries, and `make_healing` who looks for targets that drift."""
         self._make_keeper = make_keeper
         self._share = share
         self.latencies = Latencies(clock)
@@ -67,6 +69,8 @@ class InForce:
         self.canaries: CanaryWatch | None = None
         self.keeper: QuotaKeeper | None = None
         self.watch: AbuseWatch | None = None
+        self._make_healing = make_healing
+        self.healing: TargetWatch | None = None
         self.callouts: Callouts | None = None
         self._adopt(policy, policy)
 
@@ -82,6 +86,7 @@ class InForce:
         keeper = self.keeper or self._make_keeper(self, policy)
         watch = self.watch or self._make_watch(self, policy)
         canaries = self.canaries or self._make_canaries(self, policy)
+        healing = self.healing or self._make_healing(self, policy)
         decide = Decide(
             policy,
             quotas=keeper if policy.quotas else None,
@@ -91,10 +96,12 @@ class InForce:
             standings=watch if policy.abuse else None,
             latencies=self.latencies,
             shares=canaries or NOBODY,
+            incidents=healing if policy.healing else None,
         )
         self._own, self.policy, self.decide = policy, wider, decide
         self.keeper, self.watch, self.sharing = keeper, watch, sharing
-        self.redactors, self.callouts, self.canaries = redactors, callouts, canaries
+        self.redactors, self.callouts = redactors, callouts
+        self.canaries, self.healing = canaries, healing
         self.levels = QuotaLevels(wider.quotas)
         self.find_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
 

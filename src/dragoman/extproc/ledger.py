@@ -37,7 +37,7 @@ from dragoman.metadata import (
 )
 from dragoman.policies.quotas import decode_holds
 from dragoman.policies.route.canary import read_side
-from dragoman.policies.route.observe import observe
+from dragoman.policies.route.observe import observe, see_targets
 from dragoman.stores.trail import AuditTrail
 from dragoman.telemetry.ledger import AccessRecord, Entry, UpstreamTimes, make_entry
 
@@ -116,10 +116,13 @@ class LedgerStream:
         entries: list[Entry] = []
         for logged in logs.http_logs.log_entry:
             if logged.common_properties.access_log_type == _ENDED:
-                record = read_record(logged)
+                healing = self._in_force.healing
+                record = read_record(logged, timed=healing is not None)
                 entry = make_entry(record, self._in_force.find_dialect, self._prices, self._belongs)
                 self._settle(record, entry)
                 observe(record, entry, self._in_force.latencies)
+                if healing is not None:
+                    see_targets(record, entry, healing.see)
                 self._note(entry)
                 self._watch(entry, record.address)
                 self._judge(record, entry)
@@ -184,12 +187,12 @@ class LedgerStream:
         return []
 
 
-def read_record(logged: HTTPAccessLogEntry) -> AccessRecord:
-    """One access log entry as plain values."""
+def read_record(logged: HTTPAccessLogEntry, *, timed: bool = False) -> AccessRecord:
+    """One access log entry as plain values; `timed`: with what upstreams took in any case."""
     common, response = logged.common_properties, logged.response
     spaces = common.metadata.filter_metadata
     metadata = {name: _scalars(spaces[name].fields) for name in _READ if name in spaces}
-    learns = LATENCY_KEY in metadata.get(NAMESPACE, {})
+    learns = timed or LATENCY_KEY in metadata.get(NAMESPACE, {})
     return AccessRecord(
         address=common.downstream_remote_address.socket_address.address,
         metadata=metadata,

@@ -29,6 +29,7 @@ from dragoman.extproc.transports.lean.server import LeanTransport
 from dragoman.policies.route.canary import find_canaries
 from dragoman.stores.canaries import CanaryWatch, Progress
 from dragoman.stores.embedded import store_url
+from dragoman.stores.incidents import TargetWatch, Turn
 from dragoman.stores.keeper import QuotaKeeper, Reached
 from dragoman.stores.keys import KeyWatch
 from dragoman.stores.latencies import Latencies, LatencySharing
@@ -109,6 +110,7 @@ async def _serve(
         functools.partial(_start_abuse_watch, log, trail),
         _start_sharing,
         make_canaries=functools.partial(_start_canaries, log, trail),
+        make_healing=functools.partial(_start_healing, log, trail),
     )
     servers = await listen(transport, policy, worker, stage_streams(now, _sink(policy), trail))
     release_unused()
@@ -129,6 +131,8 @@ async def _serve(
         await now.watch.close()
     if now.sharing:
         await now.sharing.close()
+    if now.healing:
+        await now.healing.close()
     if watch:
         await watch.close()
     if trail:
@@ -195,6 +199,30 @@ def _start_abuse_watch(
 
     store = AbuseStore(store_url(policy), cluster=policy.store.cluster)
     watch = AbuseWatch(store, lambda: now.policy.abuse, time.time, tell)
+    watch.start()
+    return watch
+
+
+def _start_healing(
+    log: Logger, trail: AuditTrail | None, now: InForce, policy: Policy
+) -> TargetWatch | None:
+    """Who looks for targets that are not as usual, where the policy says how."""
+    if policy.healing is None:
+        return None
+    from dragoman.stores.healing import HealingStore  # noqa: PLC0415 - the Redis client is heavy
+
+    def tell(turn: Turn) -> None:
+        what = {"target": turn.incident.target, "since": time_of(turn.incident.since)}
+        why = ", ".join(turn.incident.reasons)
+        if turn.recovered:
+            log.info("target_recovered", why=why, **what)
+        else:
+            log.warning("target_drifted", why=why, **what)
+        if trail:
+            trail.note(f"target.{'recovered' if turn.recovered else 'drifted'}", None, what, why)
+
+    store = HealingStore(store_url(policy), cluster=policy.store.cluster)
+    watch = TargetWatch(store, lambda: now.policy.healing, time.time, tell)
     watch.start()
     return watch
 

@@ -43,6 +43,8 @@ _NOTES = {
     "explore": "drawn by weight, so that all targets are looked at again: {name} came first",
     "propensity": "how likely {name} was to come first",
     "unpriced": "{name} has no known price, and so is taken for the dearest",
+    "lowered": "{name} was not as usual ({inside}), and so came after the others",
+    "probe": "{name} was not as usual ({inside}), and kept its place to be looked at again",
     "deprecated": "the model {name} is deprecated",
     "in_place_of": "it serves in place of {name}, which has ended",
     "injection": "looks like prompt injection, score {name}: {inside}",

@@ -15,7 +15,8 @@ from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.context import find_excess
 from dragoman.policies.route.experiment import assign
 from dragoman.policies.route.fastest import judge_speeds
-from dragoman.policies.route.learned import Learned, latency_key
+from dragoman.policies.route.learned import PROPENSITY, Learned, latency_key
+from dragoman.policies.route.lowered import Incidents, lower
 from dragoman.policies.route.naming import name_target, quote_name
 from dragoman.policies.route.residency import Demands, keep_residents
 from dragoman.policies.route.sticky import find_key, rank_sticky
@@ -75,14 +76,18 @@ class Chooser:
         clock: Callable[[], float],
         latencies: Latencies,
         shares: Shares = NOBODY,
+        *,
+        incidents: Incidents | None = None,
     ) -> None:
-        """`clock` tells Unix seconds; `shares` how far canaries are."""
+        """`clock` tells Unix seconds; `shares` how far canaries are. `incidents` None: no target
+        is ever lowered."""
         self._shares = shares
         self._policy = policy
         self._learned = {
             "fastest": Learned(judge_speeds, latencies, chance, clock),
             "bandit": Learned(judge_rewards, latencies, chance, clock),
         }
+        self._incidents = incidents
         self._chance = chance
         self._clock = clock
         self._groups = {
@@ -101,7 +106,7 @@ class Chooser:
         Raises `ResidencyRefused` where no target is where the request has to stay.
         """
         if not (model.rules or model.experiment or model.canary):
-            return self.choose_among(model, name, demands, look)
+            return self._heal(self.choose_among(model, name, demands, look))
         asking = look()
         notes: list[str] = []
         serving = self._find_serving(model, asking, notes)
@@ -109,7 +114,8 @@ class Chooser:
         if serving.canary is not None:
             serving, told = self._find_side(serving, serving.canary, asking, notes)
         name = name if serving is model else serving.name
-        choice = self.choose_among(serving, name, demands, lambda: asking).noting(*notes)
+        choice = self._heal(self.choose_among(serving, name, demands, lambda: asking))
+        choice = choice.noting(*notes)
         return choice._replace(canary=told) if told else choice
 
     def find_rule(self, model: Model, asking: Asking) -> tuple[int, Model] | None:
@@ -177,6 +183,18 @@ class Chooser:
         if model.strategy == "cheapest":
             notes += [f"unpriced={name_target(t)}" for t in order if self._cost(t, content) is None]
         return _choice(model, order, left_out, notes)
+
+    def _heal(self, choice: Choice) -> Choice:
+        """With targets that are not as usual after the others."""
+        rule = self._policy.healing
+        if self._incidents is None or not self._incidents.incidents or rule is None:
+            return choice
+        lowered = lower(choice.order, self._incidents.incidents, rule.to, self._chance)
+        if lowered is None:
+            return choice
+        order, told = lowered
+        notes = [note for note in choice.notes if not note.startswith(PROPENSITY)]
+        return choice._replace(order=order, notes=(*notes, *told))
 
     def _fit(
         self, targets: list[Target], content: Content, left_out: list[LeftOut], notes: list[str]

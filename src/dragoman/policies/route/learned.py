@@ -23,6 +23,8 @@ _MOST_KNOWN = 1024
 _SIZES = ((4 << 10, "4k"), (32 << 10, "32k"), (256 << 10, "256k"))
 """Bodies below so many bytes are alike."""
 _STREAMED = "stream"
+PROPENSITY = "propensity="
+"""Begins the note of how likely the first target was; of another order it says nothing."""
 
 
 class Judgement(NamedTuple):
@@ -173,5 +175,5 @@ def _group(targets: list[Target], judged: Judgement, explore: float) -> _Group:
     told: dict[Target, str] = {}
     for target, share in zip(targets, judged.shares, strict=True):
         likely = explore * target.weight / whole + (1 - explore) * share
-        told[target] = f"propensity={name_target(target)}({likely:.4g})"
+        told[target] = f"{PROPENSITY}{name_target(target)}({likely:.4g})"
     return _Group(targets, judged.shares, known, orders, told)

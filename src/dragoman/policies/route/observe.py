@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from dragoman import metadata as names
+from dragoman.catalog.costs import NANODOLLARS
 from dragoman.policies.route.learned import target_key
 from dragoman.policies.route.reward import find_reward, reward_answer
+from dragoman.stores.incidents import Seen
 from dragoman.stores.latencies import Latencies, Sums
 from dragoman.telemetry.ledger import AccessRecord, Entry, UpstreamTimes
 
@@ -47,6 +49,39 @@ def observe(record: AccessRecord, entry: Entry, latencies: Latencies) -> None:
     ended = target_key(key, *steps[last])
     if steps[last][0] == record.cluster:
         _observe_last(record, entry, times, ended, latencies)
+
+
+def see_targets(record: AccessRecord, entry: Entry, see: Callable[[str, str], Seen]) -> None:
+    """Tell of each target that was asked how it did; `see` takes provider and model."""
+    order = record.metadata.get(names.NAMESPACE, {}).get(names.TARGETS)
+    if not isinstance(order, str) or not record.attempts:
+        return
+    steps = names.decode_order(order)
+    for step in _failed(steps[: record.attempts - 1], entry):
+        see(*step).attempt(failed=True)
+    ended = steps[min(record.attempts, len(steps)) - 1]
+    flags = frozenset(record.flags)
+    if ended[0] != record.cluster or flags & _LEFT:
+        return
+    failed = _has_failed(record.status, flags)
+    if failed or record.status < _ERROR_STATUS:
+        see(*ended).attempt(failed=failed)
+        if not failed and entry.metering != "none":
+            _see_answer(see(*ended), _times(record), entry)
+
+
+def _see_answer(seen: Seen, times: _Times, entry: Entry) -> None:
+    tokens = entry.tokens.output if entry.metering == "exact" else 0
+    if entry.stream:
+        seen.answer("first_byte_ms", times.first)
+        if tokens:
+            seen.answer("ms_per_token", (times.whole - times.first) / tokens)
+    else:
+        seen.answer("answer_ms", times.whole)
+    if tokens:
+        seen.answer("output_tokens", tokens)
+        if entry.cost_nanodollars:
+            seen.answer("usd", entry.cost_nanodollars / NANODOLLARS)
 
 
 def _failed(steps: names.Order, entry: Entry) -> Iterator[tuple[str, str]]:
