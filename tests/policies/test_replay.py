@@ -233,6 +233,11 @@ def test_speeds_and_rewards_that_were_learned_are_not_in_the_ledger() -> None:
     assert replay(worth, entry()).unjudged == {"rewards": 1}
 
 
+def test_how_far_a_canary_would_have_been_is_not_in_the_ledger() -> None:
+    watched = targets(T_BIG % "", canary="{name: next, use: small}")
+    assert replay(watched, entry()).unjudged == {"canary": 1}
+
+
 def test_what_would_be_refused_is_counted_by_its_code() -> None:
     gone = entry(facts={"model": "gone"})
     bound, vectors = (
