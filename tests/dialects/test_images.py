@@ -9,7 +9,7 @@ import pytest
 
 from dragoman.dialects import ChatDialect, StreamOptions, StreamTranslator
 from dragoman.dialects.openai_chat import OpenAIChat, Quirks
-from dragoman.dialects.registry import client_dialect
+from dragoman.dialects.registry import CHAT_NAMES, client_dialect
 from dragoman.errors import Unrepresentable
 from dragoman.ir import Blob
 from dragoman.ir.events import fold
@@ -160,6 +160,19 @@ def test_a_film_has_no_place_among_the_images() -> None:
     assert stream.dropped == ["$.video"]
     assert b"AAAA" not in out
     assert losses.paths == ["$.candidates[0].content.parts[1]"]
+
+
+@pytest.mark.parametrize("url", ["https://example.com/a.png", "data:image/svg+xml;base64,AAAA"])
+@pytest.mark.parametrize("client", CHAT_NAMES)
+def test_no_answer_is_refused_for_its_image(client: str, url: str) -> None:
+    response = CHAT.decode_response(_chat(images=[{"image_url": {"url": url}}]))
+    losses = Losses(client)
+    body = json.dumps(client_dialect(client).encode_response(response, losses))
+
+    is_told = client in ("openai_chat", "gemini_generate")
+    assert "Here:" in body
+    assert (url.rpartition(",")[2] in body) == is_told
+    assert bool(losses.paths) != is_told
 
 
 # --- requests -----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from dragoman.dialects.bedrock_converse.parts import (
     thought_for_client,
 )
 from dragoman.dialects.call_ids import answer_ids, fill_id
-from dragoman.errors import InvalidRequest, UpstreamProtocolError
+from dragoman.errors import InvalidRequest, Unrepresentable, UpstreamProtocolError
 from dragoman.ir import Choice, Json, Opaque, Part, Reasoning, Residue, Response, Usage
 from dragoman.ir.losses import Losses
 from dragoman.wire.fields import Fields, as_list
@@ -109,5 +109,8 @@ def answer_block(part: Part, losses: Losses) -> Json | None:
         return None
     try:
         return encode_block(part, losses)
+    except Unrepresentable as refusal:  # media it does not know, or by address
+        losses.paths.append(refusal.path or "$.output.message.content")
+        return None
     except InvalidRequest as error:
         raise UpstreamProtocolError("the upstream's tool call is not JSON") from error
