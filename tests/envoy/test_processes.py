@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,8 @@ def ask(gateway: Gateway, path: str, model: str = "o/echo") -> httpx.Response:
 
 
 def test_service_down_and_back(start: Callable[..., Any], simulator: Simulator) -> None:
-    """No worker, no request: 503 in the client's dialect, and nothing at any provider."""
+    """No worker, no request: 503 in the client's dialect, and nothing at any provider. The ledger
+    has them all once there is a worker to write it, from when Envoy knows that there is none."""
     with start() as gateway:
         assert ask(gateway, "/v1/messages").status_code == 200
         simulator.control.clear_requests()
@@ -41,11 +43,20 @@ def test_service_down_and_back(start: Callable[..., Any], simulator: Simulator) 
                 answer = ask(gateway, path)
                 assert answer.status_code == 503, answer.text
                 assert_shape(path, 503, answer.content)
-            assert httpx.get(f"{gateway.url}/v1/models", headers=HEADERS).status_code == 503
+            healthy = "cluster.dragoman_ledger.membership_healthy"
+            wait_until(lambda: gateway.stats(healthy) == {healthy: 0}, what="Envoy's noticing")
+            with httpx.Client(base_url=gateway.url, headers=HEADERS) as client:
+                refused = Counter(client.get("/v1/models").status_code for _ in range(300))
+            assert refused == {503: 300}
             assert not simulator.control.requests()
         finally:
             gateway.process.send_signal(signal.SIGCONT)
         wait_until(lambda: ask(gateway, "/v1/messages").status_code == 200, 10, "back")
+        wait_until(lambda: _entered(gateway, 503) >= 300, what="ledger")
+
+
+def _entered(gateway: Gateway, status: int) -> int:
+    return sum(entry["http.response.status_code"] == status for entry in gateway.ledger())
 
 
 def test_service_hangs(start: Callable[..., Any], simulator: Simulator) -> None:

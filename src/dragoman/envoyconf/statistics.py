@@ -15,6 +15,9 @@ from dragoman.ir import Json
 SCOPE = "dragoman"
 MAX_COUNTERS = 20_000
 MAX_HISTOGRAMS = 2_000
+_WAITING_BYTES = 512 * 1024
+"""What of the ledger each of Envoy's threads keeps while no worker is there, about 600 requests;
+then they are sent together, in one message of which a worker must take the length."""
 _USAGE = "metadata.filter_metadata['dragoman.usage']"
 _NAMES = "metadata.filter_metadata['dragoman']"
 _MODELS = "metadata.filter_metadata['dragoman.models']"
@@ -93,7 +96,7 @@ def access_logs(
             "log_name": "dragoman",
             "transport_api_version": "V3",
             "buffer_flush_interval": "0.2s",
-            "buffer_size_bytes": 65536,
+            "buffer_size_bytes": _WAITING_BYTES,
             "grpc_service": grpc_service("ledger"),
         },
         additional_response_headers_to_log=["x-dragoman-dropped"],
