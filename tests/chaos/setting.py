@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.simulator import Simulator
-from tests.envoy.gateway import digest, free_port, key_file, provider_entry
+from tests.envoy.gateway import METER_KEYS, digest, free_port, key_file, provider_entry
 
 PROVIDERS = (
     "openai", "openai-b", "anthropic", "anthropic-b", "gemini", "responses", "cohere", "ollama",
@@ -57,7 +57,8 @@ MODELS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "gone": (("nobody", "openai", "anthropic-b"), {}),
 }
 """The first part of each public model's name: who is asked, and how."""
-CALLERS = {name: f"client-key-of-{name}-c4" for name in ("one", "two", "few", "lanes", "open")}
+CALLERS = dict(zip(("one", "two", "few", "lanes", "open"), METER_KEYS.values(), strict=False))
+"""Their keys, which must be in no log in the end."""
 PRICE = {"input": 1, "output": 2}
 """Dollars a million tokens, of every model."""
 

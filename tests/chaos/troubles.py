@@ -19,8 +19,9 @@ from tests.envoy.faults import FAULTS, Script
 from tests.envoy.gateway import Gateway, command, descendants
 
 _SLOW = "slow"
-_EITHER = frozenset({"half an answer, whole as HTTP", "an answer without text"})
-"""Faults whose script is written in two dialects only."""
+EITHER = ("openai", "anthropic")
+"""Who may fail in each way: some scripts are written in these two dialects only."""
+_IN_EITHER = frozenset({"half an answer, whole as HTTP", "an answer without text"})
 _NOT_HERE = frozenset({"400, prompt too long", "error event in the middle"})
 """A refusal is no failure; an event in the middle is a cut in most dialects."""
 SCRIPTS: dict[str, Script] = {
@@ -75,7 +76,7 @@ def _times(chance: random.Random, every: float, seconds: float) -> Iterator[floa
 def _trouble(chance: random.Random, kind: str, at: float) -> Trouble:
     if kind == "fault":
         who = chance.choice(PROVIDERS)
-        names = sorted(SCRIPTS if who in ("openai", "anthropic") else SCRIPTS.keys() - _EITHER)
+        names = sorted(SCRIPTS if who in EITHER else SCRIPTS.keys() - _IN_EITHER)
         return Trouble(at, kind, chance.choice(names), who, chance.uniform(0.3, _LAST_SECONDS))
     if kind == "worker":
         return Trouble(at, kind, "kill", str(chance.randrange(WORKERS)))
@@ -214,7 +215,7 @@ def sent_as_they_are() -> set[bytes]:
     """Bodies that are none, which pass as they are where nothing is translated."""
     found: set[bytes] = set()
     for script in SCRIPTS.values():
-        for dialect in ("openai", "anthropic"):
+        for dialect in EITHER:
             for stream in (False, True):
                 then = script(dialect, stream)
                 sent = then.get("raw_body", then.get("sse_raw"))

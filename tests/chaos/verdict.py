@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from tests.chaos.clients import Asked
 from tests.chaos.ledgers import Count, Entry, Received
 from tests.chaos.setting import DIALECTS, FEW, PRICE, dialect_of
-from tests.chaos.troubles import sent_as_they_are
+from tests.chaos.troubles import EITHER, sent_as_they_are
 
-LOST_SECONDS = 3.0
-"""The ledger may lose the entry of a request that ended so shortly before or after a worker was
-killed: Envoy had sent it, and waits for no receipt."""
+_LOST_SECONDS = 1.0
+"""The ledger may lose the entry of a request that ended so shortly before a worker was killed: Envoy
+had sent it, and waits for no receipt."""
+_AWAY_SECONDS = 8.0
+"""Or while a worker is away, which waits up to five seconds before it starts: Envoy may send to it."""
 UNSETTLED_SECONDS = 1.0
 """Likewise what a request used, which its worker had not told the store."""
 _OUTAGE_SECONDS = 8.0
@@ -35,10 +37,14 @@ class Times:
     def __init__(self, times: Iterable[float]) -> None:
         self._times = sorted(times)
 
-    def near(self, first: float, last: float, seconds: float) -> bool:
-        """Whether one of them lies between, or so close to it."""
-        at = bisect_left(self._times, first - seconds)
-        return at < len(self._times) and self._times[at] <= last + seconds
+    def within(self, first: float, last: float) -> bool:
+        """Whether one of them lies between."""
+        at = bisect_left(self._times, first)
+        return at < len(self._times) and self._times[at] <= last
+
+    def took(self, ended: float) -> bool:
+        """Whether one of them, a worker's death, may have taken the entry of a request with it."""
+        return self.within(ended - _AWAY_SECONDS, ended + _LOST_SECONDS)
 
 
 class Spans:
@@ -77,7 +83,7 @@ def _answer(asked: Asked, received: Sequence[Received], sent: set[bytes], kills:
     passed = last is not None and dialect_of(last.path) == asked.api.dialect
     match asked.outcome:
         case "whole":
-            return _whole(asked, passed=passed)
+            return _whole(asked, last, passed=passed)
         case "error":
             return "" if asked.status in _ERRORS else "an error that blames the client"
         case "error event" | "hung up":
@@ -86,16 +92,16 @@ def _answer(asked: Asked, received: Sequence[Received], sent: set[bytes], kills:
             return "" if passed and asked.raw in sent else f"malformed: {asked.raw[-200:]!r}"
         case "cut":
             is_cut = last is not None and last.outcome != "answered"
-            is_killed = kills.near(asked.began, asked.ended, LOST_SECONDS)
+            is_killed = kills.within(asked.began - _LOST_SECONDS, asked.ended)
             return "" if is_cut or is_killed else "cut for no reason"
     return asked.outcome
 
 
-def _whole(asked: Asked, *, passed: bool) -> str:
+def _whole(asked: Asked, last: Received | None, *, passed: bool) -> str:
     if asked.told == f"You said: {asked.text}":
         return ""
-    if not asked.told:  # an answer without text is one of the faults
-        return ""
+    if not asked.told and last is not None and last.listener in EITHER:
+        return ""  # an answer without text is one of the faults
     return "" if passed and asked.told == "half" else "another answer than its own"
 
 
@@ -166,9 +172,15 @@ def ledger(matched: Matched, entries: Sequence[Entry], kills: Times) -> Iterator
         if times > 1:
             yield f"the ledger has the request {name} {times} times"
     for asked in matched.missing:
-        if not kills.near(asked.ended, asked.ended, LOST_SECONDS):
+        if not kills.took(asked.ended):
             yield f"no entry in the ledger: {asked.id} {asked.slot} {asked.outcome} {asked.status}"
-    yield from (f"an entry of no request: {entry}" for entry in matched.left)
+    for entry in matched.left:
+        near = [
+            f"{asked.id} {asked.outcome} {asked.status} {entry.at - asked.ended:.1f} s earlier"
+            for asked in matched.missing
+            if asked.slot == entry.slot
+        ]
+        yield f"an entry of no request: {entry}; without one: {near}"
 
 
 def tokens(matched: Matched) -> Iterator[str]:
