@@ -70,6 +70,14 @@ MODELS: dict[str, Any] = {
         ],
         "fallback_on": ["context_length", "empty", "invalid"],
     },
+    "frugal": {
+        "targets": [
+            {"provider": "openai", "model": "sim/echo"},
+            {"provider": "anthropic", "model": "sim/echo"},
+            {"provider": "openai-b", "model": "sim/echo"},
+        ],
+        "fallback_on": ["refusal", "truncated", {"shorter_than": 12}],
+    },
     "fading": _on("openai", deprecated={"since": "2026-03-01", "ends": "2099-01-01"}),
     "old": _on("openai", deprecated={"since": "2026-03-01", "ends": "2026-04-01"}),
     "older": _on(
@@ -374,21 +382,46 @@ def test_what_no_reason_is_given_for_goes_to_the_client_as_it_is(
     assert listeners(simulator) == ["openai", "openai"]
 
 
+def completion(**message: str | None) -> dict[str, Any]:
+    said = {"role": "assistant", "content": None} | message
+    choice = {"index": 0, "finish_reason": "stop", "message": said}
+    head = {"id": "c", "object": "chat.completion", "created": 1, "model": "m"}
+    usage = {"prompt_tokens": 7000, "completion_tokens": 900, "total_tokens": 7900}
+    return {"body": {**head, "choices": [choice], "usage": usage}}
+
+
 def test_an_answer_that_says_nothing_is_asked_for_again(
     strategic: Gateway, simulator: Simulator
 ) -> None:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ""}}
-    empty = {
-        "id": "c",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [choice],
-    }
-    simulator.control.script({"body": empty}, {"listener": "openai"})
+    simulator.control.script(completion(content=""), {"listener": "openai"})
     answer = ask(strategic, "/v1/chat/completions", body("wary"))
     assert said("/v1/chat/completions", answer) == "You said: one two three"
     assert listeners(simulator) == ["openai", "anthropic"]
+
+
+@both_clients
+def test_an_answer_that_is_not_good_enough_is_asked_for_again_and_not_counted(
+    strategic: Gateway, simulator: Simulator, path: str
+) -> None:
+    simulator.control.script(completion(refusal="I cannot."), {"listener": "openai"})
+    short = {"type": "text", "text": "Yes."}
+    claude = {"id": "c", "type": "message", "role": "assistant", "model": "m", "content": [short]}
+    ended = {"stop_reason": "end_turn", "usage": {"input_tokens": 7000, "output_tokens": 900}}
+    simulator.control.script({"body": claude | ended}, {"listener": "anthropic"})
+    answer = ask(strategic, path, body("frugal"))
+    assert said(path, answer) == "You said: one two three"
+    assert listeners(simulator) == ["openai", "anthropic", "openai-b"]
+
+    def logged() -> list[dict[str, Any]]:
+        request_id = answer.headers["x-dragoman-request-id"]
+        return [e for e in strategic.ledger() if e.get("dragoman.request_id") == request_id]
+
+    entry = wait_until(logged)[-1]
+    reasons = {"openai/sim/echo": "refusal", "anthropic/sim/echo": "shorter_than"}
+    assert entry["dragoman.fallbacks"] == reasons
+    usage = answer.json()["usage"]
+    count = usage.get("input_tokens", usage.get("prompt_tokens"))
+    assert entry["gen_ai.usage.input_tokens"] == count < 7000
 
 
 @both_clients

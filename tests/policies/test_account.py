@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dragoman.catalog.profiles import Prices
 from dragoman.cli import main
 from dragoman.config.policy import Target
+from dragoman.config.schema import FallbackReason
 from dragoman.policies.account import describe_account, give_account
 from dragoman.policies.route.choose import Choice, LeftOut
 from dragoman.policies.route.decision import Decision, Skipped, describe_choice, read_decision
@@ -67,6 +68,12 @@ def test_all_that_an_entry_has_is_read_back() -> None:
     back = decode(encode_lines([made := entry()], AT))
     assert (back.tokens, back.belongs, back.timestamp) == (made.tokens, made.belongs, AT)
     assert log_fields(made).keys() <= fields
+
+
+@pytest.mark.parametrize("reason", [*get_args(FallbackReason), "shorter_than"])
+def test_why_an_answer_was_not_used_is_told_in_words(reason: str) -> None:
+    lines = told(entry(spaces={"dragoman.fallback": {"o/m": reason}}))
+    assert any(f"o/m: its answer was not used: {reason} (" in line for line in lines)
 
 
 def test_a_request_is_told_in_words() -> None:

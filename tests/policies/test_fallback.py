@@ -9,10 +9,11 @@ import pytest
 
 from dragoman.dialects.registry import provider_dialect
 from dragoman.errors import UpstreamError
-from dragoman.ir import Choice, Reasoning, Response, ResponseFormat, Text, ToolCall
-from dragoman.policies.route.fallback import AnswerRefused, judge_answer, judge_error
+from dragoman.ir import Choice, Reasoning, Refusal, Response, ResponseFormat, Text, ToolCall
+from dragoman.policies.route.fallback import AnswerRefused, Criteria, judge_answer, judge_error
 
 ALL = {"context_length", "content_filter", "empty", "invalid"}
+QUALITY = frozenset({"refusal", "truncated", "shorter_than"})
 JSON_SHAPE = ResponseFormat(kind="json")
 
 
@@ -97,6 +98,12 @@ def answer(*parts: Any, finish: Any = "stop") -> Response:
     return Response(id="r", model="m", choices=(Choice(parts=parts, finish_reason=finish),))
 
 
+def several(*answers: tuple[Any, ...], finishes: tuple[Any, ...] = ()) -> Response:
+    ends = finishes or ("stop",) * len(answers)
+    choices = (Choice(parts=p, finish_reason=end) for p, end in zip(answers, ends, strict=True))
+    return Response(id="r", model="m", choices=tuple(choices))
+
+
 CALL = ToolCall(id="1", name="f", arguments="{}")
 
 
@@ -108,6 +115,7 @@ CALL = ToolCall(id="1", name="f", arguments="{}")
         (answer(Text(content="  \n")), None, "empty"),
         (answer(), None, "empty"),
         (answer(Reasoning(content="hm")), None, "empty"),
+        (answer(Refusal(content="")), None, "empty"),
         (Response(id="r", model="m", choices=()), None, "empty"),
         (answer(finish="content_filter"), None, "content_filter"),
         (answer(Text(content="I may not"), finish="content_filter"), None, "content_filter"),
@@ -121,11 +129,50 @@ CALL = ToolCall(id="1", name="f", arguments="{}")
 def test_an_answer_is_judged_by_what_it_holds(
     response: Response, shape: ResponseFormat | None, reason: str | None
 ) -> None:
-    if reason is None:
-        judge_answer(response, shape, ALL)
-        return
-    with pytest.raises(AnswerRefused) as refused:
-        judge_answer(response, shape, ALL)
-    assert refused.value.reason == reason
-    assert refused.value.status == 503
-    judge_answer(response, shape, ALL - {reason} - {"empty"})
+    wanted = frozenset(ALL)
+    assert judged(response, Criteria(wanted, shape=shape)) == reason
+    assert judged(response, Criteria(wanted - {reason, "empty"}, shape=shape)) is None
+
+
+def judged(response: Response, criteria: Criteria) -> str | None:
+    try:
+        judge_answer(response, criteria)
+    except AnswerRefused as refused:
+        assert refused.status == 503
+        return refused.reason
+    return None
+
+
+NO = Refusal(content="I cannot help with that.")
+TEN = Text(content="ten signs.")
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        (answer(NO), "refusal"),
+        (answer(Text(content="Well: "), NO), "refusal"),
+        (several((NO,), (TEN,)), None),
+        (answer(Refusal(content=""), TEN), None),
+        (answer(Refusal(content="")), "shorter_than"),
+        (answer(TEN, finish="length"), "truncated"),
+        (answer(Reasoning(content="hm"), finish="length"), "truncated"),
+        (answer(CALL, finish="length"), "truncated"),
+        (several((TEN,), (TEN,), finishes=("length", "stop")), None),
+        (answer(TEN), None),
+        (answer(Text(content=" nine sig\n")), "shorter_than"),
+        (answer(Reasoning(content="thinking is no answer"), Text(content="No.")), "shorter_than"),
+        (answer(Text(content="five "), Text(content="signs")), None),
+        (answer(Text(content="\u00e9" * 9)), "shorter_than"),
+        (answer(Text(content="No."), CALL), None),
+        (several((Text(content="No."),), (TEN,)), None),
+        (several(), "shorter_than"),
+    ],
+)
+def test_an_answer_is_judged_by_how_good_it_is(response: Response, reason: str | None) -> None:
+    assert judged(response, Criteria(QUALITY, at_least=10)) == reason
+    assert judged(response, Criteria(frozenset(ALL) - {"empty"}, at_least=10)) is None
+
+
+def test_a_limit_that_was_asked_for_is_no_fault_of_the_answer() -> None:
+    assert judged(answer(TEN, finish="length"), Criteria(QUALITY, is_limited=True)) is None

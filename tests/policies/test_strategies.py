@@ -285,6 +285,18 @@ def test_a_name_of_the_clients_cannot_break_a_header(name: str) -> None:
         ("far: {", "far: {sticky: user, ", "$.models.far.sticky"),
         ("routed: {", "routed: {sticky: user, ", "$.models.routed.sticky"),
         ('"o/*": {', '"o/*": {fit_context: true, ', "$.models.o/*.fit_context"),
+        ('"o/*": {', '"o/*": {fallback_on: [refusal], ', "$.models.o/*.fallback_on"),
+        ("small: {", "small: {fallback_on: [shorter_than], ", "$.models[...].fallback_on[0]"),
+        (
+            "small: {",
+            "small: {fallback_on: [empty, {shorter_than: 0}], ",
+            "$.models[...].fallback_on[1].shorter_than",
+        ),
+        (
+            "small: {",
+            "small: {fallback_on: [{longer_than: 9}], ",
+            "$.models[...].fallback_on[0]",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_or_does_nothing_is_refused(old: str, new: str, path: str) -> None:

@@ -20,7 +20,7 @@ from dragoman.config.policy import (
     Target,
     Variant,
 )
-from dragoman.config.schema import Learning, ModelEntry
+from dragoman.config.schema import FallbackReason, Learning, ModelEntry, ShorterThan
 
 _LEARNING = ("fastest", "bandit")
 """Strategies that learn."""
@@ -107,7 +107,7 @@ class _Models:
             reward=entry.reward,
             sticky=entry.sticky,
             fit_context=entry.fit_context,
-            fallback_on=entry.fallback_on,
+            fallback_on=tuple(map(_reason, entry.fallback_on)),
             has_strategy=bool(entry.strategy != "weighted" or entry.sticky or entry.fit_context),
             redaction=entry.redaction,
             guardrails=entry.guardrails,
@@ -282,6 +282,10 @@ class _Models:
         if entry.route == "envoy":
             raise self._refuse(path, f"{name} is served where Envoy's own routes choose")
         return self.find(name)
+
+
+def _reason(given: FallbackReason | ShorterThan) -> str:
+    return given if isinstance(given, str) else f"shorter_than:{given.shorter_than}"
 
 
 def _learning(entry: ModelEntry) -> Learning | None:

@@ -20,7 +20,6 @@ from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetec
 from dragoman.config.schema import (
     Action,
     Address,
-    FallbackReason,
     Jwks,
     Learning,
     Ledger,
@@ -249,7 +248,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     sticky: str | None = None
     """`conversation`, `user` or `header:NAME`."""
     fit_context: bool = False
-    fallback_on: tuple[FallbackReason, ...] = ()
+    fallback_on: tuple[str, ...] = ()
+    """Each a `FallbackReason`, or `shorter_than:N`."""
     has_strategy: bool = False
     """Choosing takes more than priorities and weights: one of the three above is given."""
     rules: tuple[Rule, ...] = ()

@@ -241,9 +241,19 @@ class RedactionSection(_Section, frozen=True, kw_only=True):
     """Of what one request's placeholders stand for; a request with more is refused."""
 
 
-FallbackReason = Literal["context_length", "content_filter", "empty", "invalid"]
-"""The prompt is longer than the model takes; what it says, or is asked, is filtered; nothing is
-said; what is said is no answer, or not the JSON that was asked for."""
+FallbackReason = Literal[
+    "context_length", "content_filter", "refusal", "empty", "invalid", "truncated"
+]
+"""The prompt is longer than the model takes; what it says, or is asked, is filtered; it says no in
+the words its dialect has for that; nothing is said; what is said is no answer, or not the JSON that
+was asked for; it ends at a limit of tokens that nobody asked for."""
+
+
+class ShorterThan(_Section, frozen=True, kw_only=True):
+    """A reason with a number."""
+
+    shorter_than: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+    """Characters, of an answer that is text alone."""
 
 
 class Learning(_Section, frozen=True, kw_only=True):
@@ -296,7 +306,7 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
     first user turn), a `user`, a `caller`, or the value of a header. Weights hold over many."""
     fit_context: bool = False
     """Targets whose limits a request is above, by an estimate, are left out unless all are."""
-    fallback_on: tuple[FallbackReason, ...] = ()
+    fallback_on: tuple[FallbackReason | ShorterThan, ...] = ()
     """For what an answer says the next target is asked, beside its status. Answers in one piece
     are then read by the service; of streams, only what is answered instead of one."""
     redaction: Name | None = None

@@ -11,21 +11,25 @@ from dragoman.dialects import AnyDialect, read_answer
 from dragoman.errors import DragomanError
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.heads import AttemptHead
-from dragoman.ir import Request, Response, ResponseFormat
-from dragoman.policies.route.fallback import AnswerRefused, judge_answer, judge_error
+from dragoman.ir import Request, Response
+from dragoman.policies.route.fallback import AnswerRefused, Criteria, judge_answer, judge_error
 from dragoman.wire.content_encoding import ContentDecoder
 
 _ERROR_STATUS = 400
+_OF_THE_REQUEST = frozenset({"invalid", "truncated"})
+"""What is judged by what the request said."""
 
 
 class Watch(NamedTuple):
     """What an attempt's answer is judged by; nothing, where no target is left to ask instead."""
 
-    wanted: frozenset[str] = frozenset()
+    criteria: Criteria = Criteria()
     target: str = ""
     """`PROVIDER/MODEL`."""
-    shape: ResponseFormat | None = None
-    """What the client asked the text to be."""
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        return self.criteria.wanted
 
     def judge_error(self, error: DragomanError) -> None:
         """Raises `AnswerRefused`."""
@@ -35,7 +39,7 @@ class Watch(NamedTuple):
     def judge(self, response: object) -> None:
         """Raises `AnswerRefused`."""
         if self.wanted and isinstance(response, Response):
-            judge_answer(response, self.shape, self.wanted)
+            judge_answer(response, self.criteria)
 
     def tell(self, error: DragomanError) -> Metadata:
         """What the ledger is told of an answer that was refused."""
@@ -50,10 +54,15 @@ def watch_for(head: AttemptHead, model: str, read: Callable[[], object]) -> Watc
     reasons = head.metadata.get(names.FALLBACK_ON)
     if not reasons or head.attempt >= names.count_targets(head.metadata.get(names.TARGETS, "")):
         return Watch()
-    wanted = frozenset(reasons.split(","))
-    request = read() if "invalid" in wanted else None
-    shape = request.response_format if isinstance(request, Request) else None
-    return Watch(wanted, f"{head.cluster}/{model}", shape)
+    pairs = [reason.partition(":") for reason in reasons.split(",")]
+    wanted = frozenset(word for word, _, _ in pairs)
+    at_least = max(int(number or 0) for _, _, number in pairs)
+    criteria = Criteria(wanted, at_least)
+    request = read() if wanted & _OF_THE_REQUEST else None
+    if isinstance(request, Request):
+        is_limited = request.max_tokens is not None
+        criteria = Criteria(wanted, at_least, request.response_format, is_limited)
+    return Watch(criteria, f"{head.cluster}/{model}")
 
 
 class WatchEditor:

@@ -28,8 +28,11 @@ _REASONS = {
     "unsupported_by_upstream": "it cannot be asked this, or its dialect cannot say it",
     "context_length": "the prompt was too long for it",
     "content_filter": "it filtered the prompt or its answer",
+    "refusal": "it declined to answer",
     "empty": "its answer said nothing",
     "invalid": "its answer was no JSON, which was asked for",
+    "truncated": "its answer ended at a limit of tokens that was not asked for",
+    "shorter_than": "its answer was shorter than the model's fallback_on allows",
 }
 """Why targets are not asked, and why their answers are not used."""
 _NOTES = {

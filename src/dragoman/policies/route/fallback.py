@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from dragoman.config.schema import FallbackReason
 from dragoman.errors import DragomanError, UpstreamError
-from dragoman.ir import Choice, Reasoning, Response, ResponseFormat, Text, ToolCall
+from dragoman.ir import Choice, Reasoning, Refusal, Response, ResponseFormat, Text, ToolCall
+
+Reason = FallbackReason | Literal["shorter_than"]
 
 _TOO_LARGE = 413
 _CLIENT_FAULTS = {400, 403, _TOO_LARGE, 422}
@@ -50,9 +53,22 @@ class AnswerRefused(DragomanError):
     status = 503
     code = "fell_back"
 
-    def __init__(self, reason: FallbackReason) -> None:
+    def __init__(self, reason: Reason) -> None:
         super().__init__(f"The upstream's answer is not used: {reason}.")
-        self.reason: FallbackReason = reason
+        self.reason: Reason = reason
+
+
+class Criteria(NamedTuple):
+    """What an answer is judged by."""
+
+    wanted: frozenset[str] = frozenset()
+    """Each a `Reason`."""
+    at_least: int = 0
+    """Characters, for `shorter_than`."""
+    shape: ResponseFormat | None = None
+    """What the client asked the text to be."""
+    is_limited: bool = False
+    """How many tokens the answer may have was said, so that to end there is no fault of it."""
 
 
 def judge_error(error: DragomanError, wanted: Container[str]) -> None:
@@ -68,19 +84,26 @@ def judge_error(error: DragomanError, wanted: Container[str]) -> None:
         _refuse("context_length", wanted)
 
 
-def judge_answer(response: Response, shape: ResponseFormat | None, wanted: Container[str]) -> None:
-    """Raises `AnswerRefused` for an answer none of whose choices can be used. `shape` is what the
-    client asked the text to be."""
-    choices = response.choices
-    if all(choice.finish_reason == "content_filter" for choice in choices) and choices:
+def judge_answer(response: Response, criteria: Criteria) -> None:
+    """Raises `AnswerRefused` for an answer none of whose choices can be used, or one of which is
+    not the JSON that was asked for."""
+    choices, shape, wanted = response.choices, criteria.shape, criteria.wanted
+    ends = {choice.finish_reason for choice in choices}
+    if ends == {"content_filter"}:
         _refuse("content_filter", wanted)
+    if choices and all(map(_declines, choices)):
+        _refuse("refusal", wanted)
     if not any(map(_says_something, choices)):
         _refuse("empty", wanted)
     if shape is not None and shape.kind != "text" and not all(map(_is_json, choices)):
         _refuse("invalid", wanted)
+    if ends == {"length"} and not criteria.is_limited:
+        _refuse("truncated", wanted)
+    if all(_is_shorter(choice, criteria.at_least) for choice in choices):
+        _refuse("shorter_than", wanted)
 
 
-def _refuse(reason: FallbackReason, wanted: Container[str]) -> None:
+def _refuse(reason: Reason, wanted: Container[str]) -> None:
     if reason in wanted:
         raise AnswerRefused(reason)
 
@@ -89,10 +112,21 @@ def _text(choice: Choice) -> str:
     return "".join(part.content for part in choice.parts if isinstance(part, Text))
 
 
+def _declines(choice: Choice) -> bool:
+    return any(isinstance(part, Refusal) and part.content.strip() for part in choice.parts)
+
+
 def _says_something(choice: Choice) -> bool:
     """Thinking alone says nothing; a part that only its dialect knows may."""
-    others = any(not isinstance(part, Text | Reasoning) for part in choice.parts)
-    return others or bool(_text(choice).strip())
+    return not _is_shorter(choice, 1)
+
+
+def _is_shorter(choice: Choice, characters: int) -> bool:
+    """Calls and media have no length."""
+    if not all(isinstance(part, Text | Refusal | Reasoning) for part in choice.parts):
+        return False
+    words = "".join(part.content for part in choice.parts if isinstance(part, Text | Refusal))
+    return len(words.strip()) < characters
 
 
 def _is_json(choice: Choice) -> bool:

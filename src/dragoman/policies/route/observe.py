@@ -20,7 +20,7 @@ _FAILURES = frozenset({0, 401, 403, 408, 429})
 of how fast anybody is."""
 _LEFT = frozenset({"DC", "DR"})
 _BROKEN = frozenset({"UC", "UR", "UPE", "LR", "SI", "UT", "DT", "UMSDR", "UF"})
-_OF_THE_REQUEST = frozenset({"context_length", "content_filter"})
+_OF_THE_REQUEST = frozenset({"context_length", "content_filter", "refusal"})
 """Reasons for the next target that say nothing against the one before."""
 
 
