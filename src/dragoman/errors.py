@@ -115,6 +115,17 @@ class ContentDenied(GuardrailHit):
         super().__init__(path, f"{rule} was found, which no request may say", {rule: 1.0})
 
 
+class AnswerDenied(DragomanError):
+    """The answer says what is on a deny-list; it is not shown. A chat ends instead as its dialect
+    ends what a content filter stopped."""
+
+    status = 400
+    code = "content_denied"
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(f"{rule} was found, which no answer may say")
+
+
 class PromptInjection(GuardrailHit):
     """It looks like an attack on the model, by heuristics that may be wrong."""
 
@@ -301,7 +312,8 @@ class RedactionFailed(ServiceUnavailable):
 
 
 class GuardrailFailed(ServiceUnavailable):
-    """The request could not be searched for what it may not say: so it does not go on."""
+    """What may not be said could not be searched for: so the request, or its answer, does not go
+    on."""
 
     code = "guardrail_failed"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dragoman.config.environment import key_names
-from dragoman.config.guardrails import SIGNS
+from dragoman.config.guardrails import MOST_HELD, SIGNS
 from dragoman.config.load import parse
 from dragoman.config.policy import Policy
 from dragoman.errors import ConfigError
@@ -113,6 +113,14 @@ BAD: dict[str, tuple[Any, str]] = {
         callouts(HARM | {"provider": "mute"}),
         "$.guardrails.profiles.a.callouts[0].provider: mute does not serve openai_moderations",
     ),
+    "whose": (
+        {"profiles": {"a": {"deny": [RULE | {"applies_to": ["answer"], "in": ["user"]}]}}},
+        "$.guardrails.profiles.a.deny[0].in: is about requests",
+    ),
+    "nowhere": (
+        {"profiles": {"a": {"deny": [RULE | {"applies_to": []}]}}},
+        "$.guardrails.profiles",
+    ),
     "threshold": ({"profiles": {"a": {"injection": {"threshold": 0}}}}, "$.guardrails.profiles"),
 }
 
@@ -149,6 +157,28 @@ def test_keys_of_webhooks_are_nobodys_but_envoys() -> None:
     assert key_names(policy) == {"KEY"}
 
 
+def test_what_is_looked_for_in_answers() -> None:
+    rules = [
+        RULE | {"applies_to": ["answer"], "action": "report"},
+        {"name": "b", "words": ["xy"], "applies_to": ["request", "answer"]},
+        {"name": "c", "words": ["xyz"], "patterns": ["a+b"]},
+    ]
+    section = load({"profiles": {"a": {"deny": rules}}}).guardrails
+    assert section
+    assert section.looks_at_answers
+    assert section.rules() == ("b", "c")
+    assert section.rules(answers=True) == ("b", "codename")
+    one = section.profiles["a"]
+    assert [(rule.name, rule.reach, rule.blocks) for rule in one.answers] == [
+        ("codename", 8, False),
+        ("b", 2, True),
+    ]
+    assert one.deny[1].reach == MOST_HELD
+    plain = load({"profiles": {"a": GOOD}}).guardrails
+    assert plain
+    assert not plain.looks_at_answers
+
+
 def test_words_of_a_file_are_added(tmp_path: Path) -> None:
     file = tmp_path / "words.txt"
     file.write_text("Falcon\n\nOsprey\n", encoding="utf-8")
@@ -160,12 +190,13 @@ def test_words_of_a_file_are_added(tmp_path: Path) -> None:
 
 def test_explain_says_which_profile_applies() -> None:
     house = {"callouts": [HOUSE | {"on_failure": "allow"}]}
-    mild = {"injection": {"threshold": 0.9, "action": "report"}}
+    named = RULE | {"applies_to": ["answer"]}
+    mild = {"injection": {"threshold": 0.9, "action": "report"}, "deny": [named]}
     section = {"default": "a", "profiles": {"a": GOOD, "mild": mild, "house": house}}
     wish = Wish("chat", "openai_chat", "m")
     for own, said in (
         (None, "guardrails a: denies codename, blocks injection from 0.6"),
-        ("mild", "guardrails mild: reports injection from 0.9"),
+        ("mild", "guardrails mild: denies codename in answers, reports injection from 0.9"),
         ("house", "guardrails house: asks house (block; on failure allow)"),
     ):
         policy = load(section, models={"m": BASE["models"]["m"] | {"guardrails": own}})

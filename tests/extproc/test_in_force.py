@@ -36,10 +36,12 @@ def test_what_is_gone_is_known_until_the_next_change():
     assert now.policy.providers["left"].region == "eu"
     assert now.find_dialect("right", "openai_chat", "m") == "anthropic_messages"
     assert [quota.name for quota in now.policy.quotas] == ["calls"]
+    assert now.guards.named("strict")
     now.replace(LATER)
     assert list(now.policy.providers) == ["left"]
     assert now.find_dialect("right", "openai_chat", "m") is None
     assert not now.policy.quotas
+    assert now.guards is None
 
 
 def test_a_policy_that_cannot_be_used_changes_nothing():

@@ -15,7 +15,13 @@ from tests.redaction.texts import CLEAN, HOSTILE, SIZE
 
 _PROFILE = GuardProfile(
     name="bench",
-    deny=(DenyRule(name="codename", patterns=(r"(?i)\bbluebird\b",), speakers=()),),
+    deny=(
+        DenyRule(
+            name="codename", patterns=(r"(?i)\bbluebird\b",), speakers=(), reach=8, blocks=True
+        ),
+    ),
+    answers=(),
+    callouts=(),
     injection=InjectionEntry(),
     refuses_unread=True,
 )

@@ -31,7 +31,7 @@ FAULTS: tuple[Fault, ...] = ("timeout", "unreachable", "status", "too_long", "ba
 
 def asked(*callouts: Callout, texts: list[Text] = TEXTS) -> list[Question]:
     profile = GuardProfile(
-        name="p", deny=(), injection=None, callouts=callouts, refuses_unread=True
+        name="p", deny=(), answers=(), injection=None, callouts=callouts, refuses_unread=True
     )
     return make_questions(profile, texts, ABOUT)
 

@@ -20,6 +20,9 @@ Sign = Literal[
 ]  # fmt: skip
 """What prompt injection and jailbreaks are told by."""
 SIGNS: tuple[Sign, ...] = get_args(Sign)
+Side = Literal["request", "answer"]
+MOST_HELD = 256
+"""Characters of a streamed answer that wait for what a pattern may still find, or a word of 256."""
 OFF = "off"
 """Said of a model or a caller: no profile applies."""
 
@@ -29,7 +32,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class DenyEntry(_Section, frozen=True, kw_only=True):
-    """What no request may say. One of words, file and patterns is enough."""
+    """What no request or answer may say. One of words, file and patterns is enough."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
     words: tuple[Annotated[str, msgspec.Meta(min_length=2, max_length=256)], ...] = ()
@@ -39,7 +42,9 @@ class DenyEntry(_Section, frozen=True, kw_only=True):
     patterns: tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=4096)], ...] = ()
     """RE2 syntax."""
     speakers: tuple[Speaker, ...] = msgspec.field(default=(), name="in")
-    """Whose texts are searched; none: everybody's."""
+    """Whose texts of a request are searched; none: everybody's."""
+    applies_to: Annotated[tuple[Side, ...], msgspec.Meta(min_length=1)] = ("request",)
+    action: Literal["block", "report"] = "block"
 
 
 class InjectionEntry(_Section, frozen=True, kw_only=True):
@@ -50,7 +55,7 @@ class InjectionEntry(_Section, frozen=True, kw_only=True):
 
 
 class GuardrailEntry(_Section, frozen=True, kw_only=True):
-    """What a request under this profile is searched for."""
+    """What a request under this profile, and its answer, are searched for."""
 
     deny: tuple[DenyEntry, ...] = ()
     injection: InjectionEntry | None = None
@@ -61,7 +66,7 @@ class GuardrailEntry(_Section, frozen=True, kw_only=True):
 
 
 class GuardrailSection(_Section, frozen=True, kw_only=True):
-    """What requests may not say, by named profiles."""
+    """What requests and answers may not say, by named profiles."""
 
     profiles: Annotated[dict[Name, GuardrailEntry], msgspec.Meta(min_length=1)]
     default: Name | None = None
@@ -74,13 +79,18 @@ class DenyRule(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     patterns: tuple[str, ...]
     speakers: tuple[Speaker, ...]
+    reach: int
+    """Characters that what is found has at most; of patterns, as many as are waited for."""
+    blocks: bool
 
 
 class GuardProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to look at requests."""
+    """One way to look at requests and answers."""
 
     name: str
     deny: tuple[DenyRule, ...]
+    """Of requests."""
+    answers: tuple[DenyRule, ...]
     injection: InjectionEntry | None
     callouts: tuple[Callout, ...]
     refuses_unread: bool
@@ -92,9 +102,15 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
     profiles: Mapping[str, GuardProfile]
     default: str
 
-    def rules(self) -> tuple[str, ...]:
-        """All that any profile may find."""
+    @property
+    def looks_at_answers(self) -> bool:
+        return any(profile.answers for profile in self.profiles.values())
+
+    def rules(self, *, answers: bool = False) -> tuple[str, ...]:
+        """All that any profile may find, in requests or in `answers`."""
         profiles = self.profiles.values()
+        if answers:
+            return tuple(sorted({rule.name for profile in profiles for rule in profile.answers}))
         denied = {rule.name for profile in profiles for rule in profile.deny}
         signs = SIGNS if any(profile.injection for profile in profiles) else ()
         asked = {callout.name for _, callout in self.callouts()}
@@ -139,14 +155,19 @@ def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> Gua
     for i, rule in enumerate(entry.deny):
         if rule.name in names:
             raise refuse(f"{path}.deny[{i}].name", f"{rule.name} is taken")
+        if rule.speakers and "request" not in rule.applies_to:
+            raise refuse(f"{path}.deny[{i}].in", "is about requests, and the rule is not")
         names.append(rule.name)
     for i, callout in enumerate(entry.callouts):
         if callout.name in names:
             raise refuse(f"{path}.callouts[{i}].name", f"{callout.name} is taken")
         names.append(callout.name)
+    rules = [_rule(rule, f"{path}.deny[{i}]", refuse) for i, rule in enumerate(entry.deny)]
+    sides = [(rule, own.applies_to) for rule, own in zip(rules, entry.deny, strict=True)]
     return GuardProfile(
         name=name,
-        deny=tuple(_rule(rule, f"{path}.deny[{i}]", refuse) for i, rule in enumerate(entry.deny)),
+        deny=tuple(rule for rule, those in sides if "request" in those),
+        answers=tuple(rule for rule, those in sides if "answer" in those),
         injection=entry.injection,
         callouts=entry.callouts,
         refuses_unread=entry.unread == "refuse",
@@ -158,7 +179,15 @@ def _rule(entry: DenyEntry, path: str, refuse: Refuse) -> DenyRule:
         check_pattern(pattern, f"{path}.patterns[{i}]", refuse)
         for i, pattern in enumerate(entry.patterns)
     ]
+    reach = MOST_HELD if patterns else 0
     if entry.words or entry.file is not None or not patterns:
         words = read_words(entry.words, entry.file, path, refuse)
         patterns.append(check_pattern(any_of(words), path, refuse))
-    return DenyRule(name=entry.name, patterns=tuple(patterns), speakers=entry.speakers)
+        reach = max(reach, *map(len, words))
+    return DenyRule(
+        name=entry.name,
+        patterns=tuple(patterns),
+        speakers=entry.speakers,
+        reach=reach,
+        blocks=entry.action == "block",
+    )

@@ -38,6 +38,8 @@ class StreamText(NamedTuple):
     """None: it is whole."""
     is_json: bool
     """A piece of JSON: what is put into it must be escaped once more."""
+    path: str
+    """Without the numbers in it."""
 
 
 def stream_texts(event: Json) -> Iterator[StreamText]:
@@ -50,6 +52,8 @@ def stream_texts(event: Json) -> Iterator[StreamText]:
 def _walk(node: Json, ids: Ids, names: tuple[str, ...], within: str) -> Iterator[StreamText]:
     """`within` is `piece` or `whole` once a field said which."""
     ids += _ids(node) if names else _event_ids(node)
+    if node.get("special") is True:  # a token that clients leave out
+        within = "whole"
     for name, value in node.items():
         inside = within
         if name in _WHOLE:
@@ -62,7 +66,8 @@ def _walk(node: Json, ids: Ids, names: tuple[str, ...], within: str) -> Iterator
                 yield from _walk(cast("Json", found), inner, way, inside)
             elif not is_identifier(name, found):
                 channel = (inner, way) if inside == "piece" else None
-                yield StreamText(holder, key, found, channel, _is_json(inner, way))
+                path = "$." + ".".join(way)
+                yield StreamText(holder, key, found, channel, _is_json(inner, way), path)
 
 
 def _strings(holder: Any, key: Any, value: Any, ids: Ids) -> Iterator[tuple[Any, Any, Any, Ids]]:
@@ -116,3 +121,10 @@ def _finishing(node: Json, ids: Ids) -> Iterator[tuple[Ids, bool]]:
 def is_ended(channel: Channel, ids: Ids) -> bool:
     """Whether the end of what has `ids` is the end of `channel`."""
     return set(ids) <= set(channel[0])
+
+
+def is_after(channel: Channel, other: Channel) -> bool:
+    """Whether `channel` is a text of the choice that `other` is, or a call within it: models write
+    one after the other, where choices and calls may run side by side."""
+    mine, its = (tuple(p for p in c[0] if p[0] != "thought") for c in (channel, other))
+    return mine[: len(its)] == its

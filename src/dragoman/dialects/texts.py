@@ -78,6 +78,8 @@ FREE = frozenset({
     "metadata", "requestMetadata", "document",
 })  # fmt: skip
 """Fields whose object has names of the client's own."""
+_ECHO = re.compile(r"\$\.(?:response\.)?(?:instructions|tools|tool_choice|metadata|prompt|text\.)")
+"""OpenAI's Responses tell in their answers what was asked."""
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:/|+=-]{1,128}|[A-Za-z0-9+/=_-]+")
 _BASE64 = re.compile(r"(?:data:[\w.+/;=-]{0,128};base64,)?(?:[A-Za-z0-9+/_-]++\r?\n?)*+={0,2}\s*")
 _JSON_STARTS = ("{", "[", '"')
@@ -159,6 +161,11 @@ class _Texts:
         inner = _Texts(self._change, self._depth + 1, lambda: path)
         changed = rewrite(text.encode(), inner, free=True)
         return None if changed is None else changed.decode()
+
+
+def is_echo(path: Callable[[], str]) -> bool:
+    """Whether a text of an answer only says what the request did."""
+    return _ECHO.match(path()) is not None
 
 
 def is_identifier(name: str, text: str) -> bool:

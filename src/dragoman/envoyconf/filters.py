@@ -156,6 +156,9 @@ def _respond(policy: Policy) -> Json:
     if policy.redaction is not None:
         wanted += [names.SEALED, names.REDACTION, names.CALLER]
         written.append(names.REDACTION_ANSWER_NAMESPACE)
+    if policy.guardrails is not None and policy.guardrails.looks_at_answers:
+        wanted.append(names.GUARDRAILS)
+        written.append(names.GUARDRAILS_ANSWER_NAMESPACE)
     return typed(
         RESPOND,
         _EXT_PROC,

@@ -181,40 +181,44 @@ def _holds(expression: str) -> Json:
     return {"extension_filter": typed("cel", kind, expression=expression)}
 
 
+_Searched = dict[tuple[str, str], tuple[str, ...]]
+"""What may be found, by `request` or `answer` and the namespace that tells of it there."""
+
+
 def _redactions(redaction: Redaction, ended: Json) -> Json:
-    """Findings by entity; a request without any makes no series."""
-    request, answer = names.REDACTION_NAMESPACE, names.REDACTION_ANSWER_NAMESPACE
-    found = f"'{request}' in metadata.filter_metadata || '{answer}' in metadata.filter_metadata"
-    searched = {
-        ("request", request): redaction.entities(),
-        ("answer", answer): redaction.entities(answers=True),
+    """Findings by entity."""
+    searched: _Searched = {
+        ("request", names.REDACTION_NAMESPACE): redaction.entities(),
+        ("answer", names.REDACTION_ANSWER_NAMESPACE): redaction.entities(answers=True),
     }
-    counters: list[Json] = [
-        {
-            "stat": {
-                "name": "redactions",
-                "tags": _tags(caller=_text("caller"), entity=entity, where=where),
-            },
-            "value_format": _findings(space, entity),
-        }
-        for (where, space), entities in searched.items()
-        for entity in entities
-    ]
-    return {**_logger(counters=counters), "filter": _all(ended, _holds(found))}
+    return _found("redactions", "entity", searched, ended)
 
 
 def _guardrails(guardrails: Guardrails, ended: Json) -> Json:
-    """What guardrails found, by rule; a request without any makes no series."""
-    space = names.GUARDRAILS_NAMESPACE
+    """What guardrails found, by rule."""
+    searched: _Searched = {
+        ("request", names.GUARDRAILS_NAMESPACE): guardrails.rules(),
+        ("answer", names.GUARDRAILS_ANSWER_NAMESPACE): guardrails.rules(answers=True),
+    }
+    return _found("guardrail_hits", "rule", searched, ended)
+
+
+def _found(name: str, tag: str, searched: _Searched, ended: Json) -> Json:
+    """A series for each that was found; a request without any makes none."""
     counters: list[Json] = [
         {
-            "stat": {"name": "guardrail_hits", "tags": _tags(caller=_text("caller"), rule=rule)},
-            "value_format": _findings(space, rule),
+            "stat": {
+                "name": name,
+                "tags": _tags(caller=_text("caller"), **{tag: what}, where=where),
+            },
+            "value_format": _findings(space, what),
         }
-        for rule in guardrails.rules()
+        for (where, space), those in searched.items()
+        for what in those
     ]
-    found = _holds(f"'{space}' in metadata.filter_metadata")
-    return {**_logger(counters=counters), "filter": _all(ended, found)}
+    spaces = [space for (_, space), those in searched.items() if those]
+    found = " || ".join(f"'{space}' in metadata.filter_metadata" for space in spaces)
+    return {**_logger(counters=counters), "filter": _all(ended, _holds(found))}
 
 
 def _levels(ended: Json) -> Json:
@@ -247,10 +251,10 @@ def _cost(ended: Json) -> Json:
     return {**_logger(counters=[counter]), "filter": _all(ended, *map(_has, _KNOWN), priced)}
 
 
-def _findings(space: str, entity: str) -> str:
+def _findings(space: str, what: str) -> str:
     counts = f"metadata.filter_metadata['{space}']"
-    there = f"'{space}' in metadata.filter_metadata && '{entity}' in {counts}"
-    return f"%CEL({there} ? {counts}['{entity}'] : 0.0)%"
+    there = f"'{space}' in metadata.filter_metadata && '{what}' in {counts}"
+    return f"%CEL({there} ? {counts}['{what}'] : 0.0)%"
 
 
 def _logger(**stats: list[Json]) -> Json:

@@ -211,8 +211,8 @@ class Decide:
         asked_for = find_model(name, caller, self._policy.models)
         model, told, note = find_serving(asked_for, self._clock())
         name = name if model is asked_for else model.name
-        guarded, found_note = self._guard.look(call.body, raw, body, caller, model)
-        treated = self._redaction.apply(call.body, raw, caller, model)._replace(guarded=guarded)
+        seen = self._guard.look(call.body, raw, body, caller, model)
+        treated = self._redaction.apply(call.body, raw, caller, model).guarded_as(seen)
         if treated.body is not raw:
             body = read_body(call.body, treated.body)
         asked = Asked(
@@ -232,7 +232,7 @@ class Decide:
         if limits is not None:
             held = Held(self._policy, limits, asked, treated)
             asked, treated, note = held.asked, held.treated, (*note, *held.note)
-        choice = self._choose(asked, caller, head, len(raw)).noting(*found_note, *note)
+        choice = self._choose(asked, caller, head, len(raw)).noting(*seen.note, *note)
         if choice.order and self._must_estimate(asked, choice.order[0]):
             return self._estimate(asked, choice.order[0])
         choice = self._plan.speakable(asked, choice)

@@ -19,6 +19,7 @@ from dragoman.exchange.redaction import ENGINE_FAULTS, HARMLESS
 from dragoman.exchange.reserve import Pending
 from dragoman.ir import Json
 from dragoman.policies.guard.callouts import MAX_TEXTS, About, Fault, Question, Text, make_questions
+from dragoman.policies.guard.seen import Seen
 from dragoman.policies.route.residency import check_region, find_demands
 from dragoman.wire.multipart import text_parts
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dragoman.policies.guard.guard import Guard, Guards
 
 
+_NOTHING = Seen({})
 REQUEST_ID = "x-request-id"
 """Request header; Envoy makes it, whatever the client said."""
 
@@ -57,16 +59,14 @@ class RequestGuard:
         if guard and guard.profile.refuses_unread and method not in HARMLESS:
             raise PermissionDenied("Its body is not read here, so no guardrail could look at it.")
 
-    def look(
-        self, kind: BodyKind, raw: bytes, body: Json, caller: Caller, model: Model
-    ) -> tuple[Json, tuple[str, ...]]:
-        """What was found in a request that goes on, for its metadata and for its decision.
+    def look(self, kind: BodyKind, raw: bytes, body: Json, caller: Caller, model: Model) -> Seen:
+        """What was found in a request that goes on.
 
         Raises `ContentDenied`, `PromptInjection` or `GuardrailFailed`.
         """
         guard = self._guards.choose(caller, model) if self._guards else None
         if guard is None:
-            return {}, ()
+            return _NOTHING
         try:
             return guard.look(raw, body) if kind == "json" else _look_at_form(guard, raw)
         except ENGINE_FAULTS as error:
@@ -108,7 +108,7 @@ def _form_texts(raw: bytes) -> list[Text]:
     return [Text(path, "user", text) for path, text in _fields(raw) if text.strip()]
 
 
-def _look_at_form(guard: Guard, raw: bytes) -> tuple[Json, tuple[str, ...]]:
+def _look_at_form(guard: Guard, raw: bytes) -> Seen:
     return guard.look_at(_fields(raw))
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from dragoman import metadata as names
 from dragoman.actions import Action
-from dragoman.dialects import AnyDialect
+from dragoman.dialects import AnyDialect, StreamOptions
 from dragoman.dialects.registry import client_dialect
 from dragoman.ir import Json
 
@@ -46,6 +46,12 @@ class AttemptHead(msgspec.Struct, frozen=True, kw_only=True):
 def client_of(metadata: Mapping[str, str]) -> AnyDialect:
     """The client's dialect, as the decide stage noted it in the `dragoman` namespace."""
     return client_dialect(metadata.get(names.CLIENT_DIALECT, ""), metadata.get(names.FRAMING, ""))
+
+
+def stream_options(metadata: Mapping[str, str]) -> StreamOptions:
+    """What the decide stage noted of the stream the client wants."""
+    asked = metadata.get(names.INCLUDE_USAGE) == names.FLAG
+    return StreamOptions(include_usage=asked, framing=metadata.get(names.FRAMING, ""))
 
 
 class ResponseEditor(Protocol):

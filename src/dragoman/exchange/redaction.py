@@ -13,6 +13,7 @@ from dragoman.config.policy import Caller, Model, Policy
 from dragoman.dialects import BodyKind
 from dragoman.errors import InvalidRequest, PermissionDenied, RedactionFailed
 from dragoman.ir import Json
+from dragoman.policies.guard.seen import Seen
 from dragoman.wire.multipart import text_parts
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ HARMLESS = ("GET", "HEAD", "DELETE")
 
 
 class Treated(NamedTuple):
-    """A request's body after redaction, and what is said of it in metadata."""
+    """A request's body after redaction, and what is said of it and of its answer in metadata."""
 
     body: bytes
     """What goes on."""
@@ -44,6 +45,13 @@ class Treated(NamedTuple):
     counts: Json
     guarded: Json | None = None
     """What guardrails found and let through."""
+
+    def guarded_as(self, seen: Seen) -> Treated:
+        """With what guardrails saw in the request before."""
+        if not seen.answers:
+            return self._replace(guarded=seen.counts)
+        facts = {**self.facts, names.GUARDRAILS: seen.answers, names.RESPOND: names.FLAG}
+        return self._replace(guarded=seen.counts, facts=facts)
 
     def tell(self, spaces: Metadata) -> Metadata:
         """`spaces`, with what this request alone has to say."""

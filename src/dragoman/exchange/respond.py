@@ -1,8 +1,9 @@
 """The respond stage: edits an answer in the client's own dialect.
 
 It runs only where the decide stage asked for it: to put back what redaction hid in the request, to
-redact what the model wrote, and, with Envoy's native filters switched off, to read an answer's
-usage and take out the usage frame of a stream whose client did not ask for one.
+redact what the model wrote, to look at it by guardrails, and, with Envoy's native filters switched
+off, to read an answer's usage and take out the usage frame of a stream whose client did not ask for
+one.
 """
 
 from __future__ import annotations
@@ -12,21 +13,24 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dragoman import metadata as names
-from dragoman.actions import Action, Chunk, Metadata, Mutate
+from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
 from dragoman.config.policy import Policy
-from dragoman.dialects import StreamDecoder, StreamOptions, read_answer
-from dragoman.errors import DragomanError, ServiceUnavailable, UpstreamProtocolError
+from dragoman.dialects import StreamDecoder, read_answer
+from dragoman.errors import AnswerDenied, DragomanError, ServiceUnavailable, UpstreamProtocolError
 from dragoman.exchange.answers import refuse
-from dragoman.exchange.heads import client_of
+from dragoman.exchange.heads import client_of, stream_options
 from dragoman.exchange.usage import usage_metadata
-from dragoman.ir import Usage
+from dragoman.ir import Response, Usage
 from dragoman.ir.events import Event, UsageUpdate
 from dragoman.wire.content_encoding import ContentDecoder, content_decoder
 from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 
 if TYPE_CHECKING:
+    from dragoman.exchange.answer_guard import AnswerGuard
+    from dragoman.exchange.filtered import StreamEnding
     from dragoman.exchange.stream_edit import StreamEditor
     from dragoman.exchange.treat import Treatment
+    from dragoman.policies.guard.guard import Guards
     from dragoman.policies.redact.profiles import Redactors
 
 _ERROR_STATUS = 400
@@ -41,6 +45,7 @@ class RespondStage:
         metadata: Mapping[str, str],
         cluster: str = "",
         redactors: Redactors | None = None,
+        guards: Guards | None = None,
     ) -> None:
         """`cluster` is the one that answered; where it was translated, its usage is known."""
         self._client = client_of(metadata)
@@ -50,9 +55,13 @@ class RespondStage:
         self._strips = self._streams and metadata.get(names.INCLUDE_USAGE) != names.FLAG
         self._max_bytes = policy.limits.response_body_bytes
         self._facts = metadata
+        self._options = stream_options(metadata)
         self._redactors = redactors
+        self._guards = guards
         self._treatment: Treatment | None = None
         self._editor: StreamEditor | None = None
+        self._ending: StreamEnding | None = None
+        """Where guardrails may have to end the stream."""
         self._encoding: ContentDecoder | None = None
         self._kind = ""
         self._ended = False
@@ -60,13 +69,15 @@ class RespondStage:
         self._frames = SseDecoder(self._max_bytes)
         self._body = bytearray()
         self._usage: Usage | None = None
+        self._response: object = None
+        """The answer in one piece, where it is one."""
         self._is_whole = False
         """The answer came to its end, so that its usage is all of it."""
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
         self._kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
-            self._treatment = open_treatment(self._facts, self._redactors)
+            self._treatment = open_treatment(self._facts, self._redactors, self._guards)
             if self._treatment is not None:
                 encoding = headers.get("content-encoding", "")
                 self._encoding = content_decoder(encoding, self._max_bytes)
@@ -88,6 +99,10 @@ class RespondStage:
 
             framing = framing_of(self._kind, self._max_bytes)
             self._editor = StreamEditor(framing, self._treatment)
+            if self._treatment.guard is not None:
+                from dragoman.exchange.filtered import StreamEnding  # noqa: PLC0415 - as above
+
+                self._ending = StreamEnding(self._client, self._options)
         self._decoder = self._client.stream_decoder()
         return [Mutate(remove_headers=("content-length", "content-encoding"))]
 
@@ -130,9 +145,13 @@ class RespondStage:
         self._observe(partial(self._decoder.feed, data))
         if self._editor is not None:
             data = self._editor.feed(data)
-        if not self._strips:
-            return data
-        return self._write(self._frames.feed(data))
+        return self._send(data)
+
+    def _send(self, data: bytes) -> bytes:
+        """`data` as the client gets it."""
+        if self._ending is not None:
+            self._ending.follow(data)
+        return self._write(self._frames.feed(data)) if self._strips else data
 
     def _write(self, frames: list[SseEvent]) -> bytes:
         """`frames` but for those with nothing but usage."""
@@ -162,6 +181,8 @@ class RespondStage:
             read(events)
         except DragomanError:
             is_read = False
+        if self._ending is not None:
+            self._ending.arrive(events)
         for event in events:
             if isinstance(event, UsageUpdate):
                 self._usage = event.usage
@@ -171,18 +192,15 @@ class RespondStage:
         """What is still held back at the end of the answer."""
         if self._decoder is not None:
             self._is_whole = self._observe(self._decoder.close)
-            rest = self._editor.close() if self._editor is not None else b""
-            if not self._strips:
-                return rest
-            return self._write([*self._frames.feed(rest), *self._frames.close()])
+            rest = self._send(self._editor.close() if self._editor is not None else b"")
+            return rest + self._write(self._frames.close()) if self._strips else rest
         body = bytes(self._body)
         try:
-            self._usage = getattr(
-                self._client.decode_response(read_answer(self._client, body)), "usage", None
-            )
+            self._response = self._client.decode_response(read_answer(self._client, body))
             self._is_whole = True
         except DragomanError:
-            self._usage = None
+            self._response = None
+        self._usage = getattr(self._response, "usage", None)
         return body if self._treatment is None else self._treatment.answer(body, self._kind)
 
     def _fail(self, error: DragomanError, *, ends_stream: bool) -> list[Action]:
@@ -193,9 +211,9 @@ class RespondStage:
         self._ended = True
         metadata = self._metadata()
         if not self._holds_headers:
-            told = self._client.stream_encoder(StreamOptions()).fail(error)
+            told = self._fail_stream(error)
             return [Chunk(body=told, end_of_stream=ends_stream, metadata=metadata)]
-        answer = refuse(error, self._client)
+        answer = self._refuse(error)
         size = str(len(answer.body))
         headers = {**answer.headers, ":status": str(answer.status), "content-length": size}
         return [
@@ -203,30 +221,57 @@ class RespondStage:
             Chunk(body=answer.body, end_of_stream=ends_stream, metadata=metadata),
         ]
 
+    def _fail_stream(self, error: DragomanError) -> bytes:
+        if self._editor is None:
+            return self._client.stream_encoder(self._options).fail(error)
+        if self._ending is None or not isinstance(error, AnswerDenied):
+            return self._editor.finish(self._client.stream_encoder(self._options).fail(error))
+        told = self._send(self._editor.leave())
+        return told + self._editor.finish(self._ending.stop(self._usage))
+
+    def _refuse(self, error: DragomanError) -> Respond:
+        if not isinstance(error, AnswerDenied) or not isinstance(self._response, Response):
+            return refuse(error, self._client)
+        from dragoman.exchange.filtered import without_content  # noqa: PLC0415 - seldom wanted
+
+        return without_content(self._response, self._client, self._options.framing)
+
     def _metadata(self) -> Metadata:
         usage: Metadata = {}
         if self._counts:
             usage = usage_metadata(self._usage, exact=self._is_whole)
-        found = self._treatment.counts if self._treatment is not None else None
-        if not found:
-            return usage
-        counts = {entity: float(count) for entity, count in found.items()}
-        return {**usage, names.REDACTION_ANSWER_NAMESPACE: counts}
+        return {**usage, **(self._treatment.tell() if self._treatment is not None else {})}
 
 
-def open_treatment(facts: Mapping[str, str], redactors: Redactors | None) -> Treatment | None:
+def open_treatment(
+    facts: Mapping[str, str], redactors: Redactors | None, guards: Guards | None = None
+) -> Treatment | None:
     """What the decide stage said is to be done to the answer's texts; None where nothing.
 
     Raises `ServiceUnavailable` where it can no longer be done.
     """
+    guard = _open_guard(facts, guards)
     sealed, profile = facts.get(names.SEALED), facts.get(names.REDACTION)
-    if not sealed and not profile:
+    if not sealed and not profile and guard is None:
         return None
     redactor = redactors.named(profile) if redactors is not None and profile else None
-    if redactors is None or (profile and redactor is None):
+    if (sealed and redactors is None) or (profile and redactor is None):
         raise ServiceUnavailable("The answer cannot be redacted: its policy is gone.")
     from dragoman.exchange.treat import Treatment  # noqa: PLC0415 - seldom wanted
 
     caller = facts.get(names.CALLER, "")
-    originals = redactors.keys.open(sealed, caller) if sealed else {}
-    return Treatment(originals, redactor, caller)
+    originals = redactors.keys.open(sealed, caller) if sealed and redactors is not None else {}
+    return Treatment(originals, redactor, caller, guard)
+
+
+def _open_guard(facts: Mapping[str, str], guards: Guards | None) -> AnswerGuard | None:
+    """What looks at the answer; None where nothing does. Raises as `open_treatment`."""
+    profile = facts.get(names.GUARDRAILS)
+    if not profile:
+        return None
+    guard = guards.named(profile) if guards is not None else None
+    if guard is None:
+        raise ServiceUnavailable("The answer cannot be looked at: its guardrails are gone.")
+    from dragoman.exchange.answer_guard import AnswerGuard  # noqa: PLC0415 - seldom wanted
+
+    return AnswerGuard(guard.answers) if guard.answers is not None else None

@@ -11,14 +11,17 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects.stream_texts import Channel, ended, is_ended, stream_texts
-from dragoman.exchange.treat import PieceTreatment, Treatment
+from dragoman.dialects.stream_texts import Channel, ended, is_after, is_ended, stream_texts
+from dragoman.exchange.treat import Pieces, Treatment
 from dragoman.ir import Json
 from dragoman.wire.frames import Frame, Framing
 
 MAX_HELD_BYTES = 1 << 20
 """Of frames that wait. Beyond it they go on, and a text that was waiting for its rest is cut there:
 a placeholder cut so is not given back."""
+_MOST_IDLE = 8
+"""Frames with later texts of the same choice, after which a text that waits has come to its end:
+not every dialect says where the reasoning does."""
 
 
 class _Waiting:
@@ -36,16 +39,18 @@ class _Waiting:
 class _Text:
     """A text that comes in pieces, and the place of its last one."""
 
-    __slots__ = ("holder", "key", "pieces", "waiting")
+    __slots__ = ("holder", "idle", "key", "pieces", "waiting")
 
-    def __init__(self, pieces: PieceTreatment) -> None:
+    def __init__(self, pieces: Pieces) -> None:
         self.pieces = pieces
+        self.idle = 0
         self.waiting: _Waiting | None = None
         self.holder: Any = None
         self.key: Any = None
 
     def put(self, waiting: _Waiting, holder: Any, key: Any, piece: str) -> None:
         self.leave()
+        self.idle = 0
         out = self.pieces.feed(piece)
         if out != piece:
             holder[key] = out
@@ -69,7 +74,7 @@ class _Text:
 
 
 class StreamEditor:
-    """`feed` an answer's bytes, send on what comes back. Raises `ContentBlocked`."""
+    """`feed` an answer's bytes, send on what comes back. Raises as `Treatment` does."""
 
     def __init__(self, framing: Framing, treatment: Treatment) -> None:
         self._framing = framing
@@ -82,9 +87,19 @@ class StreamEditor:
         return self._advance(self._framing.feed(data))
 
     def close(self) -> bytes:
-        out = self._advance(self._framing.close())
+        for frame in self._framing.close():
+            self._take(frame)
         self._end_all()
-        return out + self._flush() + self._framing.end()
+        self._texts.clear()
+        return self._flush() + self._framing.end()
+
+    def leave(self) -> bytes:
+        """After `feed` or `close` raised: what came before, as far as it may go out."""
+        return self._flush()
+
+    def finish(self, ending: bytes) -> bytes:
+        """`ending` behind what went out, as a stream encoder of the client's dialect wrote it."""
+        return self._framing.finish(ending)
 
     def _advance(self, frames: list[Frame]) -> bytes:
         for frame in frames:
@@ -94,21 +109,36 @@ class StreamEditor:
         return self._flush()
 
     def _take(self, frame: Frame) -> None:
+        """Queue a frame. One whose texts may not go out is not queued: that raises."""
         event = _read(frame.data)
         waiting = _Waiting(frame, event)
+        if event is not None:
+            self._treat(event, waiting)
         self._queue.append(waiting)
         self._queued_bytes += len(frame.raw)
-        if event is None:
-            return
-        for holder, key, text, channel, is_json in list(stream_texts(event)):
+
+    def _treat(self, event: Json, waiting: _Waiting) -> None:
+        fed: list[Channel] = []
+        for holder, key, text, channel, is_json, path in list(stream_texts(event)):
             if channel is not None:
                 self._text(channel, is_json=is_json).put(waiting, holder, key, text)
-            elif (whole := self._treatment.whole(text, is_json=is_json)) != text:
+                fed.append(channel)
+            elif (whole := self._treatment.whole(text, is_json=is_json, path=path)) != text:
                 holder[key] = whole
                 waiting.changed = True
-        for ids in ended(event, frame.kind):
+        self._end_idle(fed)
+        for ids in ended(event, waiting.frame.kind):
             for channel in [c for c in self._texts if is_ended(c, ids)]:
                 self._texts.pop(channel).end()
+
+    def _end_idle(self, fed: list[Channel]) -> None:
+        """Let go what waits although the model went on to other texts long ago."""
+        for channel, text in self._texts.items():
+            if text.waiting is None or channel in fed:
+                continue
+            text.idle += any(is_after(other, channel) for other in fed)
+            if text.idle > _MOST_IDLE:
+                text.end()
 
     def _text(self, channel: Channel, *, is_json: bool) -> _Text:
         found = self._texts.get(channel)
@@ -119,7 +149,6 @@ class StreamEditor:
     def _end_all(self) -> None:
         for text in self._texts.values():
             text.end()
-        self._texts.clear()
 
     def _flush(self) -> bytes:
         """The frames at the front of the queue that wait for nothing."""

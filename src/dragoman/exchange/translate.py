@@ -21,7 +21,6 @@ from dragoman.dialects import (
     LISTED,
     AnyDialect,
     BodyKind,
-    StreamOptions,
     StreamTranslator,
     read_answer,
 )
@@ -35,7 +34,7 @@ from dragoman.errors import (
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.asked import own_edits
 from dragoman.exchange.bodies import edit_body, read_body
-from dragoman.exchange.heads import AttemptHead, ResponseEditor, client_of
+from dragoman.exchange.heads import AttemptHead, ResponseEditor, client_of, stream_options
 from dragoman.exchange.usage import usage_metadata, usage_of_headers
 from dragoman.exchange.watch import Watch, WatchEditor, watch_for
 from dragoman.ir import Json, Request, Usage
@@ -359,12 +358,6 @@ class _StreamEditor:
             Mutate(set_headers=_answer_headers(answer), remove_headers=("content-encoding",)),
             Chunk(body=answer.body, end_of_stream=ends_stream, metadata=usage),
         ]
-
-
-def stream_options(metadata: Mapping[str, str]) -> StreamOptions:
-    """What the decide stage noted of the stream the client wants."""
-    asked = metadata.get(names.INCLUDE_USAGE) == names.FLAG
-    return StreamOptions(include_usage=asked, framing=metadata.get(names.FRAMING, ""))
 
 
 def _answer_headers(answer: Respond) -> dict[str, str]:

@@ -1,21 +1,27 @@
-"""What is done to the texts of an answer: hiding what the model wrote, and giving back what the
-request hid. Pieces of a text may be cut anywhere: `feed` and `close` give together what the whole
-text would have given."""
+"""What is done to the texts of an answer: hiding what the model wrote, giving back what the request
+hid, and looking at what comes of it. Pieces of a text may be cut anywhere: `feed` and `close` give
+together what the whole text would have given."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from dragoman import metadata as names
+from dragoman.actions import Metadata
 from dragoman.policies.redact.redactor import MAX_PLACEHOLDER, PLACEHOLDER, Redactor
 from dragoman.wire.json_texts import Place, rewrite
 
+if TYPE_CHECKING:
+    from dragoman.exchange.answer_guard import AnswerGuard, PieceGuard
+
 _PARTIAL = re.compile(r"\[(?:[A-Z][A-Z0-9_]{0,30}(?:[a-z2-7]{1,8})?)?\Z")
 """The beginning of a placeholder, at the end of a text."""
-_LOOKS_LIKE_JSON = re.compile(r"\s*(?:\{|\[\s*[\[{\"])")
+LOOKS_LIKE_JSON = re.compile(r"\s*(?:\{|\[\s*[\[{\"])")
 HELD_CHARACTERS = 256
 """Kept back while a text still grows: as far as one finding, with the words around it, reaches."""
 _MAX_HELD_CHARACTERS = 16 * 1024
@@ -24,12 +30,29 @@ _LEAD_CHARACTERS = 64
 """Kept of what went out, for the words before a finding."""
 
 
+class Pieces(Protocol):
+    """One text that comes in pieces: what came, treated, as soon as it may go out."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether something of what was fed has not gone out."""
+        ...
+
+    def feed(self, piece: str) -> str: ...
+    def close(self) -> str: ...
+
+
 class Treatment:
-    """One answer's: what the request hid, and the profile the answer is under, if any."""
+    """One answer's: what the request hid, and the profiles the answer is under, if any."""
 
     def __init__(
-        self, originals: Mapping[str, str], redactor: Redactor | None = None, caller: str = ""
+        self,
+        originals: Mapping[str, str],
+        redactor: Redactor | None = None,
+        caller: str = "",
+        guard: AnswerGuard | None = None,
     ) -> None:
+        self.guard = guard
         self._originals = originals
         self._redactor = redactor
         self._caller = caller
@@ -37,12 +60,15 @@ class Treatment:
         """What the model wrote and was found, by entity."""
 
     def answer(self, raw: bytes, kind: str) -> bytes:
-        """A whole answer of content type `kind`. Raises `ContentBlocked`.
+        """A whole answer of content type `kind`. Raises `ContentBlocked` and as `AnswerGuard`.
 
         What is neither JSON nor text (speech, images) has no texts.
         """
         if _is_json(raw):
-            return self._body(raw)
+            raw = self._body(raw)
+            if self.guard is not None:
+                self.guard.look_at_body(raw)
+            return raw
         if not kind.startswith("text/") and kind != "application/json":
             return raw
         try:
@@ -59,13 +85,31 @@ class Treatment:
             raw = rewrite(raw, _Restoring(self)) or raw
         return raw
 
+    def tell(self) -> Metadata:
+        """What was found in the answer so far."""
+        found = {
+            names.REDACTION_ANSWER_NAMESPACE: dict(self.counts),
+            names.GUARDRAILS_ANSWER_NAMESPACE: dict.fromkeys(self.guard.found, 1)
+            if self.guard is not None
+            else {},
+        }
+        return {
+            space: {what: float(count) for what, count in counts.items()}
+            for space, counts in found.items()
+            if counts
+        }
+
     def text(self, text: str, *, is_json: bool) -> str:
         """A text in one piece, given back."""
         return PLACEHOLDER.sub(lambda found: self._given_back(found[0], is_json=is_json), text)
 
-    def whole(self, text: str, *, is_json: bool) -> str:
-        """A text in one piece, hidden and given back."""
-        return self.text(self.hide(text), is_json=is_json or bool(_LOOKS_LIKE_JSON.match(text)))
+    def whole(self, text: str, *, is_json: bool, path: str = "$") -> str:
+        """A text in one piece, hidden and given back. Raises as `answer`."""
+        is_json = is_json or bool(LOOKS_LIKE_JSON.match(text))
+        text = self.text(self.hide(text), is_json=is_json)
+        if self.guard is not None:
+            self.guard.look(text, lambda: path)
+        return text
 
     def hide(self, text: str) -> str:
         if self._redactor is None:
@@ -74,8 +118,13 @@ class Treatment:
         self.counts.update(redacted.counts)
         return changed
 
-    def piecewise(self, *, is_json: bool) -> PieceTreatment:
-        return PieceTreatment(self, self._redactor, is_json=is_json)
+    def piecewise(self, *, is_json: bool) -> Pieces:
+        """For a text that comes in pieces. They raise as `answer`."""
+        treated = PieceTreatment(self, self._redactor, is_json=is_json)
+        if self.guard is None:
+            return treated
+        guarded = self.guard.piecewise(is_json=is_json)
+        return _Both(treated, guarded) if self._originals or self._redactor else guarded
 
     def _given_back(self, placeholder: str, *, is_json: bool) -> str:
         original = self._originals.get(placeholder)
@@ -112,7 +161,7 @@ class PieceTreatment:
         self._held += piece
         if not self._began and self._held.strip() not in ("", "["):
             self._began = True
-            self._is_json = self._is_json or bool(_LOOKS_LIKE_JSON.match(self._held))
+            self._is_json = self._is_json or bool(LOOKS_LIKE_JSON.match(self._held))
         return self._release(self._cut())
 
     def close(self) -> str:
@@ -145,6 +194,24 @@ class PieceTreatment:
         return self._treatment.text(hidden, is_json=self._is_json)
 
 
+class _Both:
+    """A text that is looked at as it comes out of its treatment."""
+
+    def __init__(self, treated: PieceTreatment, guarded: PieceGuard) -> None:
+        self._treated = treated
+        self._guarded = guarded
+
+    @property
+    def holds(self) -> bool:
+        return self._treated.holds or self._guarded.holds
+
+    def feed(self, piece: str) -> str:
+        return self._guarded.feed(self._treated.feed(piece))
+
+    def close(self) -> str:
+        return self._guarded.close(self._treated.close())
+
+
 class _Restoring:
     """Gives back in every string of an answer, and in the JSON in them."""
 
@@ -164,7 +231,7 @@ class _Restoring:
 
     def value(self, text: str, place: Place) -> str | None:
         del place
-        return self._given_back(text, is_json=bool(_LOOKS_LIKE_JSON.match(text)))
+        return self._given_back(text, is_json=bool(LOOKS_LIKE_JSON.match(text)))
 
     def _given_back(self, text: str, *, is_json: bool) -> str | None:
         if "[" not in text:

@@ -35,10 +35,11 @@ class InForce:
     """Streams take what they need when they begin, and keep it: a new policy is for new ones."""
 
     policy: Policy
-    """With what only the policy before it had of providers, redaction profiles and quotas: of
-    requests that were decided under that one, attempts and answers are still to come."""
+    """With what only the policy before it had of providers, profiles and quotas: of requests that
+    were decided under that one, attempts and answers are still to come."""
     decide: Decide
     redactors: Redactors | None
+    guards: Guards | None
     levels: QuotaLevels
     find_dialect: Callable[[str, str, str], str | None]
     """Which dialect a provider is asked a model in, for a client's; None where it is not known."""
@@ -80,7 +81,7 @@ class InForce:
 
     def _adopt(self, policy: Policy, wider: Policy) -> None:
         redactors = make_redactors(wider)
-        guards = make_guards(policy)
+        guards = make_guards(wider)
         sharing = self.sharing or self._share(self.latencies, policy)
         callouts = self.callouts or make_callouts(policy)
         keeper = self.keeper or self._make_keeper(self, policy)
@@ -92,7 +93,7 @@ class InForce:
             quotas=keeper if policy.quotas else None,
             issued=self._issued,
             redactors=redactors if policy.redaction is not None else None,
-            guards=guards,
+            guards=guards if policy.guardrails is not None else None,
             standings=watch if policy.abuse else None,
             latencies=self.latencies,
             shares=canaries or NOBODY,
@@ -100,7 +101,7 @@ class InForce:
         )
         self._own, self.policy, self.decide = policy, wider, decide
         self.keeper, self.watch, self.sharing = keeper, watch, sharing
-        self.redactors, self.callouts = redactors, callouts
+        self.redactors, self.guards, self.callouts = redactors, guards, callouts
         self.canaries, self.healing = canaries, healing
         self.levels = QuotaLevels(wider.quotas)
         self.find_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
@@ -117,10 +118,18 @@ def _with_former(policy: Policy, former: Policy) -> Policy:
     if redaction is not None and former.redaction is not None:
         profiles = {**former.redaction.profiles, **redaction.profiles}
         redaction = msgspec.structs.replace(redaction, profiles=profiles)
+    guardrails = policy.guardrails or former.guardrails
+    if guardrails is not None and former.guardrails is not None:
+        guarded = {**former.guardrails.profiles, **guardrails.profiles}
+        guardrails = msgspec.structs.replace(guardrails, profiles=guarded)
     providers = {**former.providers, **policy.providers}
     quotas = {quota.name: quota for quota in (*former.quotas, *policy.quotas)}
     return msgspec.structs.replace(
-        policy, providers=providers, redaction=redaction, quotas=tuple(quotas.values())
+        policy,
+        providers=providers,
+        redaction=redaction,
+        guardrails=guardrails,
+        quotas=tuple(quotas.values()),
     )
 
 

@@ -24,6 +24,7 @@ from dragoman.extproc.transports import Message
 from dragoman.metadata import (
     CANARY,
     FALLBACK_NAMESPACE,
+    GUARDRAILS_ANSWER_NAMESPACE,
     GUARDRAILS_NAMESPACE,
     LATENCY_KEY,
     MODELS_NAMESPACE,
@@ -56,6 +57,7 @@ _READ = (
     SUBJECT_NAMESPACE,
     FALLBACK_NAMESPACE,
     GUARDRAILS_NAMESPACE,
+    GUARDRAILS_ANSWER_NAMESPACE,
 )
 _ENDED = AccessLogType.DownstreamEnd
 _RUNNING = AccessLogType.DownstreamPeriodic

@@ -50,7 +50,7 @@ def stage_streams(
     factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
         "decide": (PROCESS, lambda: DecideStream(now.decide, now.keeper, now.callouts)),
         "translate": (PROCESS, lambda: TranslateStream(now.policy)),
-        "respond": (PROCESS, lambda: RespondStream(now.policy, now.redactors)),
+        "respond": (PROCESS, lambda: RespondStream(now.policy, now.redactors, now.guards)),
         "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(now, sink, trail=trail)),
     }
     return {

@@ -34,6 +34,7 @@ from dragoman.wire.form_stream import FormSplitter
 
 if TYPE_CHECKING:
     from dragoman.extproc.callouts import Callouts
+    from dragoman.policies.guard.guard import Guards
     from dragoman.policies.redact.profiles import Redactors
 
 
@@ -239,9 +240,12 @@ class TranslateStream:
 class RespondStream:
     """One answer in the client's dialect."""
 
-    def __init__(self, policy: Policy, redactors: Redactors | None = None) -> None:
+    def __init__(
+        self, policy: Policy, redactors: Redactors | None = None, guards: Guards | None = None
+    ) -> None:
         self._policy = policy
         self._redactors = redactors
+        self._guards = guards
         self._metadata: dict[str, str] = {}
         self._stage: RespondStage | None = None
         self._answer = _Answer()
@@ -253,7 +257,9 @@ class RespondStream:
             attributes = request.attributes
             self._metadata = messages.stage_metadata(attributes)
             cluster = attributes.get("xds.cluster_name", "")
-            self._stage = RespondStage(self._policy, self._metadata, cluster, self._redactors)
+            self._stage = RespondStage(
+                self._policy, self._metadata, cluster, self._redactors, self._guards
+            )
         return self._answer.feed(self._stage, request, more=more)
 
     def close(self) -> list[bytes]:

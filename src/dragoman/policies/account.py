@@ -50,6 +50,7 @@ _NOTES = {
     "probe": "{name} was not as usual ({inside}), and kept its place to be looked at again",
     "deprecated": "the model {name} is deprecated",
     "in_place_of": "it serves in place of {name}, which has ended",
+    "reported": "deny-lists found in it, that only report: {name}",
     "injection": "looks like prompt injection, score {name}: {inside}",
     "output_tokens": "its answer was limited to {name} tokens",
 }
@@ -155,6 +156,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     redacted: Mapping[str, int]
     redacted_answer: Mapping[str, int]
     guardrails: Mapping[str, int]
+    guardrails_answer: Mapping[str, int]
     guardrails_score: float | None
     feedback: list[Scored]
     unsaid: list[str]
@@ -192,6 +194,7 @@ def give_account(entry: Recorded, feedback: Iterable[Recorded] = ()) -> Account:
         redacted=entry.redacted,
         redacted_answer=entry.redacted_answer,
         guardrails=entry.guardrails,
+        guardrails_answer=entry.guardrails_answer,
         guardrails_score=entry.guardrails_score,
         feedback=[Scored(said.feedback_score, said.caller) for said in feedback],
         unsaid=list(_unsaid(entry, decision)),
@@ -337,6 +340,7 @@ def _finding_lines(account: Account) -> Iterator[str]:
         ("redacted in the request", account.redacted),
         ("redacted in the answer", account.redacted_answer),
         ("guardrails found", account.guardrails),
+        ("guardrails found in the answer", account.guardrails_answer),
     ):
         if counts:
             yield f"{what}: {', '.join(f'{name} {count}' for name, count in counts.items())}"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from dragoman.config.guardrails import DenyRule
 from dragoman.config.leading import Condition
 from dragoman.config.policy import Caller, Model, Policy
 from dragoman.config.schema import Reward
@@ -63,11 +64,16 @@ def _guardrail_lines(policy: Policy, caller: Caller, model: Model) -> list[str]:
     profile = section.choose(caller.guardrails, model.guardrails) if section else None
     if profile is None:
         return []
-    said = [f"denies {rule.name}" for rule in profile.deny]
+    said = [f"{_verb(rule)} {rule.name}" for rule in profile.deny]
+    said += [f"{_verb(rule)} {rule.name} in answers" for rule in profile.answers]
     if injection := profile.injection:
         said.append(f"{injection.action}s injection from {injection.threshold}")
     said += [f"asks {c.name} ({c.action}; on failure {c.on_failure})" for c in profile.callouts]
     return [f"guardrails {profile.name}: {', '.join(said)}"]
+
+
+def _verb(rule: DenyRule) -> str:
+    return "denies" if rule.blocks else "reports"
 
 
 def _limit_lines(caller: Caller) -> list[str]:

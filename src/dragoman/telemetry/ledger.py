@@ -154,6 +154,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     redacted_answer: Mapping[str, int] | None = None
     guardrails: Mapping[str, int] | None = None
     """What guardrails found in the request, by rule."""
+    guardrails_answer: Mapping[str, int] | None = None
     guardrails_score: float | None = None
     """The highest score for prompt injection."""
     feedback: Feedback | None = None
@@ -218,6 +219,7 @@ def make_entry(
         redacted=_counts(record, keys.REDACTION_NAMESPACE),
         redacted_answer=_counts(record, keys.REDACTION_ANSWER_NAMESPACE),
         guardrails=_counts(record, keys.GUARDRAILS_NAMESPACE, leave=keys.SCORE),
+        guardrails_answer=_counts(record, keys.GUARDRAILS_ANSWER_NAMESPACE),
         guardrails_score=_score(record),
         feedback=_feedback(facts),
         belongs={**belongs(caller), **_texts(record, keys.SUBJECT_NAMESPACE)} if caller else {},
@@ -331,6 +333,7 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.REDACTED: entry.redacted,
         names.REDACTED_ANSWER: entry.redacted_answer,
         names.GUARDRAILS: entry.guardrails,
+        names.GUARDRAILS_ANSWER: entry.guardrails_answer,
         names.GUARDRAILS_SCORE: entry.guardrails_score,
         names.FEEDBACK_OF: entry.feedback.request_id if entry.feedback else None,
         names.FEEDBACK_SCORE: entry.feedback.score if entry.feedback else None,

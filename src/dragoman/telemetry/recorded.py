@@ -55,6 +55,7 @@ class Recorded(
         "redacted": names.REDACTED,
         "redacted_answer": names.REDACTED_ANSWER,
         "guardrails": names.GUARDRAILS,
+        "guardrails_answer": names.GUARDRAILS_ANSWER,
         "guardrails_score": names.GUARDRAILS_SCORE,
         "feedback_of": names.FEEDBACK_OF,
         "feedback_score": names.FEEDBACK_SCORE,
@@ -103,6 +104,7 @@ class Recorded(
     redacted: Mapping[str, int] = {}
     redacted_answer: Mapping[str, int] = {}
     guardrails: Mapping[str, int] = {}
+    guardrails_answer: Mapping[str, int] = {}
     guardrails_score: float | None = None
     feedback_of: str = ""
     feedback_score: Score | None = None

@@ -7,15 +7,28 @@ them. Each is linear in its bytes, however they are cut.
 from __future__ import annotations
 
 import re
+from base64 import b64decode, b64encode
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from dragoman.errors import UpstreamProtocolError
-from dragoman.wire.eventstream import EventStreamDecoder, encode_eventstream
+from dragoman.wire.eventstream import EventStreamDecoder, EventStreamMessage, encode_eventstream
 from dragoman.wire.json_array import JsonArrayDecoder
 from dragoman.wire.ndjson import NdjsonDecoder, encode_ndjson
 
 _END_OF_EVENT = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINES = re.compile(rb"\r\n|\n|\r")
+
+
+_CHUNK = "chunk"
+
+
+class _Chunk(msgspec.Struct):
+    bytes: str
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 class Frame(NamedTuple):
@@ -43,6 +56,10 @@ class Framing(Protocol):
 
     def end(self) -> bytes:
         """What follows the last frame."""
+        ...
+
+    def finish(self, ending: bytes) -> bytes:
+        """`ending`, with which the writer of another such stream ends it, as the end of this."""
         ...
 
 
@@ -84,6 +101,9 @@ class SseFraming:
     def end(self) -> bytes:
         return b""
 
+    def finish(self, ending: bytes) -> bytes:
+        return ending
+
 
 def _sse_frame(raw: bytes) -> Frame:
     data: list[bytes] = []
@@ -119,9 +139,13 @@ class NdjsonFraming:
     def end(self) -> bytes:
         return b""
 
+    def finish(self, ending: bytes) -> bytes:
+        return ending
+
 
 class EventStreamFraming:
-    """AWS event stream messages, their checksums made anew."""
+    """AWS event stream messages, their checksums made anew. A `chunk` has another API's event in
+    base64, as InvokeModel streams them."""
 
     def __init__(self, max_frame_bytes: int) -> None:
         self._decoder = EventStreamDecoder(max_frame_bytes)
@@ -129,7 +153,7 @@ class EventStreamFraming:
     def feed(self, data: bytes) -> list[Frame]:
         return [
             Frame(
-                message.payload,
+                _unwrapped(message),
                 encode_eventstream(message.headers, message.payload),
                 message.headers.get(":event-type", ""),
                 message.headers,
@@ -142,6 +166,8 @@ class EventStreamFraming:
         return []
 
     def write(self, frame: Frame, data: bytes) -> bytes:
+        if frame.kind == _CHUNK:
+            data = msgspec.json.encode(_Chunk(b64encode(data).decode()))
         return encode_eventstream(frame.headers or {}, data)
 
     def join(self, written: list[bytes]) -> bytes:
@@ -149,6 +175,19 @@ class EventStreamFraming:
 
     def end(self) -> bytes:
         return b""
+
+    def finish(self, ending: bytes) -> bytes:
+        return ending
+
+
+def _unwrapped(message: EventStreamMessage) -> bytes:
+    """The event of a message; its payload as it is where it should have one within and has none."""
+    if message.headers.get(":event-type") != _CHUNK:
+        return message.payload
+    try:
+        return b64decode(_decode_chunk(message.payload).bytes, validate=True)
+    except (msgspec.DecodeError, ValueError):
+        return message.payload
 
 
 class JsonArrayFraming:
@@ -180,6 +219,11 @@ class JsonArrayFraming:
         if self._decoder.is_alone:
             return b""
         return b"]" if self._began else b"[]"
+
+    def finish(self, ending: bytes) -> bytes:
+        """That writer may have begun its array where this has none, or the other way about."""
+        items = ending.lstrip(b"[,\r\n").removesuffix(b"]")
+        return self.join([items] if items else []) + self.end()
 
 
 _FRAMINGS: dict[str, type[SseFraming | NdjsonFraming | EventStreamFraming | JsonArrayFraming]] = {

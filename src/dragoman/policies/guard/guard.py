@@ -1,11 +1,11 @@
-"""One profile at work on one request: what refuses it, what is only reported, and where."""
+"""One profile at work on one request: what refuses it, what is only reported, and where. What looks
+at its answer is there too."""
 
 from __future__ import annotations
 
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from dragoman.config.guardrails import DenyRule, GuardProfile, Guardrails
 from dragoman.config.policy import Caller, Model
@@ -16,17 +16,26 @@ from dragoman.ir import Json
 from dragoman.metadata import SCORE
 from dragoman.policies.guard.injection import Scorer, score
 from dragoman.policies.guard.plain import read
+from dragoman.policies.guard.seen import Seen
 from dragoman.policies.redact.rules import Rule
 from dragoman.policies.redact.scanner import Scanner
 
 
-class Seen(NamedTuple):
-    """What was found in a request that goes on."""
+class DenyLists:
+    """Several, searched for at once."""
 
-    counts: Json
-    """Texts by rule, and the highest score; empty where no text reached the threshold."""
-    note: tuple[str, ...] = ()
-    """The same in short."""
+    def __init__(self, rules: Iterable[DenyRule]) -> None:
+        found = [(rule, pattern) for rule in rules for pattern in rule.patterns]
+        self.rules = [rule for rule, _ in found]
+        """By the scanner's numbers."""
+        self.scanner = Scanner(
+            [Rule(name=rule.name, entity=rule.name, pattern=pattern) for rule, pattern in found]
+        )
+        self.reach = max(rule.reach for rule in self.rules)
+
+    def denied(self, text: str) -> list[DenyRule]:
+        """Those that `text` is on."""
+        return [self.rules[hit] for hit in self.scanner.hits(text.encode("utf-8", "replace"))]
 
 
 class Guard:
@@ -36,10 +45,9 @@ class Guard:
         """`scorer` where the profile looks for injections."""
         self.profile = profile
         self.scorer = scorer if profile.injection else None
-        found = [(rule, pattern) for rule in profile.deny for pattern in rule.patterns]
-        self._rules = [rule for rule, _ in found]
-        listed = [Rule(name=r.name, entity=r.name, pattern=pattern) for r, pattern in found]
-        self._scanner = Scanner(listed) if listed else None
+        self._lists = DenyLists(profile.deny) if profile.deny else None
+        self.answers = DenyLists(profile.answers) if profile.answers else None
+        """What answers are searched for."""
 
     def look(self, raw: bytes, body: Json) -> Seen:
         """At every text of `raw`, a JSON body that reads as `body`.
@@ -47,7 +55,8 @@ class Guard:
         Raises `ContentDenied` or `PromptInjection`.
         """
         pass_ = _Pass(self, lambda path: speaker_of(body, path))
-        edit_texts(raw, pass_.look)
+        if self._lists is not None or self.scorer is not None:
+            edit_texts(raw, pass_.look)
         return pass_.finish()
 
     def look_at(self, texts: Iterable[tuple[str, str]]) -> Seen:
@@ -59,9 +68,7 @@ class Guard:
 
     def denied(self, text: str) -> list[DenyRule]:
         """The deny-lists that `text` is on, whosever it is."""
-        if self._scanner is None:
-            return []
-        return [self._rules[hit] for hit in self._scanner.hits(text.encode("utf-8", "replace"))]
+        return self._lists.denied(text) if self._lists else []
 
 
 class _Pass:
@@ -71,16 +78,23 @@ class _Pass:
         self._of = guard
         self._speaker_at = speaker_at
         self._counts: Counter[str] = Counter()
+        self._listed: set[str] = set()
+        """Deny-lists that only report, of those in `_counts`."""
         self._highest = 0.0
 
     def look(self, text: str, hint: str, path: Callable[[], str]) -> None:
         """One text; nothing of it is changed."""
         del hint
         plain, hides = read(text)
+        listed: set[str] = set()
         for said in (text,) if plain == text else (text, plain):
             for rule in self._of.denied(said):
                 if not rule.speakers or self._speaker_at(path()) in rule.speakers:
-                    raise ContentDenied(path(), rule.name)
+                    if rule.blocks:
+                        raise ContentDenied(path(), rule.name)
+                    listed.add(rule.name)
+        self._counts.update(listed)
+        self._listed |= listed
         injection = self._of.profile.injection
         signs = self._of.scorer.signs(plain, hides=hides) if self._of.scorer else {}
         if injection is None or not signs:
@@ -95,12 +109,16 @@ class _Pass:
             raise PromptInjection(where, reached, injection.threshold, tuple(sorted(signs)))
 
     def finish(self) -> Seen:
+        answers = self._of.profile.name if self._of.answers else ""
         if not self._counts:
-            return Seen({})
+            return Seen({}, answers=answers)
         rules = sorted(self._counts)
         counts: Json = {rule: float(self._counts[rule]) for rule in rules}
-        note = f"injection={self._highest:.2f}({'+'.join(rules)})"
-        return Seen({**counts, SCORE: self._highest}, (note,))
+        note = [f"reported={'+'.join(sorted(self._listed))}"] if self._listed else []
+        if signs := [rule for rule in rules if rule not in self._listed]:
+            note.append(f"injection={self._highest:.2f}({'+'.join(signs)})")
+            counts[SCORE] = self._highest
+        return Seen(counts, tuple(note), answers)
 
 
 class Guards:
@@ -116,3 +134,6 @@ class Guards:
         """The one a request is under; None: no profile applies."""
         profile = self._section.choose(caller.guardrails, model.guardrails if model else None)
         return self._guards[profile.name] if profile else None
+
+    def named(self, name: str) -> Guard | None:
+        return self._guards.get(name)

@@ -37,6 +37,11 @@ def read(text: str) -> tuple[str, bool]:
     return unicodedata.normalize("NFKC", _INVISIBLE.sub("", tagged)), hides
 
 
+def is_seen(letter: str) -> bool:
+    """Whether `read` may leave a letter of it; of a mark it makes one with the letter before."""
+    return _INVISIBLE.match(letter) is None and not unicodedata.combining(letter)
+
+
 def decoded(text: str) -> Iterator[str]:
     """What base64 and hexadecimal in `text` say, where that is text."""
     for run in _RUN.findall(text):

@@ -78,6 +78,12 @@ class Scanner:
             self._run(number, text, found)
         return resolve(found.values()) if len(found) > 1 else list(found.values())
 
+    def find_from(self, number: int, text: bytes, at: int) -> tuple[int, int] | None:
+        """Where the first match of a rule that begins at `at` or behind it stands, whatever its
+        context; what is before `at` is only looked back at."""
+        start, end = self._rules[number][1](self._anywhere, text, at, len(text))[0]
+        return None if start < 0 else (start, end)
+
     def _match(self, text: bytes) -> list[int]:
         hits: list[int] | None = self._set.Match(text)
         if not hits:
