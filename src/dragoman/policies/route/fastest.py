@@ -20,6 +20,8 @@ _COST_OF_FAILURE = 10
 """A failed attempt counts as so many answers."""
 _LEAST_ANSWERS = 1e-6
 """Of fewer nothing can be reckoned: all were long ago, and what came since were failures."""
+_LEAST_TOKENS = 1e-6
+"""Likewise: over less, a time is beyond any number."""
 _MOST_SAID_MS = 1e8
 _STEEPNESS = 4
 """Who takes twice as long is asked 2 to this power times less often. At 2 too many requests go to
@@ -59,7 +61,7 @@ def _expect(sums: Sums, tokens: float, *, streamed: bool) -> float:
 def _ms_a_token(sums: Sums, *, streamed: bool) -> float:
     """Of a stream, what follows its first byte over its tokens; of other answers, the slope of time
     over tokens, which says the same less exactly."""
-    if not sums.tokens:
+    if sums.tokens < _LEAST_TOKENS:
         return 0.0
     if streamed:
         return (sums.ms - sums.first_ms) / sums.tokens
