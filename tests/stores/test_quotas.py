@@ -318,6 +318,18 @@ def test_levels_are_of_the_limit_with_what_was_carried(store: Store) -> None:
     assert on(store, run) == [(), (0.5,)]
 
 
+def test_however_many_counters_are_asked_at_once_the_connections_are_few(store: Store) -> None:
+    async def run(quotas: RedisQuotas) -> tuple[int, int]:
+        wants = [Want(counter(key=f"{{q{i}}}", before=f"{{q{i}}}"), "l", 1, 1) for i in range(300)]
+        taken = await quotas.take(wants)
+        with redis.Redis.from_url(store.url) as client:
+            return sum(one.granted for one in taken), len(client.client_list())
+
+    granted, connections = on(store, run)
+    assert granted == 300
+    assert connections < 50
+
+
 # --- any interleaving ---------------------------------------------------------------------------
 
 steps = st.lists(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from dragoman.errors import StoreUnavailable
 
 _TIMEOUT_SECONDS = 3.0
+_MOST_CONNECTIONS = 32
+"""Of one client; they stay open. Who finds all of them busy waits as long as for the store."""
 
 
 def connect(url: str, *, cluster: bool = False) -> Redis | RedisCluster:
@@ -15,11 +17,17 @@ def connect(url: str, *, cluster: bool = False) -> Redis | RedisCluster:
 
     Of a cluster, any node's url will do.
     """
-    kind = RedisCluster if cluster else Redis
+    limits = {"socket_timeout": _TIMEOUT_SECONDS, "socket_connect_timeout": _TIMEOUT_SECONDS}
     try:
-        return kind.from_url(  # pyright: ignore[reportUnknownMemberType] - redis leaves it open
-            url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
+        if cluster:
+            return RedisCluster.from_url(  # pyright: ignore[reportUnknownMemberType] - left open
+                url, **limits
+            )
+        most = {"max_connections": _MOST_CONNECTIONS, "timeout": _TIMEOUT_SECONDS}
+        pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - as above
+            url, **most, **limits
         )
+        return Redis.from_pool(pool)
     except ValueError as error:
         raise StoreUnavailable(f"The store's url cannot be used: {error}") from error
 
