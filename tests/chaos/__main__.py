@@ -115,7 +115,7 @@ class Run:
             *verdict.answers(asked, served, kills),
             *verdict.received(served, asked),
             *verdict.ledger(matched, entries, kills),
-            *verdict.tokens(matched),
+            *verdict.costs(matched),
             *verdict.quotas(counts, matched, unsure),
             *verdict.leases(counts),
             *leaks.leaks(warm, now),

@@ -52,10 +52,20 @@ def look(gateway: Gateway) -> State:
     return State(
         roles,
         sum(gateway.stats(r"(downstream|upstream)_cx_active$").values()),
-        {str(path.relative_to(gateway.folder)) for path in gateway.folder.rglob("*")},
+        _files(gateway.folder),
         set(os.listdir("/dev/shm")),
         _count_dead(gateway.process.pid),
     )
+
+
+def _files(folder: Path) -> set[str]:
+    """All but the keys of providers that are gone, whose clusters stay until the next change."""
+    clusters = (folder / "run" / "clusters.json").read_text()
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if not (path.name.startswith("key-") and f'/{path.name}"' in clusters)
+    }
 
 
 def _held(pid: int) -> Held:

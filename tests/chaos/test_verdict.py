@@ -12,7 +12,7 @@ from tests.chaos.apis import APIS, name_answer
 from tests.chaos.clients import Asked
 from tests.chaos.ledgers import Count, Entry, Received
 from tests.chaos.troubles import schedule
-from tests.chaos.verdict import Matched, Spans, Times, answers, ledger, quotas, received, tokens
+from tests.chaos.verdict import Matched, Spans, Times, answers, costs, ledger, quotas, received
 
 OPENAI, ANTHROPIC = APIS[0], APIS[1]
 NEVER = Times([])
@@ -61,7 +61,7 @@ def test_what_adds_up_is_nothing_to_tell() -> None:
     counts = {("calls", "one"): Count(1, 0), ("words", "one"): Count(6, 0)}
     counts |= {("purse", "one"): Count(10_000, 0)}
     served = {"r000001q": [SERVED]}
-    assert [*answers(one, served, NEVER), *received(served, one), *tokens(matched)] == []
+    assert [*answers(one, served, NEVER), *received(served, one), *costs(matched)] == []
     assert [*ledger(matched, [ENTRY], NEVER), *quotas(counts, matched, Spans([], []))] == []
 
 
@@ -102,7 +102,8 @@ def test_the_ledger_has_each_request_once_with_its_tokens() -> None:
     assert len([*ledger(Matched([asked()], twice), twice, NEVER)]) == 1
     assert len([*ledger(Matched([asked()], []), [], NEVER)]) == 1
     assert not [*ledger(Matched([asked()], []), [], Times([99.0]))]
-    assert len([*tokens(Matched([asked()], twice[1:]))]) == 2
+    assert len([*ledger(Matched([asked()], twice[1:]), twice[1:], NEVER)]) == 2
+    assert len([*costs(Matched([asked()], [ENTRY._replace(cost=1.0)]))]) == 1
 
 
 @pytest.mark.parametrize("used", [0, 7])

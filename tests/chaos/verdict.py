@@ -147,7 +147,7 @@ class Matched:
 def _take(asked: Asked, entries: list[Entry]) -> Entry | None:
     """The likeliest of `entries`, no longer among them."""
     fitting = [entry for entry in entries if _fits(asked, entry)]
-    found = min(fitting, key=lambda entry: _distance(asked, entry), default=None)
+    found = min(fitting, key=lambda entry: abs(entry.at - asked.ended), default=None)
     if found is not None:
         entries.remove(found)
     return found
@@ -156,14 +156,11 @@ def _take(asked: Asked, entries: list[Entry]) -> Entry | None:
 def _fits(asked: Asked, entry: Entry) -> bool:
     if entry.slot and (entry.dialect, entry.stream) != (asked.api.dialect, asked.stream):
         return False
+    told = asked.usage and (asked.usage.input_tokens, asked.usage.output_tokens)
+    if told and entry.metering == "exact" and told != entry.tokens:
+        return False
     is_alike = entry.status == asked.status and entry.caller in ("", asked.caller)
     return is_alike and -_EARLY_SECONDS <= entry.at - asked.ended <= _WRITTEN_SECONDS
-
-
-def _distance(asked: Asked, entry: Entry) -> tuple[bool, float]:
-    usage = asked.usage
-    told = usage and (usage.input_tokens, usage.output_tokens)
-    return told is not None and told != entry.tokens, abs(entry.at - asked.ended)
 
 
 def ledger(matched: Matched, entries: Sequence[Entry], kills: Times) -> Iterator[str]:
@@ -183,15 +180,11 @@ def ledger(matched: Matched, entries: Sequence[Entry], kills: Times) -> Iterator
         yield f"an entry of no request: {entry}; without one: {near}"
 
 
-def tokens(matched: Matched) -> Iterator[str]:
-    """The ledger has the tokens of each whole answer as the provider told them."""
+def costs(matched: Matched) -> Iterator[str]:
+    """What the ledger has an answer cost is what its tokens do, which are those that were told: an
+    entry with others is no entry of it."""
     for asked, entry in matched.pairs:
-        if asked.outcome != "whole" or asked.usage is None or entry.metering != "exact":
-            continue
-        told = asked.usage.input_tokens, asked.usage.output_tokens
-        if told != entry.tokens:
-            yield f"{asked.id} {asked.slot}: {entry.tokens} tokens in the ledger, {told} told"
-        cost = (told[0] * PRICE["input"] + told[1] * PRICE["output"]) / 1e6
+        cost = (entry.tokens[0] * PRICE["input"] + entry.tokens[1] * PRICE["output"]) / 1e6
         if abs(cost - entry.cost) > 1e-9:
             yield f"{asked.id}: costs {entry.cost} in the ledger, not {cost}"
 
