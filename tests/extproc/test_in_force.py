@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from dragoman.config.load import parse
+from dragoman.extproc.background import Background
 from dragoman.extproc.in_force import InForce
 from dragoman.stores.latencies import LatencySharing
 
@@ -61,15 +62,16 @@ def test_a_policy_that_cannot_be_used_changes_nothing():
 def test_what_was_learned_is_shared_from_the_first_policy_on_that_learns():
     asked = []
 
-    def share(latencies, policy):
-        asked.append((latencies, policy))
-        return sharing if policy is learns else None
+    class Sharing(Background):
+        def _sharing(self, now, policy):
+            asked.append((now.latencies, policy))
+            return sharing if policy is learns else None
 
     learns = msgspec.structs.replace(LATER, workers=7)
-    now = InForce(LATER, share=share)
+    now = InForce(LATER, Sharing(0, None, None))
     sharing = LatencySharing(now.latencies, None)
-    assert now.sharing is None
+    assert now.beside.sharing is None
     now.replace(learns)
     now.replace(LATER)
-    assert now.sharing is sharing
+    assert now.beside.sharing is sharing
     assert asked == [(now.latencies, LATER), (now.latencies, learns)]

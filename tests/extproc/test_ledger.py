@@ -6,6 +6,7 @@ from datetime import datetime
 import pytest
 
 from dragoman.config.load import parse
+from dragoman.extproc.background import Beside
 from dragoman.extproc.in_force import InForce
 from dragoman.extproc.ledger import LedgerStream
 from dragoman.extproc.pb.access_log_pb2 import AccessLogType, StreamAccessLogsMessage
@@ -98,7 +99,9 @@ def test_what_a_request_that_goes_on_has_reserved_is_held_on():
     spaces["dragoman"].update({QUOTA: encode_holds([Hold("k", "w-0", 3, "requests", 7, 60)])})
     store, entries = Told(), []
     keeper = QuotaKeeper(store, "w", lambda: 0.0)
-    in_force = InForce(POLICY, lambda _now, _policy: keeper)
+    beside = Beside()
+    beside.keeper = keeper
+    in_force = InForce(POLICY, beside)
     LedgerStream(in_force, entries.extend).feed(message.SerializeToString())
     asyncio.run(keeper.flush())
     assert entries == []

@@ -13,15 +13,12 @@ from dragoman.config.callouts import SOCKET
 from dragoman.config.policy import Policy
 from dragoman.dialects.registry import client_dialect
 from dragoman.exchange.decide import Decide
+from dragoman.extproc.background import Beside
 from dragoman.policies.identify import Issued
 from dragoman.policies.quotas import QuotaLevels
 from dragoman.policies.route.canary import NOBODY
-from dragoman.stores.canaries import CanaryWatch
-from dragoman.stores.incidents import TargetWatch
-from dragoman.stores.keeper import QuotaKeeper
-from dragoman.stores.latencies import Latencies, LatencySharing
+from dragoman.stores.latencies import Latencies
 from dragoman.stores.shared_key import shared_key
-from dragoman.stores.standings import AbuseWatch
 
 if TYPE_CHECKING:
     from dragoman.extproc.callouts import Callouts
@@ -47,31 +44,16 @@ class InForce:
     def __init__(
         self,
         policy: Policy,
-        make_keeper: Callable[[InForce, Policy], QuotaKeeper | None] = lambda _now, _policy: None,
+        beside: Beside | None = None,
         issued: Issued | None = None,
-        make_watch: Callable[[InForce, Policy], AbuseWatch | None] = lambda _now, _policy: None,
-        share: Callable[[Latencies, Policy], LatencySharing | None] = lambda _known, _policy: None,
         *,
-        make_canaries: Callable[[InForce, Policy], CanaryWatch | None] = lambda _now, _policy: None,
-        make_healing: Callable[[InForce, Policy], TargetWatch | None] = lambda _now, _policy: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`make_keeper` makes who keeps quotas while this is in force, and starts it, or None where
-        the policy has none; `issued` knows the keys of the store; `make_watch` makes and starts
-        who looks for abuse, where the policy says how; `share` likewise who shares latencies,
-        `make_canaries` who judges canaries, and `make_healing` who looks for targets that drift."""
-        self._make_keeper = make_keeper
-        self._share = share
+        """`beside` begins what a policy asks for beside streams; `issued` knows the keys of the
+        store."""
+        self.beside = beside or Beside()
         self.latencies = Latencies(clock)
-        self.sharing: LatencySharing | None = None
         self._issued = issued
-        self._make_watch = make_watch
-        self._make_canaries = make_canaries
-        self.canaries: CanaryWatch | None = None
-        self.keeper: QuotaKeeper | None = None
-        self.watch: AbuseWatch | None = None
-        self._make_healing = make_healing
-        self.healing: TargetWatch | None = None
         self.callouts: Callouts | None = None
         self._adopt(policy, policy)
 
@@ -82,27 +64,22 @@ class InForce:
     def _adopt(self, policy: Policy, wider: Policy) -> None:
         redactors = make_redactors(wider)
         guards = make_guards(wider)
-        sharing = self.sharing or self._share(self.latencies, policy)
         callouts = self.callouts or make_callouts(policy)
-        keeper = self.keeper or self._make_keeper(self, policy)
-        watch = self.watch or self._make_watch(self, policy)
-        canaries = self.canaries or self._make_canaries(self, policy)
-        healing = self.healing or self._make_healing(self, policy)
+        beside = self.beside
+        beside.begin(self, policy)
         decide = Decide(
             policy,
-            quotas=keeper if policy.quotas else None,
+            quotas=beside.keeper if policy.quotas else None,
             issued=self._issued,
             redactors=redactors if policy.redaction is not None else None,
             guards=guards if policy.guardrails is not None else None,
-            standings=watch if policy.abuse else None,
+            standings=beside.abuse if policy.abuse else None,
             latencies=self.latencies,
-            shares=canaries or NOBODY,
-            incidents=healing if policy.healing else None,
+            shares=beside.canaries or NOBODY,
+            incidents=beside.healing if policy.healing else None,
         )
         self._own, self.policy, self.decide = policy, wider, decide
-        self.keeper, self.watch, self.sharing = keeper, watch, sharing
         self.redactors, self.guards, self.callouts = redactors, guards, callouts
-        self.canaries, self.healing = canaries, healing
         self.levels = QuotaLevels(wider.quotas)
         self.find_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
 

@@ -118,7 +118,7 @@ class LedgerStream:
         entries: list[Entry] = []
         for logged in logs.http_logs.log_entry:
             if logged.common_properties.access_log_type == _ENDED:
-                healing = self._in_force.healing
+                healing = self._in_force.beside.healing
                 record = read_record(logged, timed=healing is not None)
                 entry = make_entry(record, self._in_force.find_dialect, self._prices, self._belongs)
                 self._settle(record, entry)
@@ -148,19 +148,20 @@ class LedgerStream:
         self._trail.note("request.denied", entry.caller, what, entry.denied)
 
     def _watch(self, entry: Entry, address: str) -> None:
-        watch = self._in_force.watch
+        watch = self._in_force.beside.abuse
         if watch is not None and entry.caller:
             watch.note(entry.caller, entry, address)
 
     def _judge(self, record: AccessRecord, entry: Entry) -> None:
-        canaries, told = self._in_force.canaries, record.metadata.get(NAMESPACE, {}).get(CANARY)
+        canaries = self._in_force.beside.canaries
+        told = record.metadata.get(NAMESPACE, {}).get(CANARY)
         if canaries is not None and isinstance(told, str):
             model, candidate = read_side(told)
             canaries.note(model, entry, candidate=candidate)
 
     def _settle(self, record: AccessRecord, entry: Entry) -> None:
         held = record.metadata.get(NAMESPACE, {}).get(QUOTA)
-        keeper = self._in_force.keeper
+        keeper = self._in_force.beside.keeper
         if keeper is None or not isinstance(held, str):
             return
         tokens = entry.tokens.input + entry.tokens.output
@@ -168,7 +169,7 @@ class LedgerStream:
         keeper.settle(decode_holds(held), used, entry.provider)
 
     def _renew(self, common: AccessLogCommon) -> None:
-        spaces, keeper = common.metadata.filter_metadata, self._in_force.keeper
+        spaces, keeper = common.metadata.filter_metadata, self._in_force.beside.keeper
         if keeper is not None and NAMESPACE in spaces and QUOTA in spaces[NAMESPACE].fields:
             keeper.renew(decode_holds(spaces[NAMESPACE].fields[QUOTA].string_value))
 

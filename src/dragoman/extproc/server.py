@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
-import secrets
 import signal
 import socket
 import sys
@@ -21,20 +19,15 @@ from dragoman.config.allocator import keep_buffers, release_unused
 from dragoman.config.policy import Policy
 from dragoman.errors import DragomanError
 from dragoman.extproc import health, ledger
+from dragoman.extproc.background import Background
 from dragoman.extproc.in_force import InForce
 from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream
 from dragoman.extproc.transports import Server, StreamMachine, Streams, Transport
 from dragoman.extproc.transports.lean.limits import Limits
 from dragoman.extproc.transports.lean.server import LeanTransport
-from dragoman.policies.route.canary import find_canaries
-from dragoman.stores.canaries import CanaryWatch, Progress
 from dragoman.stores.embedded import store_url
-from dragoman.stores.incidents import TargetWatch, Turn
-from dragoman.stores.keeper import QuotaKeeper, Reached
 from dragoman.stores.keys import KeyWatch
-from dragoman.stores.latencies import Latencies, LatencySharing
-from dragoman.stores.standings import AbuseWatch, Standing
-from dragoman.stores.trail import AuditTrail, time_of
+from dragoman.stores.trail import AuditTrail
 from dragoman.telemetry.ledger import Entry, encode_lines
 from dragoman.telemetry.logging import Logger, make_logger, open_lines
 
@@ -48,7 +41,7 @@ def stage_streams(
 ) -> Mapping[str, Streams]:
     """What each socket of a worker serves, by stage. `trail` takes in what is denied."""
     factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
-        "decide": (PROCESS, lambda: DecideStream(now.decide, now.keeper, now.callouts)),
+        "decide": (PROCESS, lambda: DecideStream(now.decide, now.beside.keeper, now.callouts)),
         "translate": (PROCESS, lambda: TranslateStream(now.policy)),
         "respond": (PROCESS, lambda: RespondStream(now.policy, now.redactors, now.guards)),
         "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(now, sink, trail=trail)),
@@ -103,15 +96,8 @@ async def _serve(
     if watch:
         await watch.refresh()
         watch.start()
-    now = InForce(
-        policy,
-        functools.partial(_start_keeper, worker, log, trail),
-        watch,
-        functools.partial(_start_abuse_watch, log, trail),
-        _start_sharing,
-        make_canaries=functools.partial(_start_canaries, log, trail),
-        make_healing=functools.partial(_start_healing, log, trail),
-    )
+    beside = Background(worker, log, trail)
+    now = InForce(policy, beside, watch)
     servers = await listen(transport, policy, worker, stage_streams(now, _sink(policy), trail))
     release_unused()
     gc.freeze()  # what is here now stays: no collection need look at it again
@@ -123,16 +109,7 @@ async def _serve(
     *stages, ledger_server = servers
     await asyncio.gather(*(server.close(grace) for server in stages))
     await ledger_server.close(0)
-    if now.keeper:
-        await now.keeper.close()
-    if now.canaries:
-        await now.canaries.close()
-    if now.watch:
-        await now.watch.close()
-    if now.sharing:
-        await now.sharing.close()
-    if now.healing:
-        await now.healing.close()
+    await beside.close()
     if watch:
         await watch.close()
     if trail:
@@ -158,105 +135,6 @@ async def _follow(
             log.info("policy_taken")
             if trail:
                 _note_policy(trail, now.policy)
-
-
-def _start_keeper(
-    worker: int, log: Logger, trail: AuditTrail | None, now: InForce, policy: Policy
-) -> QuotaKeeper | None:
-    """Who keeps this worker's quotas, under a name that no other worker ever had."""
-    if not policy.quotas:
-        return None
-    from dragoman.stores.quotas import RedisQuotas  # noqa: PLC0415 - the Redis client is heavy
-
-    store = RedisQuotas(store_url(policy), cluster=policy.store.cluster)
-
-    def tell(reached: Reached) -> None:
-        told = now.levels.describe(reached)
-        log.warning("quota_level_reached", **told)
-        if trail:
-            trail.note("quota.level_reached", None, told)
-
-    name = f"{worker}-{secrets.token_hex(6)}"
-    keeper = QuotaKeeper(store, name, time.time, lambda key, at: now.levels.levels(key, at), tell)  # noqa: PLW0108 - those of then
-    keeper.start()
-    return keeper
-
-
-def _start_abuse_watch(
-    log: Logger, trail: AuditTrail | None, now: InForce, policy: Policy
-) -> AbuseWatch | None:
-    """Who looks for abuse, where the policy says how."""
-    if policy.abuse is None:
-        return None
-    from dragoman.stores.abuse import AbuseStore  # noqa: PLC0415 - the Redis client is heavy
-
-    def tell(worse: Standing) -> None:
-        what = {"score": str(worse.score), "until": time_of(worse.until)}
-        why = ", ".join(worse.reasons)
-        log.warning("abuse_found", caller=worse.caller, action=worse.action, why=why, **what)
-        if trail:
-            trail.note(f"abuse.{worse.action}", worse.caller, what, why)
-
-    store = AbuseStore(store_url(policy), cluster=policy.store.cluster)
-    watch = AbuseWatch(store, lambda: now.policy.abuse, time.time, tell)
-    watch.start()
-    return watch
-
-
-def _start_healing(
-    log: Logger, trail: AuditTrail | None, now: InForce, policy: Policy
-) -> TargetWatch | None:
-    """Who looks for targets that are not as usual, where the policy says how."""
-    if policy.healing is None:
-        return None
-    from dragoman.stores.healing import HealingStore  # noqa: PLC0415 - the Redis client is heavy
-
-    def tell(turn: Turn) -> None:
-        what = {"target": turn.incident.target, "since": time_of(turn.incident.since)}
-        why = ", ".join(turn.incident.reasons)
-        if turn.recovered:
-            log.info("target_recovered", why=why, **what)
-        else:
-            log.warning("target_drifted", why=why, **what)
-        if trail:
-            trail.note(f"target.{'recovered' if turn.recovered else 'drifted'}", None, what, why)
-
-    store = HealingStore(store_url(policy), cluster=policy.store.cluster)
-    watch = TargetWatch(store, lambda: now.policy.healing, time.time, tell)
-    watch.start()
-    return watch
-
-
-def _start_sharing(latencies: Latencies, policy: Policy) -> LatencySharing | None:
-    """Who tells other workers how long upstreams took here, where a strategy learns from it."""
-    if all(model.learning is None for model in policy.models.values()):
-        return None
-    from dragoman.stores.latency_store import RedisLatencies  # noqa: PLC0415 - as above
-
-    store = RedisLatencies(store_url(policy), cluster=policy.store.cluster)
-    sharing = LatencySharing(latencies, store)
-    sharing.start()
-    return sharing
-
-
-def _start_canaries(
-    log: Logger, trail: AuditTrail | None, now: InForce, policy: Policy
-) -> CanaryWatch | None:
-    """Who judges canaries, where a model has one."""
-    if not find_canaries(policy):
-        return None
-    from dragoman.stores.canary_store import CanaryStore  # noqa: PLC0415 - as above
-
-    def tell(event: str, progress: Progress) -> None:
-        what = {"model": progress.model, "percent": f"{progress.percent:g}"}
-        log.warning("canary", happened=event, why=progress.why, **what)
-        if trail:
-            trail.note(f"canary.{event}", None, what, progress.why)
-
-    store = CanaryStore(store_url(policy), cluster=policy.store.cluster)
-    watch = CanaryWatch(store, lambda: find_canaries(now.policy), time.time, tell)
-    watch.start()
-    return watch
 
 
 def _trail(policy: Policy, worker: int, log: Logger) -> AuditTrail | None:

@@ -1,0 +1,157 @@
+"""What a worker does beside its streams: each part from the first policy on that asks for it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from dragoman.config.policy import Policy
+from dragoman.policies.route.canary import find_canaries
+from dragoman.stores.canaries import CanaryWatch, Progress
+from dragoman.stores.embedded import store_url
+from dragoman.stores.incidents import TargetWatch, Turn
+from dragoman.stores.keeper import Levels, QuotaKeeper, Reached
+from dragoman.stores.latencies import LatencySharing
+from dragoman.stores.standings import AbuseWatch, Standing
+from dragoman.stores.trail import AuditTrail, time_of
+from dragoman.telemetry.logging import Logger
+
+if TYPE_CHECKING:
+    from dragoman.extproc.in_force import InForce
+
+
+class Beside:
+    """Nothing at all, until somebody begins it."""
+
+    def __init__(self) -> None:
+        self.keeper: QuotaKeeper | None = None
+        """Keeps quotas."""
+        self.abuse: AbuseWatch | None = None
+        self.canaries: CanaryWatch | None = None
+        self.healing: TargetWatch | None = None
+        self.sharing: LatencySharing | None = None
+        """Tells other workers of latencies."""
+
+    def begin(self, now: InForce, policy: Policy) -> None:
+        """Begin what `policy`, which is to be in force in `now`, asks for and is not there yet."""
+
+
+class Background(Beside):
+    """All that is on the store."""
+
+    def __init__(self, worker: int, log: Logger, trail: AuditTrail | None) -> None:
+        """`log` and `trail` are told of what happens."""
+        super().__init__()
+        self._worker = worker
+        self._log = log
+        self._trail = trail
+
+    def begin(self, now: InForce, policy: Policy) -> None:
+        """What is there stays, also when a later policy asks for it no more."""
+        self.sharing = self.sharing or self._sharing(now, policy)
+        self.keeper = self.keeper or self._keeper(now, policy)
+        self.abuse = self.abuse or self._abuse(now, policy)
+        self.canaries = self.canaries or self._canaries(now, policy)
+        self.healing = self.healing or self._healing(now, policy)
+
+    async def close(self) -> None:
+        """Tell the store the rest."""
+        parts = (self.keeper, self.canaries, self.abuse, self.sharing, self.healing)
+        for part in parts:
+            if part is not None:
+                await part.close()
+
+    def _keeper(self, now: InForce, policy: Policy) -> QuotaKeeper | None:
+        """Who keeps this worker's quotas, under a name that no other worker ever had."""
+        if not policy.quotas:
+            return None
+        from dragoman.stores.quotas import RedisQuotas  # noqa: PLC0415 - the Redis client is heavy
+
+        store = RedisQuotas(store_url(policy), cluster=policy.store.cluster)
+
+        def tell(reached: Reached) -> None:
+            told = now.levels.describe(reached)
+            self._log.warning("quota_level_reached", **told)
+            if self._trail:
+                self._trail.note("quota.level_reached", None, told)
+
+        name = f"{self._worker}-{secrets.token_hex(6)}"
+
+        def levels(key: str, at: float) -> Levels:
+            return now.levels.levels(key, at)
+
+        keeper = QuotaKeeper(store, name, time.time, levels, tell)
+        keeper.start()
+        return keeper
+
+    def _abuse(self, now: InForce, policy: Policy) -> AbuseWatch | None:
+        """Who looks for abuse, where the policy says how."""
+        if policy.abuse is None:
+            return None
+        from dragoman.stores.abuse import AbuseStore  # noqa: PLC0415 - the Redis client is heavy
+
+        def tell(worse: Standing) -> None:
+            what = {"score": str(worse.score), "until": time_of(worse.until)}
+            why = ", ".join(worse.reasons)
+            self._log.warning(
+                "abuse_found", caller=worse.caller, action=worse.action, why=why, **what
+            )
+            if self._trail:
+                self._trail.note(f"abuse.{worse.action}", worse.caller, what, why)
+
+        store = AbuseStore(store_url(policy), cluster=policy.store.cluster)
+        watch = AbuseWatch(store, lambda: now.policy.abuse, time.time, tell)
+        watch.start()
+        return watch
+
+    def _healing(self, now: InForce, policy: Policy) -> TargetWatch | None:
+        """Who looks for targets that are not as usual, where the policy says how."""
+        if policy.healing is None:
+            return None
+        from dragoman.stores.healing import HealingStore  # noqa: PLC0415 - the Redis client is heavy
+
+        def tell(turn: Turn) -> None:
+            what = {"target": turn.incident.target, "since": time_of(turn.incident.since)}
+            why = ", ".join(turn.incident.reasons)
+            if turn.recovered:
+                self._log.info("target_recovered", why=why, **what)
+            else:
+                self._log.warning("target_drifted", why=why, **what)
+            if self._trail:
+                self._trail.note(
+                    f"target.{'recovered' if turn.recovered else 'drifted'}", None, what, why
+                )
+
+        store = HealingStore(store_url(policy), cluster=policy.store.cluster)
+        watch = TargetWatch(store, lambda: now.policy.healing, time.time, tell)
+        watch.start()
+        return watch
+
+    def _sharing(self, now: InForce, policy: Policy) -> LatencySharing | None:
+        """Who tells other workers how long upstreams took here, where a strategy learns from it."""
+        if all(model.learning is None for model in policy.models.values()):
+            return None
+        from dragoman.stores.latency_store import RedisLatencies  # noqa: PLC0415 - as above
+
+        store = RedisLatencies(store_url(policy), cluster=policy.store.cluster)
+        sharing = LatencySharing(now.latencies, store)
+        sharing.start()
+        return sharing
+
+    def _canaries(self, now: InForce, policy: Policy) -> CanaryWatch | None:
+        """Who judges canaries, where a model has one."""
+        if not find_canaries(policy):
+            return None
+        from dragoman.stores.canary_store import CanaryStore  # noqa: PLC0415 - as above
+
+        def tell(event: str, progress: Progress) -> None:
+            what = {"model": progress.model, "percent": f"{progress.percent:g}"}
+            self._log.warning("canary", happened=event, why=progress.why, **what)
+            if self._trail:
+                self._trail.note(f"canary.{event}", None, what, progress.why)
+
+        store = CanaryStore(store_url(policy), cluster=policy.store.cluster)
+        watch = CanaryWatch(store, lambda: find_canaries(now.policy), time.time, tell)
+        watch.start()
+        return watch
