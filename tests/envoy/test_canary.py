@@ -68,9 +68,12 @@ def test_a_good_one_is_promoted_and_a_bad_one_rolled_back(
             by_hand = run(gateway, "canary", "restart", "bad", "--reason", "mended")
             assert by_hand.stdout == "bad: running; it was rolled_back at 0%\n"
             assert "bad  running  40%" in state("bad")
-            wait_until(lambda: "40%" in decision_of(ask_as("u", "bad", client)), what="share")
-            sides = {decision_of(ask_as("u", "bad", client)) for _ in range(8)}
-            assert len(sides) == 1, "a user stays where it is"
+
+            def sides() -> set[str]:
+                return {decision_of(ask_as("u", "bad", client)) for _ in range(20)}
+
+            wait_until(lambda: all("40%" in side for side in sides()), what="both workers")
+            assert len(sides()) == 1, "a user stays where it is"
             assert run(gateway, "canary", "promote", "next").returncode != 0
         wait_until(lambda: len(_events(gateway)) >= 5, what="events")
         events = _events(gateway)
