@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from redis.exceptions import RedisError
 
 from dragoman.config.governance import SIGNALS, Abuse
-from dragoman.errors import NotFound, StoreUnavailable
-from dragoman.stores.redis import connect
+from dragoman.errors import NotFound
+from dragoman.stores.redis import ask, connect
 from dragoman.stores.standings import Standing, Tally
 
 _HISTORY = "dragoman:{abuse}:history:"
@@ -44,16 +43,16 @@ class AbuseStore:
             told = 0 if name == "addresses" else getattr(tally, name)
             arguments += [name, signal.times, signal.at_least, told]
         arguments += [_short_digest(address) for address in sorted(tally.addresses)]
-        rose, raw = cast("list[Any]", await self._call(self._script(keys=keys, args=arguments)))
+        rose, raw = cast("list[Any]", await ask(self._script(keys=keys, args=arguments)))
         return msgspec.json.decode(raw, type=Standing) if rose else None
 
     async def version(self) -> int:
         """Grows with each change of a standing."""
-        return int(cast("bytes", await self._call(self._client.get(_VERSION))) or 0)
+        return int(cast("bytes", await ask(self._client.get(_VERSION))) or 0)
 
     async def standings(self) -> dict[str, Standing]:
         """All that were found, by caller, also those that have ended."""
-        found = cast("Mapping[bytes, bytes]", await self._call(self._client.hgetall(_STANDINGS)))
+        found = cast("Mapping[bytes, bytes]", await ask(self._client.hgetall(_STANDINGS)))
         rows = (msgspec.json.decode(raw, type=Standing) for raw in found.values())
         return {row.caller: row for row in rows}
 
@@ -65,20 +64,14 @@ class AbuseStore:
         former = (await self.standings()).get(caller)
         if former is None:
             raise NotFound(f"Nothing was found against {caller}.")
-        await self._call(self._client.hset(f"{_HISTORY}{caller}", "pardoned_until", str(until)))
-        await self._call(self._client.hdel(_STANDINGS, caller))
-        await self._call(self._client.incr(_VERSION))
+        await ask(self._client.hset(f"{_HISTORY}{caller}", "pardoned_until", str(until)))
+        await ask(self._client.hdel(_STANDINGS, caller))
+        await ask(self._client.incr(_VERSION))
         return former
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-    async def _call(self, answer: object) -> object:
-        try:
-            return await cast("Awaitable[object]", answer)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
 
 
 def _short_digest(address: str) -> bytes:

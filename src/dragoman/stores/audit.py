@@ -8,18 +8,16 @@ a key and the entry about it change together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from random import random
 from typing import Any, NamedTuple, cast
-
-from redis.exceptions import RedisError
 
 from dragoman.config.policy import Policy
 from dragoman.errors import ServiceUnavailable, StoreUnavailable
 from dragoman.stores.chain import START, Event, Head, chain
 from dragoman.stores.embedded import store_url
-from dragoman.stores.redis import connect
+from dragoman.stores.redis import ask, connect
 
 _ENTRIES = "dragoman:{keys}:audit"
 _HEAD = "dragoman:{keys}:audit:head"
@@ -65,7 +63,7 @@ class AuditStore:
             attempt = await self._attempt(events, change)
         for _ in range(_MAX_TRIES):
             self._unsure = attempt
-            done = await self._call(self._script(keys=attempt.keys, args=attempt.arguments))
+            done = await ask(self._script(keys=attempt.keys, args=attempt.arguments))
             self._unsure = None
             if done == 1:
                 return
@@ -74,7 +72,7 @@ class AuditStore:
         raise StoreUnavailable("The audit trail is written by too many others now.")
 
     async def _attempt(self, events: Sequence[Event], change: KeyChange | None) -> _Attempt:
-        known = cast("bytes | None", await self._call(self._client.get(_HEAD)))
+        known = cast("bytes | None", await ask(self._client.get(_HEAD)))
         head = _read_head(known)
         after, entries = chain(head, events, self._key)
         arguments: list[Any] = [known or "", _write_head(after), head.sequence + 1, self._keep]
@@ -87,14 +85,14 @@ class AuditStore:
 
     async def head(self) -> Head:
         """Where the chain ends."""
-        return _read_head(cast("bytes | None", await self._call(self._client.get(_HEAD))))
+        return _read_head(cast("bytes | None", await ask(self._client.get(_HEAD))))
 
     async def entries(self, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
         """Those behind number `after` that the store still has, in their order, each with the
         number it is kept under."""
         while True:
             answer = self._client.xrange(_ENTRIES, min=f"({after}-0", count=_PAGE)
-            page = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self._call(answer))
+            page = cast("list[tuple[bytes, dict[bytes, bytes]]]", await ask(answer))
             for entry_id, fields in page:
                 after = int(entry_id.partition(b"-")[0])
                 yield after, fields.get(b"entry", b"")
@@ -104,12 +102,6 @@ class AuditStore:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-    async def _call(self, answer: object) -> object:
-        try:
-            return await cast("Awaitable[object]", answer)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
 
 
 def _read_head(known: bytes | None) -> Head:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -11,6 +10,7 @@ import msgspec
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.config.policy import Canary
 from dragoman.errors import StoreUnavailable
+from dragoman.stores.periodic import Periodic
 
 _PERIOD_SECONDS = 0.5
 """How often the store is told, and asked."""
@@ -90,7 +90,7 @@ class Source(Protocol):
     async def close(self) -> None: ...
 
 
-class CanaryWatch:
+class CanaryWatch(Periodic):
     """Not thread-safe: it belongs to its event loop. Without the store it goes on with what it knew
     last; where it never knew, the candidate serves nobody."""
 
@@ -104,6 +104,7 @@ class CanaryWatch:
         """`canaries` are those in force, by model; `clock` tells Unix seconds. `tell` is told of
         what happens to one, once over all workers: `started`, `step`, `promoted` or
         `rolled_back`."""
+        super().__init__(store, _PERIOD_SECONDS)
         self._store = store
         self._canaries = canaries
         self._clock = clock
@@ -111,7 +112,6 @@ class CanaryWatch:
         self._tallies: dict[str, Tally] = {}
         self._progress: Mapping[str, Progress] = {}
         self._version = -1
-        self._watching: asyncio.Task[None] | None = None
 
     def percent(self, model: str, canary: Canary) -> float:
         """The share of requests for `model` that the candidate serves."""
@@ -141,20 +141,3 @@ class CanaryWatch:
                 self._version = version
         except StoreUnavailable:
             return
-
-    def start(self) -> None:
-        """Watch from now on, until `close`."""
-        self._watching = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while True:
-            await self.refresh()
-            await asyncio.sleep(_PERIOD_SECONDS)
-
-    async def close(self) -> None:
-        """Tell the rest, and watch no longer."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-        await self.refresh()
-        await self._store.close()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from redis.exceptions import RedisError
 
 from dragoman.config.policy import Canary
-from dragoman.errors import NotFound, StoreUnavailable
+from dragoman.errors import NotFound
 from dragoman.stores.canaries import Progress, Sums, Tally
-from dragoman.stores.redis import connect
+from dragoman.stores.redis import ask, connect
 
 _SUMS = "dragoman:{canaries}:sums:"
 _ALL = "dragoman:{canaries}:all"
@@ -38,16 +37,16 @@ class CanaryStore:
         arguments += [len(canary.steps), *canary.steps, *_flat(tally.candidate)]
         arguments += _flat(tally.stable)
         keys = [f"{_SUMS}{model}", _ALL, _VERSION]
-        event, raw = cast("list[bytes]", await self._call(self._script(keys=keys, args=arguments)))
+        event, raw = cast("list[bytes]", await ask(self._script(keys=keys, args=arguments)))
         return (event.decode(), msgspec.json.decode(raw, type=Progress)) if event else None
 
     async def version(self) -> int:
         """Grows with each change."""
-        return int(cast("bytes", await self._call(self._client.get(_VERSION))) or 0)
+        return int(cast("bytes", await ask(self._client.get(_VERSION))) or 0)
 
     async def progress(self) -> dict[str, Progress]:
         """How far each is, by model."""
-        found = cast("Mapping[bytes, bytes]", await self._call(self._client.hgetall(_ALL)))
+        found = cast("Mapping[bytes, bytes]", await ask(self._client.hgetall(_ALL)))
         rows = (msgspec.json.decode(raw, type=Progress) for raw in found.values())
         return {row.model: row for row in rows}
 
@@ -68,20 +67,14 @@ class CanaryStore:
             since=now,
             why="by hand",
         )
-        await self._call(self._client.delete(f"{_SUMS}{model}"))
-        await self._call(self._client.hset(_ALL, model, msgspec.json.encode(changed)))
-        await self._call(self._client.incr(_VERSION))
+        await ask(self._client.delete(f"{_SUMS}{model}"))
+        await ask(self._client.hset(_ALL, model, msgspec.json.encode(changed)))
+        await ask(self._client.incr(_VERSION))
         return former
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-    async def _call(self, answer: object) -> object:
-        try:
-            return await cast("Awaitable[object]", answer)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
 
 
 def _flat(sums: Sums) -> list[float]:

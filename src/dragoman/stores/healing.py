@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgspec
-from redis.exceptions import RedisError
 
 from dragoman.config.healing import Healing
-from dragoman.errors import NotFound, StoreUnavailable
+from dragoman.errors import NotFound
 from dragoman.stores.incidents import Incident, Seen, Turn
-from dragoman.stores.redis import connect
+from dragoman.stores.redis import ask, connect
 
 _KNOWN = "dragoman:{healing}:targets"
 _SEEN = "dragoman:{healing}:seen"
@@ -45,7 +44,7 @@ class HealingStore:
             sum_, count = seen.sums.get(name, (0.0, 0))
             arguments += [name, usual.times, usual.at_least, _KINDS.get(name, _KIND), sum_, count]
         keys = [_KNOWN, _SEEN, _INCIDENTS, _VERSION]
-        answer = await self._call(self._script(keys=keys, args=arguments))
+        answer = await ask(self._script(keys=keys, args=arguments))
         event, raw = cast("list[bytes]", answer)
         if not event:
             return None
@@ -53,11 +52,11 @@ class HealingStore:
 
     async def version(self) -> int:
         """Grows with each incident that begins or ends."""
-        return int(cast("bytes", await self._call(self._client.get(_VERSION))) or 0)
+        return int(cast("bytes", await ask(self._client.get(_VERSION))) or 0)
 
     async def incidents(self) -> dict[str, Incident]:
         """Those that last, by target."""
-        found = cast("Mapping[bytes, bytes]", await self._call(self._client.hgetall(_INCIDENTS)))
+        found = cast("Mapping[bytes, bytes]", await ask(self._client.hgetall(_INCIDENTS)))
         rows = (msgspec.json.decode(raw, type=Incident) for raw in found.values())
         return {row.target: row for row in rows}
 
@@ -69,17 +68,11 @@ class HealingStore:
         former = (await self.incidents()).get(target)
         if former is None:
             raise NotFound(f"There is no incident of {target}.")
-        await self._call(self._client.hdel(_KNOWN, target))
-        await self._call(self._client.hdel(_INCIDENTS, target))
-        await self._call(self._client.incr(_VERSION))
+        await ask(self._client.hdel(_KNOWN, target))
+        await ask(self._client.hdel(_INCIDENTS, target))
+        await ask(self._client.incr(_VERSION))
         return former
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-    async def _call(self, answer: object) -> object:
-        try:
-            return await cast("Awaitable[object]", answer)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error

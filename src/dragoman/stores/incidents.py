@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
@@ -11,6 +10,7 @@ import msgspec
 
 from dragoman.config.healing import Healing
 from dragoman.errors import StoreUnavailable
+from dragoman.stores.periodic import Periodic
 
 PERIOD_SECONDS = 0.5
 """How often the store is told, and asked."""
@@ -68,7 +68,7 @@ class Source(Protocol):
     async def close(self) -> None: ...
 
 
-class TargetWatch:
+class TargetWatch(Periodic):
     """Not thread-safe: it belongs to its event loop. Without the store it goes on with what it knew
     last; what is seen meanwhile is not told later."""
 
@@ -81,6 +81,7 @@ class TargetWatch:
     ) -> None:
         """`rule` is the one in force, `clock` tells Unix seconds. `tell` is told of an incident
         that begins or ends, once over all workers."""
+        super().__init__(store, PERIOD_SECONDS)
         self._store = store
         self._rule = rule
         self._clock = clock
@@ -89,7 +90,6 @@ class TargetWatch:
         self.incidents: Mapping[str, Incident] = {}
         """By target. The targets are lowered."""
         self._version = -1
-        self._watching: asyncio.Task[None] | None = None
 
     def see(self, provider: str, model: str) -> Seen:
         """Where to put what is seen of a target."""
@@ -121,20 +121,3 @@ class TargetWatch:
                 turn = await self._store.observe(rule, target, seen, self._clock())
                 if turn is not None:
                     self._tell(turn)
-
-    def start(self) -> None:
-        """Watch from now on, until `close`."""
-        self._watching = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while True:
-            await self.refresh()
-            await asyncio.sleep(PERIOD_SECONDS)
-
-    async def close(self) -> None:
-        """Tell the rest, and watch no longer."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-        await self.refresh()
-        await self._store.close()

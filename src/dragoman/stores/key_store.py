@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
-from redis.exceptions import RedisError
 
-from dragoman.errors import NotFound, StoreUnavailable
+from dragoman.errors import NotFound
 from dragoman.stores.audit import AuditStore, KeyChange
 from dragoman.stores.chain import Event
 from dragoman.stores.keys import IssuedKey
-from dragoman.stores.redis import connect
+from dragoman.stores.redis import ask, connect
 from dragoman.stores.trail import time_of
 
 _KEYS = "dragoman:{keys}:all"
@@ -41,11 +40,11 @@ class KeyStore:
 
     async def version(self) -> int:
         """Grows with each change."""
-        return int(cast("bytes", await self._call(self._client.get(_VERSION))) or 0)
+        return int(cast("bytes", await ask(self._client.get(_VERSION))) or 0)
 
     async def all(self) -> dict[str, IssuedKey]:
         """Every key that was not forgotten, by digest."""
-        found = cast("Mapping[bytes, bytes]", await self._call(self._client.hgetall(_KEYS)))
+        found = cast("Mapping[bytes, bytes]", await ask(self._client.hgetall(_KEYS)))
         rows = (msgspec.json.decode(raw, type=IssuedKey) for raw in found.values())
         return {row.digest: row for row in rows}
 
@@ -75,7 +74,7 @@ class KeyStore:
     async def _put(self, row: IssuedKey, event: str, before: IssuedKey | None, why: str) -> None:
         raw = msgspec.json.encode(row)
         if self._audit is None:
-            await self._call(self._write(keys=[_KEYS, _VERSION], args=[row.digest, raw]))
+            await ask(self._write(keys=[_KEYS, _VERSION], args=[row.digest, raw]))
             return
         entry = Event(
             event=event,
@@ -93,12 +92,6 @@ class KeyStore:
         await self._client.aclose()
         if self._audit is not None:
             await self._audit.close()
-
-    async def _call(self, answer: object) -> object:
-        try:
-            return await cast("Awaitable[object]", answer)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
 
 
 def _told(row: IssuedKey) -> dict[str, str | int | bool | None]:

@@ -6,13 +6,13 @@ none.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from dragoman.errors import StoreUnavailable
+from dragoman.stores.periodic import Periodic
 
 _ID_DIGITS = 12
 POLL_SECONDS = 0.3
@@ -60,16 +60,16 @@ class KeySource(Protocol):
     async def close(self) -> None: ...
 
 
-class KeyWatch:
+class KeyWatch(Periodic):
     """A worker's copy of the keys. Without the store it goes on with what it knew last."""
 
     def __init__(self, store: KeySource, clock: Callable[[], float]) -> None:
         """`clock` tells Unix seconds."""
+        super().__init__(store, POLL_SECONDS)
         self._store = store
         self._clock = clock
         self._keys: dict[str, IssuedKey] | None = None
         self._version = -1
-        self._watching: asyncio.Task[None] | None = None
 
     def find(self, digest: str) -> IssuedKey | None:
         """The valid key that has this digest. Raises `StoreUnavailable` before the first
@@ -88,19 +88,3 @@ class KeyWatch:
                 self._version = version
         except StoreUnavailable:
             return
-
-    def start(self) -> None:
-        """Watch from now on, until `close`."""
-        self._watching = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while True:
-            await self.refresh()
-            await asyncio.sleep(POLL_SECONDS)
-
-    async def close(self) -> None:
-        """Watch no longer."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-        await self._store.close()

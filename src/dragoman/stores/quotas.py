@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from redis.exceptions import RedisError
-
-from dragoman.errors import StoreUnavailable
 from dragoman.stores.keeper import Batch, Settled
 from dragoman.stores.leases import LEASE_SECONDS, Counter, Taken, Want
-from dragoman.stores.redis import connect
+from dragoman.stores.redis import ask, connect
 
 
 class RedisQuotas:
@@ -57,10 +54,7 @@ class RedisQuotas:
         await self._client.aclose()
 
     async def _call(self, name: str, keys: list[str], arguments: list[Any]) -> object:
-        try:
-            return await self._script(keys=keys, args=[name, *arguments])
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
+        return await ask(self._script(keys=keys, args=[name, *arguments]))
 
 
 def _keys(counter: Counter) -> list[str]:

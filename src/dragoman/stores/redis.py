@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import cast
+
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.exceptions import RedisError
 
@@ -41,3 +44,14 @@ async def ping(url: str) -> None:
         raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
     finally:
         await client.aclose()
+
+
+async def ask(answer: object) -> object:
+    """What the store answers to a command or script that was called.
+
+    Raises `StoreUnavailable`; then it may or may not have been carried out.
+    """
+    try:
+        return await cast("Awaitable[object]", answer)
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -12,6 +11,7 @@ from dragoman.catalog.costs import NANODOLLARS
 from dragoman.config.callouts import FAILED
 from dragoman.config.governance import Abuse
 from dragoman.errors import CallerSuspended, StoreUnavailable
+from dragoman.stores.periodic import Periodic
 
 PERIOD_SECONDS = 0.5
 """How often the store is told, and asked."""
@@ -79,7 +79,7 @@ class Source(Protocol):
     async def close(self) -> None: ...
 
 
-class AbuseWatch:
+class AbuseWatch(Periodic):
     """Not thread-safe: it belongs to its event loop. Without the store it goes on with what it knew
     last, and what callers do meanwhile is told later, as if done then."""
 
@@ -92,6 +92,7 @@ class AbuseWatch:
     ) -> None:
         """`rule` is the one in force, `clock` tells Unix seconds. `tell` is told of a caller whose
         standing becomes worse, once over all workers."""
+        super().__init__(store, PERIOD_SECONDS)
         self._store = store
         self._rule = rule
         self._clock = clock
@@ -99,7 +100,6 @@ class AbuseWatch:
         self._tallies: dict[str, Tally] = {}
         self._standings: Mapping[str, Standing] = {}
         self._version = -1
-        self._watching: asyncio.Task[None] | None = None
 
     def note(self, caller: str, did: Did, address: str) -> None:
         """Have a request taken in that is over. Never waits."""
@@ -134,23 +134,6 @@ class AbuseWatch:
                 worse = await self._store.observe(rule, caller, tally, self._clock())
                 if worse is not None:
                     self._tell(worse)
-
-    def start(self) -> None:
-        """Watch from now on, until `close`."""
-        self._watching = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while True:
-            await self.refresh()
-            await asyncio.sleep(PERIOD_SECONDS)
-
-    async def close(self) -> None:
-        """Tell the rest, and watch no longer."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-        await self.refresh()
-        await self._store.close()
 
 
 def _is_error(did: Did) -> bool:
