@@ -58,7 +58,7 @@ proto: $(VENV)/.dev ## regenerate the protocol messages
 goldens: $(VENV)/.dev ## regenerate the golden files; review them as a diff
 	$(BIN)/python -m tests.goldens
 
-matrix: $(VENV)/.dev ## regenerate the README's matrices of dialects
+matrix: $(VENV)/.dev ## regenerate the matrices in the README of src/dragoman/dialects
 	$(BIN)/python -m tests.matrix
 
 faults: $(VENV)/.dev ## try each fault against each routing strategy; one table, and its section in envoy/README.md

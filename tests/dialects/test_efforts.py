@@ -1,4 +1,4 @@
-"""The tables of the README that say what becomes of an effort, a budget and a service tier."""
+"""The tables of the dialects' README that say what becomes of an effort, a budget and a service tier."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dragoman.dialects
 from dragoman.dialects.efforts import BUDGETS, level_of, says_level
 from dragoman.dialects.gemini_generate.names import LEVELS as GEMINI_LEVELS
 from dragoman.dialects.ollama_chat.names import LEVELS as OLLAMA_LEVELS
@@ -16,7 +17,7 @@ from dragoman.dialects.tiers import TIERS, UNSAID, tier_of
 from dragoman.ir import Effort, Message, ReasoningConfig, Request, Text
 from dragoman.ir.losses import Losses
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (Path(dragoman.dialects.__file__).parent / "README.md").read_text()
 Json = dict[str, Any]
 SAID = Message(role="user", parts=(Text(content="Hi"),))
 

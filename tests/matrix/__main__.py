@@ -1,4 +1,4 @@
-"""Brings the README's matrices of dialects up to date: `python -m tests.matrix`."""
+"""Brings the matrices of the dialects' README up to date: `python -m tests.matrix`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README's sections: what passes from each client dialect to each provider dialect."""
+"""The sections of the dialects' README: what passes from each client dialect to each provider dialect."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
+import dragoman.dialects
 from dragoman.dialects import CHAT, EMBEDDINGS, RERANK
 from dragoman.dialects.registry import names_of
 from tests.matrix.cells import Cell, dialect, is_asked, try_feature
 from tests.matrix.features import FEATURES, Feature
 from tests.matrix.unary import EMBEDDING_FEATURES, RERANK_FEATURES
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(dragoman.dialects.__file__).parent / "README.md"
 Place = tuple[str, str, str]
 
 

@@ -1,4 +1,4 @@
-"""The README says what the tests try, and nothing that can be said comes out wrong."""
+"""The dialects' README says what the tests try, and nothing that can be said comes out wrong."""
 
 from __future__ import annotations
 
