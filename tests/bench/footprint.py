@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from dragoman.supervisor.planning import WORKER
 from tests.bench.processes import pss_mb, rss_mb
 from tests.bench.systems import Gateway, free_port, gateway, policy, running, simulator
 
@@ -42,9 +43,7 @@ def _worker_ms() -> float:
     with tempfile.TemporaryDirectory(prefix="dg") as folder:
         file = Path(folder, "dragoman.yaml")
         file.write_text(json.dumps(policy(free_port(), free_port(), free_port(), 1)))
-        return _ready_ms(
-            [*_DRAGOMAN, "serve", "-c", str(file), "--worker", "0", "--run-dir", folder]
-        )
+        return _ready_ms([sys.executable, "-m", WORKER, "0", "1", folder, str(file)])
 
 
 def _up_ms() -> float:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from dragoman.supervisor.planning import WORKER
 from tests.bench.processes import cpu_seconds, rss_mb
 from tests.extproc.test_streams import CHAT, attempt, message
 from tests.extproc.wire import PREFACE, data, frame, headers, settings
@@ -90,8 +91,7 @@ def _worker() -> Iterator[tuple[int, Path]]:
     with tempfile.TemporaryDirectory() as folder:
         policy = Path(folder, "dragoman.yaml")
         policy.write_text(POLICY)
-        arguments = [sys.executable, "-m", "dragoman", "serve", "--worker", "0"]
-        arguments += ["-c", str(policy), "--run-dir", folder]
+        arguments = [sys.executable, "-m", WORKER, "0", "1", folder, str(policy)]
         environment = {**os.environ, "KEY": "x"}
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as process:
             assert process.stdout is not None

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import envoy
+from dragoman.supervisor.planning import WORKER
 from tests.bench.cases import CASES, Case
 from tests.bench.generator import Target
 from tests.bench.processes import command, tree
@@ -181,7 +182,7 @@ def _role(words: list[str]) -> str:
         return "envoy"
     if "-server" in words[0]:
         return "store"
-    return "sidecar" if "serve" in words else "others"
+    return "sidecar" if WORKER in words else "others"
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from dragoman.supervisor.planning import WORKER
 from tests.bench.processes import rss_mb
 from tests.chaos.troubles import find_store
 from tests.envoy.gateway import Gateway, command, descendants
@@ -47,7 +48,7 @@ def look(gateway: Gateway) -> State:
     store = find_store(gateway)
     for pid in descendants(gateway.process.pid):
         words = command(pid)
-        role = "worker" if "serve" in words else "store" if pid == store else Path(words[0]).name
+        role = "worker" if WORKER in words else "store" if pid == store else Path(words[0]).name
         roles.setdefault(role, []).append(_held(pid))
     return State(
         roles,

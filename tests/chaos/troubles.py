@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from dragoman.supervisor.planning import WORKER
 from tests.chaos.setting import BROKEN, PROVIDERS, VARIANTS, WORKERS, variant
 from tests.envoy.faults import FAULTS, Script
 from tests.envoy.gateway import Gateway, command, descendants
@@ -165,7 +166,7 @@ class Troublemaker:
     def _kill_worker(self, number: int) -> None:
         for pid in self._gateway.workers():
             words = command(pid)
-            if "--worker" in words and words[words.index("--worker") + 1] == str(number):
+            if words[words.index(WORKER) + 1] == str(number):
                 self.kills.append(time.time())
                 _signal(pid, signal.SIGKILL)
 

@@ -23,6 +23,7 @@ from urllib.request import urlopen
 import yaml
 
 from dragoman.simulator import Simulator
+from dragoman.supervisor.planning import WORKER
 
 KEY = "client-key-of-demo-7f3a"
 LIMITED_KEY = "client-key-of-limited-91bc"
@@ -255,7 +256,7 @@ class Gateway:
 
     def workers(self) -> list[int]:
         """Process ids of the Python workers."""
-        return [pid for pid in descendants(self.process.pid) if "serve" in command(pid)]
+        return [pid for pid in descendants(self.process.pid) if WORKER in command(pid)]
 
     def written(self) -> str:
         """All text the gateway wrote: its output, its ledger, what lies in its run folder."""

@@ -6,7 +6,7 @@ import sys
 CODE = """
 import sys
 from dragoman.config.load import load
-import dragoman.extproc.server
+import dragoman.extproc.__main__
 load(None, {})
 print(*sys.modules)
 """
@@ -16,7 +16,9 @@ OTHERS = (
     "redis",
     "structlog",
     "importlib.resources",
+    "shutil",
     "tempfile",
+    "email",
     "urllib.request",
 )
 OTHERS += ("dragoman.cli", "dragoman.envoyconf", "dragoman.simulator", "dragoman.supervisor")

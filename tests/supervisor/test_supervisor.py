@@ -23,6 +23,7 @@ from dragoman.supervisor.child import (
     next_pause,
 )
 from dragoman.supervisor.plan import Plan, Probe, Process
+from dragoman.supervisor.planning import WORKER
 
 POLICY = """
 callers: {{demo: {{keys: [f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974]}}}}
@@ -132,7 +133,7 @@ def test_a_killed_worker_is_back_within_a_second_or_so(folder):
     with sidecar(folder) as process:
 
         def worker():
-            return next((p for p, c in children_of(process.pid).items() if " serve " in c), None)
+            return next((p for p, c in children_of(process.pid).items() if WORKER in c), None)
 
         first = worker()
         os.kill(first, signal.SIGKILL)

@@ -1,10 +1,9 @@
-"""The command line. Each command imports what it needs, so that a worker starts lean."""
+"""The command line. Each command imports what it needs, so that it starts fast."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,13 +62,9 @@ main.add_command(usage)
 
 
 def _load(config: str | None) -> Policy:
-    return _checked(lambda: load(config))
-
-
-def _checked(read: Callable[[], Policy]) -> Policy:
-    """What `read` finds, or the end of the program with what is wrong."""
+    """The policy, or the end of the program with what is wrong."""
     try:
-        return read()
+        return load(config)
     except ConfigError as error:
         fail(str(error))
 
@@ -115,24 +110,13 @@ def up(
 @_CONFIG
 @click.option("--run-dir", metavar="DIR", help="folder of the sockets")
 @_WORKERS
-@click.option("--worker", type=click.IntRange(0, 255), help="serve as this one alone")
-def serve(config: str | None, run_dir: str | None, workers: int | None, worker: int | None) -> None:
+def serve(config: str | None, run_dir: str | None, workers: int | None) -> None:
     """Run the workers without Envoy, for one that somebody else runs."""
+    from dragoman.supervisor.planning import run_workers  # noqa: PLC0415 - only this command
 
-    def read() -> Policy:
-        found = load(config)
-        return msgspec.structs.replace(
-            found, run_dir=run_dir or found.run_dir, workers=workers or found.workers
-        )
-
-    policy = _checked(read)
-    if worker is None:
-        from dragoman.supervisor.planning import run_workers  # noqa: PLC0415 - not for one worker
-
-        run_workers(policy, config)
-    from dragoman.extproc.server import announce_ready, run_worker  # noqa: PLC0415 - gRPC is heavy
-
-    run_worker(policy, worker, announce_ready, read)
+    policy = _load(config)
+    run_dir, workers = run_dir or policy.run_dir, workers or policy.workers
+    run_workers(msgspec.structs.replace(policy, run_dir=run_dir, workers=workers), config)
 
 
 @main.command()

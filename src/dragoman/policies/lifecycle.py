@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
-from email.utils import format_datetime
 from typing import Literal, NamedTuple
 
 from dragoman import metadata as names
@@ -54,6 +53,8 @@ def _headers(planned: Deprecation) -> tuple[tuple[str, str], ...]:
     since = int(datetime.combine(planned.since, time(), UTC).timestamp())
     told = [(names.DEPRECATION, f"@{since}")]
     if planned.ends is not None:
+        from email.utils import format_datetime  # noqa: PLC0415 - heavy, and few models end
+
         ends = datetime.combine(planned.ends, time(), UTC)
         told.append((names.SUNSET, format_datetime(ends, usegmt=True)))
     return tuple(told)

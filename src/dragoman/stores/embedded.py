@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from dragoman.config.policy import Policy
@@ -41,6 +40,8 @@ def _binary() -> str:
     bundled = _bundled()
     if bundled is not None:
         return str(bundled)
+    import shutil  # noqa: PLC0415 - brings the compressors; a worker asks for the address alone
+
     for name in _NAMES:
         if found := shutil.which(name):
             return found

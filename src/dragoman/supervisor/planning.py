@@ -25,6 +25,8 @@ from dragoman.supervisor import plan as plans
 from dragoman.supervisor.plan import Plan, Probe, Process
 from dragoman.supervisor.reloading import Placed, keep_copy, replace_file
 
+WORKER = "dragoman.extproc"
+"""The module of a worker."""
 _RUN = "import sys; from dragoman.supervisor.supervise import main; sys.exit(main(sys.argv[1]))"
 """The supervisor; what `-m` takes to find it would stay in memory, a megabyte."""
 _HINT = """\
@@ -127,10 +129,9 @@ def _workers(policy: Policy, config: str | None) -> list[Process]:
 
 
 def _worker(policy: Policy, config: str | None, number: int) -> Process:
-    arguments = [sys.executable, "-m", "dragoman", "serve", "--worker", str(number)]
-    arguments += ["--run-dir", policy.run_dir, "--workers", str(policy.workers)]
+    arguments = [sys.executable, "-m", WORKER, str(number), str(policy.workers), policy.run_dir]
     if config:
-        arguments += ["-c", keep_copy(read_text(config), policy.run_dir)]
+        arguments.append(keep_copy(read_text(config), policy.run_dir))
     last = Path(policy.run_dir, f"ledger-{number}.sock")
     return Process(f"worker-{number}", arguments, Probe(str(last)), follows=True)
 
