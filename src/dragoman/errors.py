@@ -15,7 +15,8 @@ class DragomanError(Exception):
     code = "internal_error"
     """Stable machine-readable word, the same in every dialect."""
     denies = False
-    """The policy does not let the request through: it is entered in the audit trail."""
+    """The policy does not let the request, or its answer, through: it is entered in the audit
+    trail."""
 
     def __init__(self, message: str, *, path: str | None = None) -> None:
         message = _writable(message)
@@ -121,6 +122,7 @@ class AnswerDenied(DragomanError):
 
     status = 400
     code = "content_denied"
+    denies = True
 
     def __init__(self, rule: str) -> None:
         super().__init__(f"{rule} was found, which no answer may say")

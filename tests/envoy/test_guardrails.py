@@ -115,12 +115,13 @@ def test_an_answer_is_stopped_as_a_content_filter_stops_it(strict: Gateway, clie
         return any(value >= 2 and wanted <= set(who) for who, value in hits)
 
     wait_until(counted, what="statistics")
-    wait_until(
-        lambda: (
-            [e.get("dragoman.guardrails.answer") for e in strict.ledger()].count({"rival": 1}) > 1
-        ),
-        what="ledger",
-    )
+
+    def entered() -> bool:
+        told = [e for e in strict.ledger() if e.get("dragoman.guardrails.answer") == {"rival": 1}]
+        why = "rival was found, which no answer may say"
+        return len(told) > 1 and {e["dragoman.denied.answer"] for e in told} == {why}
+
+    wait_until(entered, what="ledger")
     assert "they say" not in strict.written()
 
 

@@ -91,6 +91,11 @@ def found(actions: list[Action]) -> Any:
     return dict(told[-1].get(names.GUARDRAILS_ANSWER_NAMESPACE, {})) if told else {}
 
 
+def why_denied(actions: list[Action]) -> object:
+    told = [a.metadata for a in actions if isinstance(a, Chunk) and a.metadata]
+    return told[-1].get(names.NAMESPACE, {}).get(names.DENIED_ANSWER) if told else None
+
+
 def events_of(pieces: list[str], kind: Kind = "text") -> list[Event]:
     opened = PartStart(kind=kind)
     if kind == "tool_call":
@@ -150,6 +155,7 @@ def test_a_denied_word_never_gets_through_a_stream(
     assert answer.choices[0].finish_reason == "content_filter"
     assert f"{before} ".startswith(said(answer))
     assert found(actions) == {"codename": 1.0}
+    assert why_denied(actions) == "codename was found, which no answer may say"
     assert [c.end_of_stream for c in actions if isinstance(c, Chunk)][-1]
 
 
@@ -201,6 +207,7 @@ def test_an_answer_in_one_piece_loses_all_it_says(name: str) -> None:
     assert said(answer) == ""
     assert answer.usage == dialect.decode_response(json.loads(raw)).usage
     assert found(actions) == {"codename": 1.0}
+    assert why_denied(actions) == "codename was found, which no answer may say"
     other = msgspec.json.encode(dialect.encode_response(fold(events_of(["fine"])), Losses(name)))
     assert sent(run(stage_for(name), [other], "application/json")) == other
 
@@ -216,6 +223,7 @@ def test_what_is_only_reported_goes_on(*, streams: bool) -> None:
     actions = run(stage_for("openai_chat", streams=streams), [raw], kind)
     answer = read("openai_chat", "", sent(actions)) if streams else fold(events)
     assert said(answer) == "a robin and a robin"
+    assert why_denied(actions) is None
     assert found(actions) == {"told": 1.0}
 
 

@@ -14,6 +14,7 @@ from dragoman.metadata import QUOTA
 from dragoman.policies.quotas import encode_holds
 from dragoman.stores.keeper import QuotaKeeper, Settled, Settlement
 from dragoman.stores.leases import HOLD_SECONDS, Hold, Taken
+from dragoman.stores.trail import AuditTrail
 from tests.extproc.test_streams import POLICY
 
 PRICED = """
@@ -106,6 +107,41 @@ def test_what_a_request_that_goes_on_has_reserved_is_held_on():
     asyncio.run(keeper.flush())
     assert entries == []
     assert store.settlements == [Settlement("w-0", 0, 7, 0, int(HOLD_SECONDS * 1000))]
+
+
+class Entered:
+    """A store that takes all of it."""
+
+    def __init__(self):
+        self.events = []
+
+    async def append(self, events):
+        self.events += events
+
+    async def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("fact", "event", "more"),
+    [
+        ("denied", "request.denied", {}),
+        ("denied_answer", "answer.denied", {"model": "fast", "provider": "right"}),
+    ],
+)
+def test_what_was_denied_is_entered_in_the_trail(fact, event, more):
+    message = StreamAccessLogsMessage.FromString(logged())
+    [entry] = message.http_logs.log_entry
+    entry.common_properties.metadata.filter_metadata["dragoman"].update({fact: "rival was found"})
+    store = Entered()
+    trail = AuditTrail(store, "w", lambda: 0.0, lambda _: None)
+    LedgerStream(InForce(POLICY), lambda _: None, trail=trail).feed(message.SerializeToString())
+    LedgerStream(InForce(POLICY), lambda _: None, trail=trail).feed(logged())
+    asyncio.run(trail.flush())
+    [entered] = store.events
+    assert (entered.event, entered.who, entered.why) == (event, "demo", "rival was found")
+    told = {"request_id": "r-1", "operation": None, "status": 200, "code": "via_upstream"}
+    assert entered.what == told | more
 
 
 def test_the_stream_ends_with_its_one_empty_answer():

@@ -155,6 +155,11 @@ def test_a_denial_says_why_and_that_nobody_was_asked() -> None:
     assert not [line for line in lines if line.startswith(("decision", "not in", "cost"))]
 
 
+def test_a_denial_of_the_answer_says_why() -> None:
+    lines = told(entry(facts={"denied_answer": "rival was found, which no answer may say"}))
+    assert "denied of the answer: rival was found, which no answer may say" in lines
+
+
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True)
 TARGETS = st.builds(
     Target, provider=NAMES, model=st.text(max_size=90), weight=st.just(1), priority=st.just(0)

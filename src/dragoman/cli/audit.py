@@ -24,7 +24,7 @@ _MOST_LINE_BYTES = 1 << 20
 
 @click.group()
 def audit() -> None:
-    """Read and verify the record of keys, policies and denied requests."""
+    """Read and verify the record of keys, policies and denials."""
 
 
 @audit.command("list")

@@ -16,9 +16,9 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Audit(_Section, frozen=True, kw_only=True):
-    """A record, in the store, of keys issued and changed, policies loaded, requests denied and
-    quotas that run out: a chain of hashes, one for all replicas. The store must be one that lasts:
-    `store.url` or `store.directory`."""
+    """A record, in the store, of keys issued and changed, policies loaded, requests and answers
+    denied, and quotas that run out: a chain of hashes, one for all replicas. The store must be one
+    that lasts: `store.url` or `store.directory`."""
 
     key: KeySource | None = None
     """At least 16 bytes, that seal the chain: whoever lacks them cannot make it anew."""

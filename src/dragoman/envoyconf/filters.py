@@ -159,6 +159,8 @@ def _respond(policy: Policy) -> Json:
     if policy.guardrails is not None and policy.guardrails.looks_at_answers:
         wanted.append(names.GUARDRAILS)
         written.append(names.GUARDRAILS_ANSWER_NAMESPACE)
+    if wanted[4:]:  # what may keep an answer back says so
+        written.append(names.NAMESPACE)
     return typed(
         RESPOND,
         _EXT_PROC,

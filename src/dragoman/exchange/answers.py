@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from dragoman import metadata as names
-from dragoman.actions import Respond
+from dragoman.actions import Metadata, Respond
 from dragoman.config.policy import Caller
 from dragoman.dialects import AnyDialect, BodyKind, Call
 from dragoman.errors import (
@@ -54,7 +54,7 @@ def deny(
     answer = refuse(error, dialect)
     if not error.denies:
         return answer
-    facts = {names.DENIED: error.message[:_MOST_REASON], names.OPERATION: operation}
+    facts = {names.DENIED: _why(error), names.OPERATION: operation}
     facts[names.CALLER] = None if caller is None else caller.name
     spaces: dict[str, Mapping[str, object]] = {
         names.NAMESPACE: {name: value for name, value in facts.items() if value is not None}
@@ -66,6 +66,15 @@ def deny(
     elif isinstance(error, GuardrailHit | CalloutFailed):
         spaces[names.GUARDRAILS_NAMESPACE] = error.findings
     return msgspec.structs.replace(answer, metadata=spaces)
+
+
+def tell_denied(error: DragomanError) -> Metadata:
+    """What the ledger is told of an answer that the policy does not let through."""
+    return {names.NAMESPACE: {names.DENIED_ANSWER: _why(error)}} if error.denies else {}
+
+
+def _why(error: DragomanError) -> str:
+    return error.message[:_MOST_REASON]
 
 
 def answer(body: Json | list[Any], details: str, headers: Mapping[str, str] = {}) -> Respond:

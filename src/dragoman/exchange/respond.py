@@ -17,7 +17,7 @@ from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
 from dragoman.config.policy import Policy
 from dragoman.dialects import StreamDecoder, read_answer
 from dragoman.errors import AnswerDenied, DragomanError, ServiceUnavailable, UpstreamProtocolError
-from dragoman.exchange.answers import refuse
+from dragoman.exchange.answers import refuse, tell_denied
 from dragoman.exchange.heads import client_of, stream_options
 from dragoman.exchange.usage import usage_metadata
 from dragoman.ir import Response, Usage
@@ -209,7 +209,7 @@ class RespondStage:
         At trailers it is they that end the stream (`ends_stream`).
         """
         self._ended = True
-        metadata = self._metadata()
+        metadata = {**self._metadata(), **tell_denied(error)}
         if not self._holds_headers:
             told = self._fail_stream(error)
             return [Chunk(body=told, end_of_stream=ends_stream, metadata=metadata)]

@@ -136,7 +136,8 @@ class LedgerStream:
         return []
 
     def _note(self, entry: Entry) -> None:
-        if self._trail is None or entry.denied is None:
+        why = entry.denied or entry.denied_answer
+        if self._trail is None or why is None:
             return
         what: dict[str, str | int | None] = {
             **entry.belongs,
@@ -145,7 +146,10 @@ class LedgerStream:
             "status": entry.status,
             "code": entry.details,
         }
-        self._trail.note("request.denied", entry.caller, what, entry.denied)
+        if entry.denied is None:
+            what |= {"model": entry.model, "provider": entry.provider}
+        event = "request.denied" if entry.denied else "answer.denied"
+        self._trail.note(event, entry.caller, what, why)
 
     def _watch(self, entry: Entry, address: str) -> None:
         watch = self._in_force.beside.abuse

@@ -136,6 +136,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     client_dialect: str | None
     stream: bool
     denied: str | None
+    denied_answer: str | None
+    """Why it got none, or not all of it."""
     """Why the policy did not let it through."""
     decision: Chosen | None
     fallbacks: Mapping[str, str]
@@ -176,6 +178,7 @@ def give_account(entry: Recorded, feedback: Iterable[Recorded] = ()) -> Account:
         client_dialect=entry.client_dialect or None,
         stream=entry.stream,
         denied=entry.denied or None,
+        denied_answer=entry.denied_answer or None,
         decision=_take_apart(decision, entry) if decision else None,
         fallbacks=entry.fallbacks,
         attempts=entry.attempts,
@@ -269,6 +272,8 @@ def describe_account(account: Account) -> Iterator[str]:
     yield f"asked for: {', '.join(filter(None, asked)) or 'not known'}"
     if account.denied:
         yield f"denied: {account.denied}"
+    if account.denied_answer:
+        yield f"denied of the answer: {account.denied_answer}"
     if account.decision:
         yield from _decision_lines(account.decision)
     yield from _answer_lines(account)

@@ -149,6 +149,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Why answers were not used, by `PROVIDER/MODEL`."""
     denied: str | None = None
     """Why the policy did not let it through; None: it did."""
+    denied_answer: str | None = None
+    """The same of its answer, or of the rest of it."""
     redacted: Mapping[str, int] | None = None
     """Findings in the request, by entity."""
     redacted_answer: Mapping[str, int] | None = None
@@ -216,6 +218,7 @@ def make_entry(
         decision=_text(facts, keys.DECISION),
         fallbacks=_texts(record, keys.FALLBACK_NAMESPACE) or None,
         denied=_text(facts, keys.DENIED),
+        denied_answer=_text(facts, keys.DENIED_ANSWER),
         redacted=_counts(record, keys.REDACTION_NAMESPACE),
         redacted_answer=_counts(record, keys.REDACTION_ANSWER_NAMESPACE),
         guardrails=_counts(record, keys.GUARDRAILS_NAMESPACE, leave=keys.SCORE),
@@ -330,6 +333,7 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.DECISION: entry.decision,
         names.FALLBACKS: entry.fallbacks,
         names.DENIED: entry.denied,
+        names.DENIED_ANSWER: entry.denied_answer,
         names.REDACTED: entry.redacted,
         names.REDACTED_ANSWER: entry.redacted_answer,
         names.GUARDRAILS: entry.guardrails,

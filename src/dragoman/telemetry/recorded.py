@@ -52,6 +52,7 @@ class Recorded(
         "decision": names.DECISION,
         "fallbacks": names.FALLBACKS,
         "denied": names.DENIED,
+        "denied_answer": names.DENIED_ANSWER,
         "redacted": names.REDACTED,
         "redacted_answer": names.REDACTED_ANSWER,
         "guardrails": names.GUARDRAILS,
@@ -101,6 +102,7 @@ class Recorded(
     decision: str = ""
     fallbacks: Mapping[str, str] = {}
     denied: str = ""
+    denied_answer: str = ""
     redacted: Mapping[str, int] = {}
     redacted_answer: Mapping[str, int] = {}
     guardrails: Mapping[str, int] = {}
