@@ -38,6 +38,7 @@ MODELS: dict[str, Any] = {
             "error": 2,
         },
     ),
+    "liked": _on("openai", "anthropic", strategy="bandit", reward={"error": 1, "feedback": 1}),
     "flaky": {
         "strategy": "fastest",
         "targets": [
@@ -223,6 +224,25 @@ def test_rewards_are_learned_of_answers_and_failures(
     told = wait_until(logged)[0]["dragoman.decision"].partition("propensity=")[2]
     assert told in likely
     assert (likely[told] > 0.5) is told.startswith("openai")
+
+
+def test_what_clients_say_of_answers_is_learned_by_every_worker(
+    strategic: Gateway, simulator: Simulator
+) -> None:
+    """Unscored, an answer is expected to be worth 0.75; where all scores are 0, it is 0.50."""
+    del simulator
+    answer = ask(strategic, "/v1/messages", body("liked"))
+    score = {"request_id": answer.headers["x-dragoman-request-id"], "score": 0}
+    assert ask(strategic, "/v1/feedback", score, CLINIC_KEY).status_code == 200
+
+    def worth() -> set[str]:
+        found = [ask(strategic, "/v1/messages", body("liked")) for _ in range(6)]
+        expected = [_expected(each, "expected_reward") for each in found]
+        return {reward for each in expected for reward in each.values()}
+
+    wait_until(lambda: worth() == {"0.75"}, what="both workers know both targets")
+    assert ask(strategic, "/v1/feedback", score).status_code == 200
+    wait_until(lambda: worth() == {"0.50"}, what="both workers know of the score")
 
 
 @both_clients

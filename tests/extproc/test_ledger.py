@@ -12,7 +12,9 @@ from dragoman.extproc.ledger import LedgerStream
 from dragoman.extproc.pb.access_log_pb2 import AccessLogType, StreamAccessLogsMessage
 from dragoman.metadata import QUOTA
 from dragoman.policies.quotas import encode_holds
+from dragoman.stores.feedback import FeedbackWatch, Known
 from dragoman.stores.keeper import QuotaKeeper, Settled, Settlement
+from dragoman.stores.latencies import Sums
 from dragoman.stores.leases import HOLD_SECONDS, Hold, Taken
 from dragoman.stores.trail import AuditTrail
 from tests.extproc.test_streams import POLICY
@@ -161,6 +163,51 @@ def test_a_workers_decisions_learn_from_how_long_upstreams_took():
     in_force = InForce(POLICY, clock=lambda: 0.0)
     LedgerStream(in_force, lambda _: None).feed(message.SerializeToString())
     seen = in_force.latencies.find("60 x\nright\nclaude")
-    assert seen == (1.0, 7.0, 3.0, 1.0, 1.0, 7.0, 0.0, 0.0, 0.0)
+    assert seen == Sums(1.0, 7.0, 3.0, 1.0, 1.0, 7.0)
     LedgerStream(in_force, lambda _: None).feed(logged())
     assert in_force.latencies.find("60 x\nright\nclaude") == seen
+
+
+class Answers:
+    """A store that knows what one worker told it."""
+
+    def __init__(self):
+        self.answers = {}
+
+    async def tell(self, answers, scores):
+        self.answers |= answers
+        found = [name for name in scores if name in self.answers]
+        return {
+            name: Known(self.answers[name], Sums(scored=1.0, scores=scores[name])) for name in found
+        }
+
+    async def close(self):
+        """Nothing is open."""
+
+
+def scored(caller):
+    message = StreamAccessLogsMessage.FromString(logged(hung_up=False))
+    [entry] = message.http_logs.log_entry
+    entry.common_properties.ClearField("upstream_remote_address")
+    said = {"feedback_of": "r-1", "feedback_score": 0.25, "operation": "feedback", "caller": caller}
+    entry.common_properties.metadata.filter_metadata["dragoman"].update(said)
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize(("reward", "taken"), [("1,0,0,1,5,0", 1), ("1,0,0,0,5,0", 0)])
+def test_what_a_client_says_of_its_answer_is_learned_and_of_others_not(reward, taken):
+    message = StreamAccessLogsMessage.FromString(logged(hung_up=False))
+    [entry] = message.http_logs.log_entry
+    entry.common_properties.upstream_request_attempt_count = 1
+    key = f"60 reward={reward} x"
+    facts = {"latency_key": key, "targets": '[["right","claude"]]'}
+    entry.common_properties.metadata.filter_metadata["dragoman"].update(facts)
+    beside = Beside()
+    in_force = InForce(POLICY, beside, clock=lambda: 0.0)
+    beside.feedback = FeedbackWatch(Answers(), in_force.latencies, lambda: 0.0)
+    stream = LedgerStream(in_force, lambda _: None)
+    for told in (scored("demo"), scored("other"), message.SerializeToString()):
+        stream.feed(told)
+    asyncio.run(beside.feedback.refresh())
+    found = in_force.latencies.find(f"{key}\nright\nclaude")
+    assert (found.answers, found.scored, found.scores) == (1.0, taken, 0.25 * taken)

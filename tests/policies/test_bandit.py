@@ -19,7 +19,8 @@ from dragoman.policies.authorize import Wish
 from dragoman.policies.explain import explain
 from dragoman.policies.route.bandit import share_by_gap
 from dragoman.policies.route.content import Content
-from dragoman.policies.route.reward import encode_reward, find_reward, reward_answer
+from dragoman.policies.route.reward import encode_reward, expect_rewards, find_reward, reward_answer
+from dragoman.stores.latencies import Sums
 from tests.policies.test_fastest import KEYS, LEFT, Gateway, decision, first
 from tests.policies.test_fastest import TEXT as FASTEST
 
@@ -236,7 +237,12 @@ def test_a_reward_is_from_0_to_1_and_less_for_the_slower_and_the_dearer(  # noqa
     latency: float, cost: float, error: float, ms: float, usd: float, took: float
 ) -> None:
     reward = Reward(
-        latency=latency, cost=cost, error=error, latency_scale_ms=ms, cost_scale_usd=usd
+        latency=latency,
+        cost=cost,
+        error=error,
+        feedback=cost,
+        latency_scale_ms=ms,
+        cost_scale_usd=usd,
     )
     assert find_reward(f"30 {encode_reward(reward)} 4k whole chat fast") == reward
     got = reward_answer(reward, took, int(took))
@@ -252,6 +258,8 @@ def test_a_reward_is_from_0_to_1_and_less_for_the_slower_and_the_dearer(  # noqa
         (None, ""),
         ({}, ""),
         ({"latency": 0}, ""),
+        ({"feedback": 0}, ""),
+        ({"feedback": 1001}, ".feedback"),
         ({"latency": -1}, ".latency"),
         ({"error": float("nan")}, ".error"),
         ({"speed": 1}, ""),
@@ -283,6 +291,61 @@ def test_a_setting_that_does_nothing_is_refused(old: str, new: str, path: str) -
     with pytest.raises(ConfigError) as refusal:
         parse(TEXT.replace(old, new, 1), "test.yaml", KEYS)
     assert refusal.value.path == path
+
+
+LIKED = "reward: {latency: 1, error: 1, feedback: 3, latency_scale_ms: 1000}"
+
+
+@pytest.mark.parametrize(("likes", "share"), [((0.3, 0.9), 0.8), ((0.6, 0.6), 0.25)])
+def test_scores_lead_to_the_slower_target_if_it_is_liked(
+    likes: tuple[float, float], share: float
+) -> None:
+    """`a` answers in 200 ms, `b` in 900; of five answers one is scored, a minute later."""
+    text = TEXT.replace(REWARD, LIKED).replace("weight: 3", "weight: 1")
+    gateway = Gateway(3, text.replace("half_life_seconds: 30", "half_life_seconds: 300"))
+    scores: list[tuple[float, str, float]] = []
+    asked: list[str] = []
+    for _ in range(1200):
+        while scores and scores[0][0] <= gateway.now:
+            _, key, score = scores.pop(0)
+            gateway.latencies.observe(key, Sums(scored=1.0, scores=score))
+        facts = gateway.choose()
+        asked.append(first(facts))
+        is_slow = asked[-1] == "b"
+        ms = (900 if is_slow else 200) * gateway.chance.lognormvariate(0, 0.3)
+        key = gateway.end(facts, ms)
+        assert key is not None
+        if gateway.chance.random() < 0.2:
+            likes_it = gateway.chance.random() < likes[is_slow]
+            scores.append((gateway.now + 60, key, float(likes_it)))
+        gateway.now += 0.6
+    late = Counter(asked[600:])
+    assert (late["b"] > 600 * share) is (likes[1] > likes[0])
+    assert late["a"] > 600 * EXPLORE / 4
+
+
+sums = st.builds(
+    Sums,
+    answers=st.floats(0.2, 50),
+    failures=st.floats(0, 50),
+    scored=st.floats(0, 50),
+    scores=st.floats(-1, 60),
+)
+
+
+@given(st.lists(sums, min_size=1, max_size=4), st.floats(0.1, 9))
+def test_what_is_expected_is_a_reward_whatever_scores_there_are(
+    every: list[Sums], weight: float
+) -> None:
+    """Also of sums whose clocks differ; and where nobody scored, all get as much of that part."""
+    reward = Reward(error=1, feedback=weight)
+    worth = reward_answer(reward, 0, None)
+    every = [known._replace(rewards=known.answers * worth) for known in every]
+    for got in expect_rewards(reward, every):
+        assert got is not None
+        assert 0 <= got <= 1 + 1e-9
+    silent = [known._replace(scored=0.0, scores=0.0, failures=0.0) for known in every]
+    assert len({round(got or 0.0, 9) for got in expect_rewards(reward, silent)}) == 1
 
 
 def test_explain_says_what_is_rewarded() -> None:

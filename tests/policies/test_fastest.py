@@ -92,8 +92,9 @@ class Gateway:
         tokens: int = 0,
         cost: int | None = None,
         **changes: Any,
-    ) -> None:
-        """Envoy logs the request: what it asked last answered after `ms`, for `cost` nanodollars."""
+    ) -> str | None:
+        """Envoy logs the request: what it asked last answered after `ms`, for `cost` nanodollars.
+        What the answer is known under."""
         last = changes.get("attempts", 1) - 1
         cluster = json.loads(facts["targets"])[last][0]
         record = AccessRecord(
@@ -108,7 +109,7 @@ class Gateway:
         record = msgspec.structs.replace(record, **changes)
         entry = make_entry(record, lambda *_: None, lambda *_: None, lambda _: {})
         entry = msgspec.structs.replace(entry, cost_nanodollars=cost)
-        observe(record, entry, self.latencies)
+        return observe(record, entry, self.latencies)
 
     def choose(self) -> dict[str, str]:
         """What of `ask` the learning needs, at a tenth of its cost."""

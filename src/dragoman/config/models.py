@@ -146,8 +146,9 @@ class _Models:
             if reward is not None:
                 raise self._refuse(path, "has no effect without strategy: bandit")
             return
-        if reward is None or not (reward.latency or reward.cost or reward.error):
-            raise self._refuse(path, "strategy: bandit needs a weight: latency, cost or error")
+        if reward is None or not any((reward.latency, reward.cost, reward.error, reward.feedback)):
+            problem = "strategy: bandit needs a weight: latency, cost, error or feedback"
+            raise self._refuse(path, problem)
         scales = {
             "latency_scale_ms": ("latency", reward.latency, reward.latency_scale_ms),
             "cost_scale_usd": ("cost", reward.cost, reward.cost_scale_usd),

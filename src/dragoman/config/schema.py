@@ -280,6 +280,8 @@ class Reward(_Section, frozen=True, kw_only=True):
     """Of exp(-US dollars / `cost_scale_usd`); 0 where the cost is not known."""
     error: _Weight = 0
     """Of 1, for being no error."""
+    feedback: _Weight = 0
+    """Of the score that the client gave; of what nobody scored, as much as the target's others."""
     latency_scale_ms: Annotated[float, msgspec.Meta(gt=0, le=3_600_000)] | None = None
     cost_scale_usd: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
 

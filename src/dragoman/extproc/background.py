@@ -10,6 +10,7 @@ from dragoman.config.policy import Policy
 from dragoman.policies.route.canary import find_canaries
 from dragoman.stores.canaries import CanaryWatch, Progress
 from dragoman.stores.embedded import store_url
+from dragoman.stores.feedback import FeedbackWatch
 from dragoman.stores.incidents import TargetWatch, Turn
 from dragoman.stores.keeper import Levels, QuotaKeeper, Reached
 from dragoman.stores.latencies import LatencySharing
@@ -32,6 +33,8 @@ class Beside:
         self.healing: TargetWatch | None = None
         self.sharing: LatencySharing | None = None
         """Tells other workers of latencies."""
+        self.feedback: FeedbackWatch | None = None
+        """Finds out whose answers clients score."""
 
     def begin(self, now: InForce, policy: Policy) -> None:
         """Begin what `policy`, which is to be in force in `now`, asks for and is not there yet."""
@@ -54,10 +57,12 @@ class Background(Beside):
         self.abuse = self.abuse or self._abuse(now, policy)
         self.canaries = self.canaries or self._canaries(now, policy)
         self.healing = self.healing or self._healing(now, policy)
+        self.feedback = self.feedback or self._feedback(now, policy)
 
     async def close(self) -> None:
         """Tell the store the rest."""
-        parts = (self.keeper, self.canaries, self.abuse, self.sharing, self.healing)
+        former = (self.keeper, self.canaries, self.abuse, self.feedback)
+        parts = (*former, self.sharing, self.healing)
         for part in parts:
             if part is not None:
                 await part.close()
@@ -138,6 +143,18 @@ class Background(Beside):
         sharing = LatencySharing(now.latencies, store)
         sharing.start()
         return sharing
+
+    def _feedback(self, now: InForce, policy: Policy) -> FeedbackWatch | None:
+        """Who finds out whose answers clients score, where a reward counts that."""
+        rewards = (model.reward for model in policy.models.values())
+        if not any(reward is not None and reward.feedback for reward in rewards):
+            return None
+        from dragoman.stores.feedback_store import RedisFeedback  # noqa: PLC0415 - as above
+
+        store = RedisFeedback(store_url(policy), cluster=policy.store.cluster)
+        watch = FeedbackWatch(store, now.latencies, time.time)
+        watch.start()
+        return watch
 
     def _canaries(self, now: InForce, policy: Policy) -> CanaryWatch | None:
         """Who judges canaries, where a model has one."""

@@ -39,6 +39,7 @@ from dragoman.metadata import (
 from dragoman.policies.quotas import decode_holds
 from dragoman.policies.route.canary import read_side
 from dragoman.policies.route.observe import observe, see_targets
+from dragoman.policies.route.reward import takes_feedback
 from dragoman.stores.trail import AuditTrail
 from dragoman.telemetry.ledger import AccessRecord, Entry, UpstreamTimes, make_entry
 
@@ -122,7 +123,7 @@ class LedgerStream:
                 record = read_record(logged, timed=healing is not None)
                 entry = make_entry(record, self._in_force.find_dialect, self._prices, self._belongs)
                 self._settle(record, entry)
-                observe(record, entry, self._in_force.latencies)
+                self._learn(entry, observe(record, entry, self._in_force.latencies))
                 if healing is not None:
                     see_targets(record, entry, healing.see)
                 self._note(entry)
@@ -155,6 +156,16 @@ class LedgerStream:
         watch = self._in_force.beside.abuse
         if watch is not None and entry.caller:
             watch.note(entry.caller, entry, address)
+
+    def _learn(self, entry: Entry, answered: str | None) -> None:
+        """From a client's score, or what it may score: `answered` is what that is learned under."""
+        feedback = self._in_force.beside.feedback
+        if feedback is None or entry.caller is None:
+            return
+        if entry.feedback is not None:
+            feedback.score(entry.feedback.request_id, entry.caller, entry.feedback.score)
+        elif answered is not None and takes_feedback(answered):
+            feedback.note(entry.request_id, entry.caller, answered)
 
     def _judge(self, record: AccessRecord, entry: Entry) -> None:
         canaries = self._in_force.beside.canaries

@@ -156,4 +156,6 @@ def _reward_lines(reward: Reward | None) -> list[str]:
         parts.append(f"latency {reward.latency:g}, at {reward.latency_scale_ms:g} ms 0.37 of it")
     if reward.cost:
         parts.append(f"cost {reward.cost:g}, at {reward.cost_scale_usd:g} USD 0.37 of it")
+    if reward.feedback:
+        parts.append(f"feedback {reward.feedback:g}")
     return [f"rewards: {'; '.join(parts)}"]

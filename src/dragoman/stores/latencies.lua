@@ -1,15 +1,15 @@
 -- What all workers saw of upstreams' times: one hash, a field a key.
 --
--- A field's name begins with its half-life in seconds and a space. Its value is ten doubles, little
--- endian: when it was written, ms, and its sums, of which the first and the seventh count answers and
--- failures.
+-- A field's name begins with its half-life in seconds and a space. Its value is twelve doubles, little
+-- endian: when it was written, ms, and its sums, of which the first, the seventh and the tenth count
+-- answers, failures and scores.
 --
 -- KEYS: the hash. ARGV: the most fields there may be, below which weight one is forgotten; then for
 -- each field to add to its name and its sums. Returns all fields, their names and their values as of
 -- now in turn.
 
-local SUMS = 9
-local ROW, ADDED = '<dddddddddd', '<ddddddddd'
+local SUMS = 11
+local ROW, ADDED = '<dddddddddddd', '<ddddddddddd'
 local LIFE_MS = 604800000
 
 local t = redis.call('TIME')
@@ -36,7 +36,7 @@ for i = 3, #ARGV, 2 do
   local name, added = ARGV[i], {struct.unpack(ADDED, ARGV[i + 1])}
   local row = rows[name]
   if not row and #names < most then
-    row = {now, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    row = {now, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
     names[#names + 1] = name
     rows[name] = row
   end
@@ -50,7 +50,7 @@ if #ARGV > 2 then redis.call('PEXPIRE', KEYS[1], LIFE_MS) end
 local told = {}
 for _, name in ipairs(names) do
   local row = rows[name]
-  if row[2] + row[8] < least then
+  if row[2] + row[8] + row[11] < least then
     redis.call('HDEL', KEYS[1], name)
   else
     told[#told + 1] = name

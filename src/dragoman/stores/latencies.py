@@ -39,11 +39,20 @@ class Sums(NamedTuple):
     """Until each was known to be one."""
     rewards: float = 0.0
     """Of answers, each from 0 to 1, where they are rewarded."""
+    scored: float = 0.0
+    """Answers that a client scored; its score may come long after them, and change."""
+    scores: float = 0.0
+    """From 0 to 1 each."""
 
     @property
     def weight(self) -> float:
         """Observations."""
         return self.answers + self.failures
+
+    @property
+    def news(self) -> float:
+        """What there is to tell, scores that came alone as well."""
+        return self.weight + self.scored + abs(self.scores)
 
     def plus(self, other: Sums) -> Sums:
         """The sums of both."""
@@ -106,7 +115,7 @@ class Latencies:
         self._seen = {
             key: _Faded(now, sums)
             for key, row in self._seen.items()
-            if (sums := row.sums_at(now, half_life_of(key))).weight >= LEAST_WEIGHT
+            if (sums := row.sums_at(now, half_life_of(key))).news >= LEAST_WEIGHT
         }
         self._sent, self._seen = self._seen, {}
         return {key: row.sums for key, row in self._sent.items()}

@@ -13,10 +13,10 @@ from dragoman.errors import StoreUnavailable
 from dragoman.stores.latencies import LEAST_WEIGHT, MOST_KEYS, Sums
 from dragoman.stores.redis import connect
 
-_SUMS = struct.Struct("<9d")
-_ROW = struct.Struct("<8x9d")
+_SUMS = struct.Struct("<11d")
+_ROW = struct.Struct("<8x11d")
 """When it was written comes first, which is now."""
-_KEY = "dragoman:{latencies}:9"
+_KEY = "dragoman:{latencies}:11"
 """Named by the sums of a row: who knows fewer of them could not read it."""
 
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from dragoman.config.schema import Reward
 from dragoman.policies.route.learned import Judgement, share_known
+from dragoman.policies.route.reward import expect_rewards
 from dragoman.stores.latencies import Sums
 
 _SHARPNESS = 8
@@ -23,10 +25,12 @@ times less often, weights aside. Of 2, 4, 8, 16 and 32 this lost least where rew
 with less, too many requests go to whoever is worse; with more, it is slow to turn around."""
 
 
-def judge_rewards(weights: Sequence[int], every: Sequence[Sums], *, streamed: bool) -> Judgement:
+def judge_rewards(
+    weights: Sequence[int], every: Sequence[Sums], *, streamed: bool, reward: Reward | None
+) -> Judgement:
     """The less reward, the later and the less often first."""
     del streamed
-    expected = [sums.rewards / sums.weight if sums.weight else None for sums in every]
+    expected = expect_rewards(reward, every)
     shares = share_by_gap(weights, expected, sum(sums.weight for sums in every))
     ranks = [None if reward is None else -reward for reward in expected]
     told = ["unknown" if reward is None else f"{reward:.2f}" for reward in expected]

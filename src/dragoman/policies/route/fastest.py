@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from dragoman.config.schema import Reward
 from dragoman.policies.route.learned import Judgement, share_known
 from dragoman.stores.latencies import Sums
 
@@ -28,8 +29,11 @@ _STEEPNESS = 4
 whoever is slow; at 6, targets that load makes slow are overrun in turn."""
 
 
-def judge_speeds(weights: Sequence[int], every: Sequence[Sums], *, streamed: bool) -> Judgement:
+def judge_speeds(
+    weights: Sequence[int], every: Sequence[Sums], *, streamed: bool, reward: Reward | None = None
+) -> Judgement:
     """The slower, the later and the less often first."""
+    del reward
     expected = expect_ms(every, streamed=streamed)
     told = [_say(ms) for ms in expected]
     return Judgement("expected_ms", expected, share_out(weights, expected), told)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from dragoman.config.policy import Model, Target
+from dragoman.config.schema import Reward
 from dragoman.policies.route.content import Asking
 from dragoman.policies.route.naming import name_target
-from dragoman.policies.route.reward import encode_reward
+from dragoman.policies.route.reward import encode_reward, find_reward
 from dragoman.policies.route.weighted import Chance, draw, draw_all, group_targets
 from dragoman.stores.latencies import Latencies, Sums
 
@@ -44,7 +45,12 @@ class Judge(Protocol):
     """A strategy, as far as it goes by what is known."""
 
     def __call__(
-        self, weights: Sequence[int], every: Sequence[Sums], *, streamed: bool
+        self,
+        weights: Sequence[int],
+        every: Sequence[Sums],
+        *,
+        streamed: bool,
+        reward: Reward | None,
     ) -> Judgement: ...
 
 
@@ -153,12 +159,12 @@ class Learned:
     ) -> _Outlook:
         groups: list[_Group] = []
         words: list[str] = []
-        note = ""
+        note, reward = "", find_reward(key)
         for group in group_targets(targets):
             keys = [target_key(key, target.provider, target.model) for target in group]
             sums = [self._latencies.find(key) for key in keys]
             weights = [target.weight for target in group]
-            judged = self._judge(weights, sums, streamed=asking.stream)
+            judged = self._judge(weights, sums, streamed=asking.stream, reward=reward)
             groups.append(_group(group, judged, explore))
             if group[1:]:
                 note, pairs = judged.note, zip(group, judged.told, strict=True)

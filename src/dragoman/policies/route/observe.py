@@ -33,12 +33,13 @@ class _Times(NamedTuple):
     whole: float
 
 
-def observe(record: AccessRecord, entry: Entry, latencies: Latencies) -> None:
-    """Tell `latencies` of each attempt that the request had, if it is one to learn from."""
+def observe(record: AccessRecord, entry: Entry, latencies: Latencies) -> str | None:
+    """Tell `latencies` of each attempt that the request had, if it is one to learn from. What its
+    answer is known under; None where it has none to learn from."""
     facts = record.metadata.get(names.NAMESPACE, {})
     key, order = facts.get(names.LATENCY_KEY), facts.get(names.TARGETS)
     if not isinstance(key, str) or not isinstance(order, str) or not record.attempts:
-        return
+        return None
     steps = names.decode_order(order)
     times = _times(record)
     last = min(record.attempts, len(steps)) - 1
@@ -47,8 +48,9 @@ def observe(record: AccessRecord, entry: Entry, latencies: Latencies) -> None:
         failed = Sums(failures=1.0, failed_ms=failed_ms)
         latencies.observe(target_key(key, provider, model), failed)
     ended = target_key(key, *steps[last])
-    if steps[last][0] == record.cluster:
-        _observe_last(record, entry, times, ended, latencies)
+    if steps[last][0] != record.cluster:
+        return None
+    return ended if _observe_last(record, entry, times, ended, latencies) else None
 
 
 def see_targets(record: AccessRecord, entry: Entry, see: Callable[[str, str], Seen]) -> None:
@@ -92,17 +94,18 @@ def _failed(steps: names.Order, entry: Entry) -> Iterator[tuple[str, str]]:
 
 def _observe_last(
     record: AccessRecord, entry: Entry, times: _Times, key: str, latencies: Latencies
-) -> None:
+) -> bool:
+    """Whether it was an answer."""
     flags = frozenset(record.flags)
     if flags & _LEFT:
         known = latencies.find(key)
         if known.answers and times.whole < known.ms / known.answers:
-            return  # the client did not wait as long as answers take: nobody was slow
+            return False  # the client did not wait as long as answers take: nobody was slow
     elif _has_failed(record.status, flags):
         latencies.observe(key, Sums(failures=1.0, failed_ms=times.whole))
-        return
+        return False
     elif record.status >= _ERROR_STATUS:
-        return
+        return False
     tokens, reward = float(entry.tokens.output), find_reward(key)
     answered = Sums(
         answers=1.0,
@@ -114,6 +117,7 @@ def _observe_last(
         rewards=reward_answer(reward, times.whole, entry.cost_nanodollars) if reward else 0.0,
     )
     latencies.observe(key, answered)
+    return True
 
 
 def _has_failed(status: int, flags: frozenset[str]) -> bool:
