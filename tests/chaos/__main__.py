@@ -120,16 +120,19 @@ class Run:
             *verdict.leases(counts),
             *leaks.leaks(warm, now),
         ]
-        return self._figures(asked, matched, warm, now)
+        logged = self._logged()
+        self.problems += [f"logged: {line}" for line in logged if line["event"] == "stream_failed"]
+        return self._figures(asked, matched, warm, now) | {
+            "events": Counter(line["event"] for line in logged)
+        }
+
+    def _logged(self) -> list[dict[str, Any]]:
+        lines = (self._gateway.folder / "stderr.log").read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
     def _figures(
         self, asked: list[Asked], matched: verdict.Matched, warm: leaks.State, now: leaks.State
     ) -> dict[str, Any]:
-        events = Counter(
-            json.loads(line).get("event")
-            for line in (self._gateway.folder / "stderr.log").read_text().splitlines()
-            if line.startswith("{")
-        )
         return {
             "requests": len(asked),
             "outcomes": Counter(one.outcome for one in asked),
@@ -137,7 +140,6 @@ class Run:
             "troubles": self._maker.done,
             "workers_killed": len(self._maker.kills),
             "store_outages": len(self._maker.outages),
-            "events": events,
             "ledger": len(matched.pairs),
             "ledger_lost": len(matched.missing),
             "warm": warm.processes,

@@ -42,6 +42,8 @@ class Asked(msgspec.Struct, kw_only=True):
     """Unix seconds, as `ended`."""
     ended: float = 0.0
     status: int = 0
+    told_id: str = ""
+    """By which the ledger knows it."""
     outcome: str = "pending"
     """As `name_answer`; or `cut`, by HTTP itself; `hung up`, by the client; `no answer`, `no end`."""
     told: str = ""
@@ -128,6 +130,7 @@ class Clients:
         headers = {"x-api-key": CALLERS[asked.caller], "content-type": "application/json"}
         async with client.stream("POST", path, content=content, headers=headers) as answer:
             asked.status = answer.status_code
+            asked.told_id = answer.headers.get("x-dragoman-request-id", "")
             async for piece in answer.aiter_raw():
                 asked.raw += piece
                 if asked.hangs_up:

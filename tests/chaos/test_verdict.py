@@ -32,6 +32,7 @@ def asked(**fields: Any) -> Asked:
         status=200,
         outcome="whole",
         told="You said: r000001q w0",
+        told_id="a-1",
         usage=Usage(input_tokens=2, output_tokens=4),
     )
     for name, value in fields.items():
@@ -41,7 +42,7 @@ def asked(**fields: Any) -> Asked:
 
 ENTRY = Entry(
     at=101.2,
-    id="",
+    id="a-1",
     slot="ordered/c1",
     caller="one",
     provider="openai",
@@ -73,6 +74,7 @@ def test_what_adds_up_is_nothing_to_tell() -> None:
         {"outcome": "malformed", "raw": b"{"},
         {"outcome": "error", "status": 401},
         {"outcome": "cut"},
+        {"told_id": ""},
     ],
     ids=str,
 )
@@ -98,11 +100,17 @@ def test_who_was_asked_twice_or_by_nobody_is_told() -> None:
 
 
 def test_the_ledger_has_each_request_once_with_its_tokens() -> None:
-    twice = [ENTRY, ENTRY._replace(tokens=(9, 9), cost=27e-6)]
-    assert len([*ledger(Matched([asked()], twice), twice, NEVER)]) == 1
-    assert len([*ledger(Matched([asked()], []), [], NEVER)]) == 1
-    assert not [*ledger(Matched([asked()], []), [], Times([99.0]))]
-    assert len([*ledger(Matched([asked()], twice[1:]), twice[1:], NEVER)]) == 2
+    def told(entries: list[Entry], kills: Times = NEVER) -> int:
+        return len([*ledger(Matched([asked()], entries), entries, kills)])
+
+    assert told([ENTRY]) == 0
+    assert told([ENTRY, ENTRY]) == 1
+    assert told([]) == 1
+    assert told([], Times([99.0])) == 0
+    assert told([ENTRY, ENTRY._replace(id="a-2")]) == 1
+    for wrong in ({"tokens": (9, 9)}, {"status": 503}, {"caller": "two"}, {"at": 200.0}):
+        assert told([ENTRY._replace(**wrong)]) == 1
+    assert told([ENTRY._replace(slot="", caller="", metering="none")]) == 0
     assert len([*costs(Matched([asked()], [ENTRY._replace(cost=1.0)]))]) == 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tests.chaos.clients import Asked
@@ -81,6 +81,8 @@ def answers(all_asked: Iterable[Asked], served: Served, kills: Times) -> Iterato
 def _answer(asked: Asked, received: Sequence[Received], sent: set[bytes], kills: Times) -> str:
     last = received[-1] if received else None
     passed = last is not None and dialect_of(last.path) == asked.api.dialect
+    if asked.status and not asked.told_id:
+        return "an answer without an id"
     match asked.outcome:
         case "whole":
             return _whole(asked, last, passed=passed)
@@ -124,65 +126,52 @@ def received(served: Served, all_asked: Iterable[Asked]) -> Iterator[str]:
 
 
 class Matched:
-    """Requests beside their entries in the ledger."""
+    """Requests beside their entries in the ledger, by the id that the answer's header told."""
 
     def __init__(self, all_asked: Sequence[Asked], entries: Sequence[Entry]) -> None:
-        self.pairs: list[tuple[Asked, Entry]] = []
-        self.missing: list[Asked] = []
-        slots: dict[str, list[Entry]] = defaultdict(list)
-        for entry in entries:
-            slots[entry.slot].append(entry)
-        self.nameless = slots.pop("", [])
-        """Of requests that no worker saw or that one refused: they tell no model."""
-        for asked in sorted(all_asked, key=lambda asked: asked.ended):
-            found = _take(asked, slots[asked.slot]) or _take(asked, self.nameless)
-            if found is None:
-                self.missing.append(asked)
-            else:
-                self.pairs.append((asked, found))
-        self.left = [entry for found in (*slots.values(), self.nameless) for entry in found]
+        found = {entry.id: entry for entry in entries}
+        self.pairs = [
+            (asked, found[asked.told_id]) for asked in all_asked if asked.told_id in found
+        ]
+        self.missing = [asked for asked in all_asked if asked.told_id not in found]
+        told = {asked.told_id for asked in all_asked}
+        self.left = [entry for entry in entries if entry.id not in told]
         """Entries of no request."""
 
 
-def _take(asked: Asked, entries: list[Entry]) -> Entry | None:
-    """The likeliest of `entries`, no longer among them."""
-    fitting = [entry for entry in entries if _fits(asked, entry)]
-    found = min(fitting, key=lambda entry: abs(entry.at - asked.ended), default=None)
-    if found is not None:
-        entries.remove(found)
-    return found
-
-
-def _fits(asked: Asked, entry: Entry) -> bool:
-    if entry.slot and (entry.dialect, entry.stream) != (asked.api.dialect, asked.stream):
-        return False
+def _differs(asked: Asked, entry: Entry) -> Iterator[str]:
+    """What the entry has otherwise than the client has seen it."""
+    if entry.slot and (entry.slot, entry.dialect, entry.stream) != (
+        asked.slot, asked.api.dialect, asked.stream
+    ):  # fmt: skip
+        yield f"is of {entry.slot} {entry.dialect} stream={entry.stream}"
+    if entry.status != asked.status:
+        yield f"has the status {entry.status}"
+    if entry.caller not in ("", asked.caller):
+        yield f"is of {entry.caller}"
     told = asked.usage and (asked.usage.input_tokens, asked.usage.output_tokens)
     if told and entry.metering == "exact" and told != entry.tokens:
-        return False
-    is_alike = entry.status == asked.status and entry.caller in ("", asked.caller)
-    return is_alike and -_EARLY_SECONDS <= entry.at - asked.ended <= _WRITTEN_SECONDS
+        yield f"has {entry.tokens} tokens, not {told}"
+    if not -_EARLY_SECONDS <= entry.at - asked.ended <= _WRITTEN_SECONDS:
+        yield f"was written {entry.at - asked.ended:.1f} s after its end"
 
 
 def ledger(matched: Matched, entries: Sequence[Entry], kills: Times) -> Iterator[str]:
     """Each request has one entry, but for those that a killed worker took with it."""
-    for name, times in Counter(entry.id for entry in entries if entry.id).items():
+    for name, times in Counter(entry.id for entry in entries).items():
         if times > 1:
             yield f"the ledger has the request {name} {times} times"
     for asked in matched.missing:
         if not kills.took(asked.ended):
             yield f"no entry in the ledger: {asked.id} {asked.slot} {asked.outcome} {asked.status}"
-    for entry in matched.left:
-        near = [
-            f"{asked.id} {asked.outcome} {asked.status} {entry.at - asked.ended:.1f} s earlier"
-            for asked in matched.missing
-            if asked.slot == entry.slot
-        ]
-        yield f"an entry of no request: {entry}; without one: {near}"
+    for asked, entry in matched.pairs:
+        for difference in _differs(asked, entry):
+            yield f"{asked.id} {asked.slot} {asked.caller} {asked.status}: its entry {difference}"
+    yield from (f"an entry of no request: {entry}" for entry in matched.left)
 
 
 def costs(matched: Matched) -> Iterator[str]:
-    """What the ledger has an answer cost is what its tokens do, which are those that were told: an
-    entry with others is no entry of it."""
+    """What the ledger has an answer cost is what its tokens do."""
     for asked, entry in matched.pairs:
         cost = (entry.tokens[0] * PRICE["input"] + entry.tokens[1] * PRICE["output"]) / 1e6
         if abs(cost - entry.cost) > 1e-9:
