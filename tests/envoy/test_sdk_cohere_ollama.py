@@ -253,6 +253,15 @@ def test_a_messages_client_reaches_them_at_their_paths(
     assert [r.target for r in simulator.control.requests()] == [path]
 
 
+def test_an_answer_without_an_id_is_named_after_its_request(openai_client: openai.OpenAI) -> None:
+    said = openai_client.chat.completions.with_raw_response.create(
+        model="l/echo", messages=[_turn("hi")], stream=True
+    )
+    request_id = said.headers["x-dragoman-request-id"].replace("-", "")
+
+    assert {chunk.id for chunk in said.parse()} == {f"chatcmpl-{request_id}"}
+
+
 def test_a_chat_client_reaches_coheres_endpoint_of_its_own_dialect(
     openai_client: openai.OpenAI, simulator: Simulator
 ) -> None:

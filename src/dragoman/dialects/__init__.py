@@ -11,12 +11,15 @@ from dragoman.actions import Respond
 from dragoman.dialects.models import ModelCard
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Blob, Json, Request, Response, Uri, Usage
-from dragoman.ir.events import Event, PartStart, UsageUpdate
+from dragoman.ir.embeddings import EmbeddingResponse
+from dragoman.ir.events import Event, PartStart, Start, UsageUpdate
 from dragoman.ir.losses import Losses
+from dragoman.ir.rerank import RerankResponse
 from dragoman.wire.json import decode, decode_around_vectors
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+N = TypeVar("N", Start, Response, EmbeddingResponse, RerankResponse)
 
 CHAT = "chat"
 """The operation whose dialects translate `ir.Request` and `ir.Response`, and stream."""
@@ -151,6 +154,11 @@ class Dialect(Protocol[Q, A]):
         ...
 
     def encode_response(self, response: A, losses: Losses) -> Json | list[Any]: ...
+    def answer_id(self, request_id: str) -> str:
+        """The id of the answer to that request, where its provider gave none, in this dialect's
+        shape."""
+        ...
+
     def stream_decoder(self) -> StreamDecoder: ...
     def stream_encoder(self, options: StreamOptions) -> StreamEncoder: ...
     def stream_type(self, options: StreamOptions) -> str:
@@ -209,13 +217,29 @@ def read_answer(dialect: AnyDialect, raw: bytes) -> Any:
     return decode_around_vectors(raw) if is_any else decode(raw)
 
 
+def with_id(answer: N, client: AnyDialect, request_id: str) -> N:
+    """A whole answer, or the start of one, with an id; as it is where its provider gave one, or
+    where nothing names the request."""
+    if answer.id or not request_id:
+        return answer
+    return msgspec.structs.replace(answer, id=client.answer_id(request_id))
+
+
 class StreamTranslator:
     """The one place where two dialects meet in a stream."""
 
-    def __init__(self, upstream: ChatDialect, client: ChatDialect, options: StreamOptions) -> None:
+    def __init__(
+        self,
+        upstream: ChatDialect,
+        client: ChatDialect,
+        options: StreamOptions,
+        request_id: str = "",
+    ) -> None:
+        """`request_id` names an answer that its provider does not; empty: nothing does."""
         self._decoder = upstream.stream_decoder()
         self._encoder = client.stream_encoder(options)
         self._client = client
+        self._request_id = request_id
         self.dropped: list[str] = []
         """Parts that the client's dialect has no words for; headers are too early to tell them."""
         self.usage: Usage | None = None
@@ -247,6 +271,8 @@ class StreamTranslator:
                 self.usage = event.usage
             elif isinstance(event, PartStart) and event.kind == "opaque":
                 self._note(event)
+            elif isinstance(event, Start):
+                event = with_id(event, self._client, self._request_id)  # noqa: PLW2901
             out += self._encoder.feed(event)
 
     def _note(self, part: PartStart) -> None:

@@ -48,6 +48,8 @@ class Base:
 
     name: str
     _errors: ErrorShape
+    _id_prefix: str = ""
+    """What its answers' ids begin with; empty: they are UUIDs, or of any kind."""
 
     def model_of(self, body: Json) -> Any:
         """See `Dialect.model_of`."""
@@ -58,6 +60,12 @@ class Base:
 
     def encode_error(self, error: DragomanError) -> Respond:
         return self._errors.encode_error(error)
+
+    def answer_id(self, request_id: str) -> str:
+        """See `Dialect.answer_id`."""
+        if not self._id_prefix:
+            return request_id
+        return self._id_prefix + request_id.replace("-", "")
 
     def edits(self, body: Json) -> dict[str, Any]:
         """See `Dialect.edits`."""

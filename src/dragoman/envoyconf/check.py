@@ -357,6 +357,10 @@ def _provider_clusters(at: _Inspection) -> None:
         elif "SkipFilter" not in text:
             remedy = "Wrap it in ExtensionWithMatcher, or same-dialect answers pass through Python"
             at.report(path, "never skips translation", remedy, "warning")
+        if _EXT_PROC in text and names.REQUEST_ID_ATTRIBUTE not in text:
+            problem = "does not tell which request it is: answers without an id get none"
+            remedy = f"Add {names.REQUEST_ID_ATTRIBUTE} to its request_attributes"
+            at.report(path, problem, remedy, "warning")
         if needs_secret(provider) and "CredentialInjector" not in text:
             at.report(path, "sends no key", "Add credential_injector with overwrite: true")
         _breakers(at, path, cluster, provider)

@@ -16,6 +16,7 @@ from dragoman.metadata import (
     MODELS_NAMESPACE,
     NAMESPACE,
     PATHS_NAMESPACE,
+    REQUEST_ID_ATTRIBUTE,
     UPSTREAM_MODEL,
     USAGE_NAMESPACE,
 )
@@ -88,6 +89,7 @@ _ATTEMPT_ATTRIBUTES = [
     "xds.cluster_metadata.filter_metadata['dragoman']['provider']",
     "xds.cluster_metadata.filter_metadata['dragoman']['model']",
     "upstream.request_attempt_count",
+    REQUEST_ID_ATTRIBUTE,
     *(f"metadata.filter_metadata['dragoman']['{name}']" for name in _ATTEMPT_FACTS),
 ]
 """What the translate stage is told of each attempt."""

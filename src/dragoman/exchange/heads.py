@@ -41,6 +41,8 @@ class AttemptHead(msgspec.Struct, frozen=True, kw_only=True):
     """From the cluster's own metadata: overrides the client's where no target names one."""
     metadata: Mapping[str, str] = {}
     """The `dragoman` namespace that the decide stage wrote, the strings in it."""
+    request_id: str = ""
+    """Envoy's; empty where its file does not tell."""
 
 
 def client_of(metadata: Mapping[str, str]) -> AnyDialect:

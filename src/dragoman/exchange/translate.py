@@ -18,11 +18,13 @@ from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
 from dragoman.config.policy import Endpoint, Policy, Provider
 from dragoman.dialects import (
     CHAT,
+    COUNT,
     LISTED,
     AnyDialect,
     BodyKind,
     StreamTranslator,
     read_answer,
+    with_id,
 )
 from dragoman.dialects.error_words import is_error
 from dragoman.errors import (
@@ -165,7 +167,8 @@ class Translate:
             return WatchEditor(provider, self._watch, decoder, limit, streams=streams)
         if streams:
             options = stream_options(self._head.metadata)
-            translator = StreamTranslator(provider, self._client, options)
+            named = self._head.request_id
+            translator = StreamTranslator(provider, self._client, options, named)
             kind = self._client.stream_type(options)
             return _StreamEditor(translator, self._client, kind, decoder, self._dropped)
         pair = _Pair(
@@ -174,6 +177,7 @@ class Translate:
             question=self._question,
             listed=self._head.metadata.get(names.FRAMING) == LISTED,
             watch=self._watch,
+            request_id=self._head.request_id,
         )
         return _BodyEditor(pair, decoder, self._dropped, limit)
 
@@ -188,6 +192,7 @@ class _Pair(msgspec.Struct, frozen=True, kw_only=True):
     listed: bool
     """The client wants it as an array of one."""
     watch: Watch
+    request_id: str
 
 
 class _BodyEditor:
@@ -201,6 +206,7 @@ class _BodyEditor:
         self._question = pair.question
         self._listed = pair.listed
         self._watch = pair.watch
+        self._request_id = pair.request_id
         self._decoder = decoder
         self._dropped = dropped
         self._max_bytes = max_bytes
@@ -265,6 +271,8 @@ class _BodyEditor:
         self._watch.judge(response)
         if response.usage is None and self._usage is not None:
             response = msgspec.structs.replace(response, usage=self._usage)
+        if self._client.operation != COUNT:
+            response = with_id(response, self._client, self._request_id)
         encoded = self._client.encode_response(response, losses)
         self._dropped = [*self._dropped, *losses.paths]
         body = msgspec.json.encode([encoded] if self._listed else encoded)

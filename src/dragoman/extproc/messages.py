@@ -41,7 +41,7 @@ from dragoman.extproc.protobuf import (
 )
 from dragoman.extproc.transports import Message
 from dragoman.ir import Json
-from dragoman.metadata import JWT_NAMESPACE
+from dragoman.metadata import JWT_NAMESPACE, REQUEST_ID_ATTRIBUTE
 
 Kind = Literal[
     "request_headers",
@@ -209,6 +209,7 @@ def attempt_head(attributes: Attributes) -> AttemptHead:
         provider=attributes.get(f"{_CLUSTER_METADATA}provider{_CLOSE}", ""),
         model=attributes.get(f"{_CLUSTER_METADATA}model{_CLOSE}", ""),
         metadata=stage_metadata(attributes),
+        request_id=attributes.get(REQUEST_ID_ATTRIBUTE, ""),
     )
 
 

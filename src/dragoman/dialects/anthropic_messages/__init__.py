@@ -54,6 +54,7 @@ class AnthropicMessages(Chat):
     """The dialect; `quirks` say how a provider differs from Anthropic itself."""
 
     name = NAME
+    _id_prefix = "msg_"
     stream_types = (EVENT_STREAM, _AWS_EVENT_STREAM)
     _requests, _errors, _models = reading, errors, models
 

@@ -101,6 +101,7 @@ class OpenAIEmbeddings(Unary):
     """The dialect; `quirks` say how a provider differs from OpenAI itself."""
 
     operation = EMBEDDINGS
+    _id_prefix = "embd-"
 
     def __init__(self, quirks: Quirks = _REFERENCE) -> None:
         super().__init__(NAME, errors)

@@ -51,6 +51,7 @@ class OpenAIChat(Chat):
     """The dialect, as a provider with `quirks` speaks it."""
 
     name = NAME
+    _id_prefix = "chatcmpl-"
     _requests, _responses, _errors, _models = requests, responses, errors, models
 
     def __init__(self, quirks: Quirks | None = None) -> None:

@@ -29,6 +29,7 @@ class OpenAICompletions(Chat):
     """The dialect, as a provider with `quirks` speaks it."""
 
     name = NAME
+    _id_prefix = "cmpl-"
     _requests, _responses, _errors, _models = requests, responses, errors, models
 
     def __init__(self, quirks: Quirks = _REFERENCE) -> None:

@@ -29,6 +29,7 @@ class OpenAIResponses(Chat):
     """The dialect; `quirks` say how a provider differs from OpenAI itself."""
 
     name = NAME
+    _id_prefix = "resp_"
     _requests, _responses, _errors, _models = requests, responses, errors, models
 
     def __init__(self, quirks: Quirks = _REFERENCE) -> None:

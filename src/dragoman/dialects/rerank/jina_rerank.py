@@ -22,6 +22,8 @@ _NAMES = Names(return_documents="return_documents", objects=True, returns=True)
 class JinaRerank(ListedRerank):
     """The dialect. Documents come back unless the client says that it does not want them."""
 
+    _id_prefix = "rerank-"
+
     def __init__(self) -> None:
         super().__init__(NAME, _NAMES, errors)
 
