@@ -14,6 +14,7 @@ from dragoman.actions import Mutate, Respond
 from dragoman.config.load import parse
 from dragoman.config.policy import Policy
 from dragoman.dialects.registry import CHAT_NAMES, client_dialect
+from dragoman.errors import ConfigError
 from dragoman.exchange.decide import Decide
 from dragoman.exchange.guard import Consulting
 from dragoman.exchange.heads import RequestHead
@@ -393,3 +394,25 @@ def test_the_fields_of_a_form_are_shown() -> None:
     waits = ask(raw, "/v1/audio/transcriptions", headers=kind)
     assert json.loads(waits.questions[0].body)["input"] == ["asks", "of foxes"]
     assert waits.questions[0].paths == ("$.model", "$.prompt")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [("strict", None, 400), (None, "strict", 400), ("mild", None, 200), ("mild", "strict", None)],
+)
+def test_a_substitute_is_under_the_profile_of_the_model_asked_for(
+    old: str | None, new: str | None, found: int | None
+) -> None:
+    ends = {"since": "2020-01-01", "ends": "2020-02-01", "use": "new", "afterwards": "substitute"}
+    models: dict[str, Any] = {
+        "old": {"targets": [ONE], "deprecated": ends} | ({"guardrails": old} if old else {}),
+        "new": {"targets": [ONE]} | ({"guardrails": new} if new else {}),
+    }
+    section = {"profiles": {"strict": STRICT, "mild": MILD}}
+    if found is None:
+        problem = r"deprecated\.use: new is under the guardrails strict, and this model under mild"
+        with pytest.raises(ConfigError, match=problem):
+            decider(models=models, guardrails=section)
+        return
+    action = ask(chat(ATTACK, "old"), decide=decider(models=models, guardrails=section))
+    assert getattr(action, "status", 200) == found

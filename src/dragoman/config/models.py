@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from dragoman.config.leading import Condition, DeprecationEntry, ExperimentEntry
+from dragoman.config.leading import Condition, ExperimentEntry
 from dragoman.config.patterns import Refuse, any_of, check_pattern
 from dragoman.config.policy import (
     Canary,
@@ -114,7 +114,7 @@ class _Models:
             rules=rules,
             experiment=experiment,
             canary=self._canary(entry, f"{path}.canary"),
-            deprecated=self._deprecation(entry.deprecated, f"{path}.deprecated"),
+            deprecated=self._deprecation(entry, f"{path}.deprecated"),
         )
 
     def _check_kind(self, entry: ModelEntry, path: str) -> None:
@@ -254,7 +254,8 @@ class _Models:
             digest=digest,
         )
 
-    def _deprecation(self, entry: DeprecationEntry | None, path: str) -> Deprecation | None:
+    def _deprecation(self, model: ModelEntry, path: str) -> Deprecation | None:
+        entry = model.deprecated
         if entry is None:
             return None
         if entry.ends is not None and entry.ends <= entry.since:
@@ -268,8 +269,21 @@ class _Models:
             since=entry.since,
             ends=entry.ends,
             use=entry.use,
-            substitute=use if substitutes else None,
+            substitute=self._substitute(model, use, f"{path}.use") if substitutes else None,
         )
+
+    def _substitute(self, ended: ModelEntry, use: Model | None, path: str) -> Model | None:
+        """`use` as it serves for a model that ended: under the profiles that this one names."""
+        if use is None:
+            return None
+        named: dict[str, str | None] = {}
+        for section in ("redaction", "guardrails"):
+            own, its = getattr(ended, section), getattr(use, section)
+            if own and its and own != its:
+                problem = f"{use.name} is under the {section} {its}, and this model under {own}"
+                raise self._refuse(path, problem)
+            named[section] = own or its
+        return msgspec.structs.replace(use, **named)
 
     def _led_to(self, name: str, path: str, *, may_try: bool = False) -> Model | None:
         """The model that serves for another: one that leads no further, but perhaps into an
