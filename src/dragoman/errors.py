@@ -307,6 +307,12 @@ class StoreUnavailable(ServiceUnavailable):
     code = "store_unavailable"
 
 
+class StatisticsUnavailable(ServiceUnavailable):
+    """Envoy's admin interface does not answer, or not as it should."""
+
+    code = "statistics_unavailable"
+
+
 class RedactionFailed(ServiceUnavailable):
     """The request could not be searched for what must not leave: so it does not leave."""
 

@@ -32,6 +32,13 @@ USAGE_NAMESPACE = "dragoman.usage"
 
 TOKENS_NAMESPACE = "dragoman.tokens"
 """What the native counts add up to by kind, as text for Envoy's statistics alone."""
+LIMITS_NAMESPACE = "dragoman.limits"
+"""What providers say is left of their own rate limits, by the provider's name: an object of what
+stands below, as text for Envoy's statistics."""
+LEFT, RESETS_AT = "left", "resets_at"
+"""In thousandths; when all of it is there again, in Unix seconds."""
+PAUSED_UNTIL = "paused_until"
+"""Until when it wants to be asked nothing, by its `retry-after`."""
 FALLBACK_NAMESPACE = "dragoman.fallback"
 """Why an answer was not used, by `PROVIDER/MODEL`."""
 

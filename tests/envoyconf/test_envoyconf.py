@@ -352,6 +352,20 @@ def test_keys_that_come_in_plain_text_are_warned_of() -> None:
     assert check_policy(IDENTITY) == []
 
 
+def test_an_admin_interface_that_the_workers_do_not_ask_is_warned_of() -> None:
+    entry = {"strategy": "least_loaded", "targets": []}
+    document = yaml.safe_load((ENVOY / "dragoman.yaml").read_text())
+    names = list(document["providers"])[:2]
+    entry["targets"] = [{"provider": name, "model": "m", "priority": 0} for name in names]
+    document["models"]["busy"] = entry
+    policy = parse(yaml.safe_dump(document), "p.yaml", KEYS)
+    rendered = render(policy)
+    assert check_document(policy, rendered, "e.yaml") == []
+    rendered["admin"]["address"]["socket_address"]["port_value"] += 1
+    (finding,) = check_document(policy, rendered, "e.yaml")
+    assert (finding.path, finding.severity) == ("$.admin.address", "warning")
+
+
 def test_no_filter_about_identity_is_there_unasked() -> None:
     names = [item["name"] for item in _manager(RENDERED)["http_filters"]]
     assert names[:2] == ["dragoman.request_id", "dragoman.decide"]

@@ -119,6 +119,11 @@ def test_what_was_learned_is_told() -> None:
         "  expected_ms=o/m(20),a/m(unknown) (the milliseconds that were expected of each)",
         "  propensity=o/m(0.5) (how likely o/m was to come first)",
     ]
+    decision = "strategy=least_loaded; in_flight=unknown; order=o/m,a/m"
+    assert told(entry(facts={"decision": decision}))[3:5] == [
+        "decision: least_loaded (by priority, within one whoever had the least to do)",
+        "  in_flight=unknown (Envoy did not say what was in flight, and so it was drawn by weight)",
+    ]
     decision = "strategy=bandit; expected_reward=o/m(0.52),a/m(unknown); explore=a/m; order=a/m"
     assert told(entry(facts={"decision": decision}))[3:6] == [
         "decision: bandit (by priority, within one drawn by the rewards that each got of late)",

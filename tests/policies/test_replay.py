@@ -223,9 +223,11 @@ def test_what_cannot_be_judged_is_counted_by_its_reason(made: Entry, reason: str
     assert reason in UNJUDGED
 
 
-def test_speeds_and_rewards_that_were_learned_are_not_in_the_ledger() -> None:
+def test_what_was_known_at_the_time_is_not_in_the_ledger() -> None:
     fast = targets(T_BIG % ", priority: 0", T_SMALL % ", priority: 0", strategy="fastest")
     assert replay(fast, entry()).unjudged == {"speeds": 1}
+    busy = targets(T_BIG % ", priority: 0", T_SMALL % ", priority: 0", strategy="least_loaded")
+    assert replay(busy, entry()).unjudged == {"loads": 1}
     reward = {"error": 1}
     worth = targets(
         T_BIG % ", priority: 0", T_SMALL % ", priority: 0", strategy="bandit", reward=reward

@@ -23,7 +23,7 @@ from dragoman.config.cores import available_cores
 from dragoman.config.governance import QuotaEntry
 from dragoman.config.guardrails import check_guarded, read_guardrails
 from dragoman.config.listener import check_listener
-from dragoman.config.models import resolve_models
+from dragoman.config.models import find_loaded, resolve_models
 from dragoman.config.policy import (
     Audit,
     Calendar,
@@ -145,6 +145,7 @@ class _Resolver:
             profiles=self._profiles(file, providers),
             listener=file.listener,
             admin=file.admin,
+            loaded_providers=find_loaded(models.by_name),
             run_dir=file.run_dir or DEFAULT_RUN_DIR,
             workers=available_cores() if file.workers == "auto" else file.workers,
             limits=file.limits,

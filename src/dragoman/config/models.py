@@ -131,13 +131,12 @@ class _Models:
                 raise self._refuse(f"{path}.rules[{i}]", problem)
 
     def _check_learning(self, entry: ModelEntry, path: str) -> None:
-        if entry.strategy not in _LEARNING:
-            if entry.learning is not None:
-                problem = f"has no effect without strategy: {' or '.join(_LEARNING)}"
-                raise self._refuse(f"{path}.learning", problem)
-        elif entry.sticky is not None:
-            problem = f"cannot be kept with strategy: {entry.strategy}"
-            raise self._refuse(f"{path}.sticky", f"{problem}, whose order changes as it learns")
+        if entry.strategy not in _LEARNING and entry.learning is not None:
+            problem = f"has no effect without strategy: {' or '.join(_LEARNING)}"
+            raise self._refuse(f"{path}.learning", problem)
+        if entry.strategy in (*_LEARNING, "least_loaded") and entry.sticky is not None:
+            problem = f"cannot be kept with strategy: {entry.strategy}, whose order changes"
+            raise self._refuse(f"{path}.sticky", problem)
         self._check_reward(entry, f"{path}.reward")
 
     def _check_reward(self, entry: ModelEntry, path: str) -> None:
@@ -297,6 +296,12 @@ class _Models:
         if entry.route == "envoy":
             raise self._refuse(path, f"{name} is served where Envoy's own routes choose")
         return self.find(name)
+
+
+def find_loaded(models: Mapping[str, Model]) -> tuple[str, ...]:
+    """The providers of models whose strategy goes by load."""
+    loaded = [model for model in models.values() if model.strategy == "least_loaded"]
+    return tuple(dict.fromkeys(t.provider for model in loaded for t in model.targets))
 
 
 def _reason(given: FallbackReason | ShorterThan) -> str:

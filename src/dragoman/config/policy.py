@@ -32,6 +32,7 @@ from dragoman.config.schema import (
     Simulator,
     Statistics,
     Store,
+    Strategy,
     Timeouts,
     Transport,
 )
@@ -240,7 +241,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """As in the file; ends in `*` where it is a pattern."""
     targets: tuple[Target, ...]
     clamp: bool
-    strategy: Literal["weighted", "cheapest", "fastest", "bandit"] = "weighted"
+    strategy: Strategy = "weighted"
     learning: Learning | None = None
     """Given for `fastest` and `bandit`."""
     reward: Reward | None = None
@@ -251,7 +252,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     fallback_on: tuple[str, ...] = ()
     """Each a `FallbackReason`, or `shorter_than:N`."""
     has_strategy: bool = False
-    """Choosing takes more than priorities and weights: one of the three above is given."""
+    """Choosing takes more than priorities and weights."""
     rules: tuple[Rule, ...] = ()
     experiment: Experiment | None = None
     canary: Canary | None = None
@@ -386,6 +387,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     quotas: tuple[Quota, ...]
     listener: Listener
     admin: Address
+    loaded_providers: tuple[str, ...]
+    """Those whose rate limits a model's strategy goes by."""
     run_dir: str
     workers: int
     limits: Limits

@@ -9,6 +9,8 @@ import msgspec
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=3600)]
+MAX_CONCURRENT = 100_000
+"""Of what nobody limits."""
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,6 +26,13 @@ class CircuitBreaker(_Section, frozen=True, kw_only=True):
     """Of HTTP/1, where a connection carries one request: further ones wait for it."""
     max_pending_requests: Count | None = None
     """How many may wait for a connection."""
+
+    @property
+    def most_at_once(self) -> int:
+        """How many requests get past it."""
+        connections = self.max_connections or MAX_CONCURRENT
+        waiting = self.max_pending_requests or MAX_CONCURRENT
+        return min(self.max_requests or MAX_CONCURRENT, connections + waiting)
 
 
 class OutlierDetection(_Section, frozen=True, kw_only=True):

@@ -286,6 +286,9 @@ class Reward(_Section, frozen=True, kw_only=True):
     cost_scale_usd: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
 
 
+Strategy = Literal["weighted", "cheapest", "fastest", "bandit", "least_loaded"]
+
+
 class ModelEntry(_Section, frozen=True, kw_only=True):
     """A public model: its targets, or `route: envoy` where the operator's own routes choose.
 
@@ -295,10 +298,10 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
 
     targets: list[TargetEntry] = []
     route: Literal["policy", "envoy"] = "policy"
-    strategy: Literal["weighted", "cheapest", "fastest", "bandit"] = "weighted"
+    strategy: Strategy = "weighted"
     """How targets of one priority are ordered: drawn by weight; or by price times estimated tokens,
     what has no known price last; or drawn by weight and by how fast they lately answered, or by the
-    rewards that they lately got."""
+    rewards that they lately got; or by the requests they have in flight."""
     learning: Learning | None = None
     """For `fastest` and `bandit`; None: as `Learning` has it."""
     reward: Reward | None = None

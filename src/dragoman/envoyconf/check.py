@@ -12,6 +12,7 @@ import yaml
 from dragoman import metadata as names
 from dragoman.config.callouts import SOCKET
 from dragoman.config.policy import Policy, Provider
+from dragoman.config.resilience import MAX_CONCURRENT
 from dragoman.envoyconf.callouts import OWNER_ONLY, callout_listeners
 from dragoman.envoyconf.clusters import needs_secret
 from dragoman.envoyconf.filters import DECIDE, REQUEST_ID
@@ -25,13 +26,7 @@ from dragoman.envoyconf.identity import (
     proxy_headers,
 )
 from dragoman.envoyconf.render import UNTRUSTED_PREFIXES
-from dragoman.envoyconf.resilience import (
-    ENVOY_LIMITS,
-    MAX_CONCURRENT,
-    NOBODY,
-    breakers,
-    detection,
-)
+from dragoman.envoyconf.resilience import ENVOY_LIMITS, NOBODY, breakers, detection
 from dragoman.errors import ConfigError
 from dragoman.ir import Json
 
@@ -89,6 +84,7 @@ class _Inspection:
         self.policy = policy
         self.findings: list[Finding] = []
         self._file = file
+        self.admin: Json = document.get("admin", {}).get("address", {}).get("socket_address", {})
         self.runtime = msgspec.json.encode(document.get("layered_runtime", {})).decode()
         nodes = list(_walk(document, "$"))
         self.callouts = _callout_listeners(nodes, policy)
@@ -537,6 +533,14 @@ def _runtime(at: _Inspection) -> None:
         at.report("$.layered_runtime", problem, "Set it to false in a static layer")
 
 
+def _admin(at: _Inspection) -> None:
+    """The workers ask Envoy for its count of requests in flight."""
+    wanted = at.policy.admin
+    if at.policy.loaded_providers and at.admin.get("port_value") != wanted.port:
+        problem = f"is not at the policy's port, {wanted.port}: least_loaded knows of no load"
+        at.report("$.admin.address", problem, "Set it, or admin in the policy", "warning")
+
+
 def _plain_keys(at: _Inspection) -> None:
     for path, secret in at.credentials:
         source = secret["generic_secret"].get("secret", {})
@@ -559,5 +563,6 @@ _RULES: tuple[Callable[[_Inspection], None], ...] = (
     _buffers,
     _callouts,
     _runtime,
+    _admin,
     _plain_keys,
 )

@@ -6,9 +6,8 @@ from ipaddress import ip_address
 
 from dragoman.config.callouts import Webhook, find_place
 from dragoman.config.policy import Model, Policy
-from dragoman.config.resilience import CircuitBreaker
+from dragoman.config.resilience import MAX_CONCURRENT, CircuitBreaker
 from dragoman.envoyconf.check import Finding
-from dragoman.envoyconf.resilience import MAX_CONCURRENT, most_at_once
 
 _MOST_NAMED = 3
 
@@ -63,7 +62,7 @@ def _breakers(policy: Policy) -> list[Finding]:
     that is spent before the breaker opens does."""
     found: list[Finding] = []
     for name, provider in policy.providers.items():
-        most = most_at_once(provider.circuit_breaker or CircuitBreaker())
+        most = (provider.circuit_breaker or CircuitBreaker()).most_at_once
         models = [m.name for m in policy.models.values() if _has_next_target(m, name)]
         if most >= MAX_CONCURRENT or not models or _quota_below(policy, name, most):
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 
 from dragoman.config.policy import Policy, Provider, Signing
 from dragoman.config.section import KeySource
@@ -231,11 +232,23 @@ def upstream_filters(provider: Provider, policy: Policy) -> list[Json]:
             default_source_code={"inline_string": _path_lua(provider.name)},
         ),
     ]
+    if provider.name in policy.loaded_providers:
+        filters.append(_limits(provider.name))
     if provider.signing is not None:
         filters.append(_signing(provider.signing))
     elif needs_secret(provider):
         filters.append(credential(secret_name(provider), provider.key_header, provider.key_prefix))
     return [*filters, upstream_codec()]
+
+
+def _limits(provider: str) -> Json:
+    """What the provider's answers, failed ones too, say of its rate limits."""
+    code = Path(__file__).with_name("limits.lua").read_text(encoding="utf-8")
+    return typed(
+        "dragoman.limits",
+        "extensions.filters.http.lua.v3.Lua",
+        default_source_code={"inline_string": f'local PROVIDER = "{provider}"\n{code}'},
+    )
 
 
 def upstream_codec() -> Json:

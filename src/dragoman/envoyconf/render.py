@@ -152,6 +152,7 @@ def _connection_manager(policy: Policy) -> Json:
             policy.guardrails,
             levels=any(quota.warn_at for quota in policy.quotas),
             cost=policy.statistics.cost,
+            limited=policy.loaded_providers,
         ),
         "http_filters": http_filters(policy),
         "route_config": {

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dragoman.config.policy import Provider
-from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection
+from dragoman.config.resilience import (
+    MAX_CONCURRENT,
+    CircuitBreaker,
+    HealthCheck,
+    OutlierDetection,
+)
 from dragoman.envoyconf.typed import seconds
 from dragoman.ir import Json
 from dragoman.metadata import FALLBACK_HEADER
 
-MAX_CONCURRENT = 100_000
-"""Of what nobody limits."""
 ENVOY_LIMITS = {
     "max_connections": 1024,
     "max_pending_requests": 1024,
@@ -62,13 +65,6 @@ def breakers(given: CircuitBreaker | None = None) -> Json:
         named = {name: getattr(given, name) for name in given.__struct_fields__}
         limits |= {name: limit for name, limit in named.items() if limit is not None}
     return {"thresholds": [limits]}
-
-
-def most_at_once(given: CircuitBreaker) -> int:
-    """How many requests get past the breaker."""
-    connections = given.max_connections or MAX_CONCURRENT
-    waiting = given.max_pending_requests or MAX_CONCURRENT
-    return min(given.max_requests or MAX_CONCURRENT, connections + waiting)
 
 
 def detection(provider: Provider) -> Json:

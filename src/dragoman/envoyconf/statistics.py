@@ -84,10 +84,12 @@ def access_logs(
     *,
     levels: bool = False,
     cost: bool = False,
+    limited: Iterable[str] = (),
 ) -> list[Json]:
     """The statistics logger and the ledger's, both once a request, at its end; the ledger's also
     while one goes on that has something reserved. `levels`: some quota tells of the levels it
-    reaches; `cost`: requests bring the prices of their day."""
+    reaches; `cost`: requests bring the prices of their day; `limited`: providers whose rate limits
+    are looked at."""
     ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
     ledger = typed(
         "envoy.access_loggers.http_grpc",
@@ -107,6 +109,11 @@ def access_logs(
         *([_guardrails(guardrails, ended)] if guardrails else []),
         *([_levels(ended)] if levels else []),
         *([_cost(ended)] if cost else []),
+        *(
+            _rate_limits(provider, what, ended)
+            for provider in limited
+            for what in ((names.LEFT, names.RESETS_AT), (names.PAUSED_UNTIL,))
+        ),
         {**ledger, "filter": _any(ended, _all(_RUNNING, _has(names.QUOTA)))},
     ]
 
@@ -249,6 +256,20 @@ def _cost(ended: Json) -> Json:
     }
     priced = _holds(f"{is_priced} && xds.cluster_name in {prices}")
     return {**_logger(counters=[counter]), "filter": _all(ended, *map(_has, _KNOWN), priced)}
+
+
+def _rate_limits(provider: str, told: tuple[str, ...], ended: Json) -> Json:
+    """What the provider's latest answer that `told` it said of its limits."""
+    gauges: list[Json] = [
+        {
+            "stat": {"name": f"rate_limit_{what}", "tags": _tags(provider=provider)},
+            "value_format": f"%DYNAMIC_METADATA({names.LIMITS_NAMESPACE}:{provider}:{what})%",
+            "set": {"log_type": "DownstreamEnd"},
+        }
+        for what in told
+    ]
+    is_told = _metadata_filter(names.LIMITS_NAMESPACE, provider, told[0], is_there=True)
+    return {**_logger(gauges=gauges), "filter": _all(ended, is_told)}
 
 
 def _findings(space: str, what: str) -> str:

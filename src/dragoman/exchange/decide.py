@@ -55,6 +55,7 @@ from dragoman.policies.route.lowered import Incidents
 from dragoman.policies.route.residency import find_demands
 from dragoman.policies.route.weighted import Chance
 from dragoman.stores.latencies import Latencies
+from dragoman.stores.loads import Loads
 
 if TYPE_CHECKING:
     from dragoman.policies.guard.guard import Guards
@@ -84,14 +85,17 @@ class Decide:
         latencies: Latencies | None = None,
         shares: Shares = NOBODY,
         incidents: Incidents | None = None,
+        loads: Loads | None = None,
     ) -> None:
         """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys.
         `redactors` and `guards`: the policy's. `standings` None: abuse is not looked for;
-        `latencies` None: nothing is known of any; `shares` tells how far canaries are;
+        `latencies` and `loads` None: nothing is known of any; `shares` tells how far canaries are;
         `incidents` None: no target is ever lowered."""
         self._policy = policy
         known = latencies or Latencies(clock)
-        self._chooser = Chooser(policy, chance, clock, known, shares, incidents=incidents)
+        self._chooser = Chooser(
+            policy, chance, clock, known, shares, incidents=incidents, loads=loads
+        )
         self._redaction = RequestRedaction(policy, redactors)
         self._guard = RequestGuard(policy, guards)
         self._issued = issued

@@ -1,4 +1,5 @@
-"""One worker, for a supervisor: `python -m dragoman.extproc NUMBER WORKERS RUN_DIR [FILE]`.
+"""One worker, for a supervisor:
+`python -m dragoman.extproc NUMBER WORKERS RUN_DIR [FILE [ADMIN_PORT]]`.
 
 No command of `dragoman`: what reads its options would stay in memory, 2 MB a worker.
 """
@@ -15,11 +16,13 @@ from dragoman.errors import ConfigError
 from dragoman.extproc.server import announce_ready, run_worker
 
 
-def main(number: str, workers: str, run_dir: str, config: str | None = None) -> int:
+def main(number: str, workers: str, run_dir: str, config: str = "", admin_port: str = "") -> int:
     """Serve until told to end; the exit status."""
 
     def read() -> Policy:
-        return msgspec.structs.replace(load(config), run_dir=run_dir, workers=int(workers))
+        found = load(config or None)
+        admin = msgspec.structs.replace(found.admin, port=int(admin_port or found.admin.port))
+        return msgspec.structs.replace(found, run_dir=run_dir, workers=int(workers), admin=admin)
 
     try:
         policy = read()

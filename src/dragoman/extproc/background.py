@@ -14,6 +14,7 @@ from dragoman.stores.feedback import FeedbackWatch
 from dragoman.stores.incidents import TargetWatch, Turn
 from dragoman.stores.keeper import Levels, QuotaKeeper, Reached
 from dragoman.stores.latencies import LatencySharing
+from dragoman.stores.loads import LoadWatch
 from dragoman.stores.standings import AbuseWatch, Standing
 from dragoman.stores.trail import AuditTrail, time_of
 from dragoman.telemetry.logging import Logger
@@ -35,13 +36,14 @@ class Beside:
         """Tells other workers of latencies."""
         self.feedback: FeedbackWatch | None = None
         """Finds out whose answers clients score."""
+        self.loads: LoadWatch | None = None
 
     def begin(self, now: InForce, policy: Policy) -> None:
         """Begin what `policy`, which is to be in force in `now`, asks for and is not there yet."""
 
 
 class Background(Beside):
-    """All that is on the store."""
+    """All that is on the store, and who asks Envoy."""
 
     def __init__(self, worker: int, log: Logger, trail: AuditTrail | None) -> None:
         """`log` and `trail` are told of what happens."""
@@ -58,11 +60,12 @@ class Background(Beside):
         self.canaries = self.canaries or self._canaries(now, policy)
         self.healing = self.healing or self._healing(now, policy)
         self.feedback = self.feedback or self._feedback(now, policy)
+        self.loads = self.loads or self._loads(now, policy)
 
     async def close(self) -> None:
         """Tell the store the rest."""
         former = (self.keeper, self.canaries, self.abuse, self.feedback)
-        parts = (*former, self.sharing, self.healing)
+        parts = (*former, self.sharing, self.healing, self.loads)
         for part in parts:
             if part is not None:
                 await part.close()
@@ -153,6 +156,22 @@ class Background(Beside):
 
         store = RedisFeedback(store_url(policy), cluster=policy.store.cluster)
         watch = FeedbackWatch(store, now.latencies, time.time)
+        watch.start()
+        return watch
+
+    def _loads(self, now: InForce, policy: Policy) -> LoadWatch | None:
+        """Who asks Envoy how much providers have to do, where a strategy goes by it."""
+        if not policy.loaded_providers:
+            return None
+        from dragoman.extproc.statistics import EnvoyStatistics  # noqa: PLC0415 - loads a parser
+
+        def tell(problem: str | None) -> None:
+            if problem is None:
+                self._log.info("load_known")
+            else:
+                self._log.warning("load_unknown", problem=problem)
+
+        watch = LoadWatch(now.loads, EnvoyStatistics(lambda: now.policy), tell)
         watch.start()
         return watch
 

@@ -18,6 +18,7 @@ from dragoman.policies.identify import Issued
 from dragoman.policies.quotas import QuotaLevels
 from dragoman.policies.route.canary import NOBODY
 from dragoman.stores.latencies import Latencies
+from dragoman.stores.loads import Loads
 from dragoman.stores.shared_key import shared_key
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class InForce:
         store."""
         self.beside = beside or Beside()
         self.latencies = Latencies(clock)
+        self.loads = Loads(clock, policy.workers)
         self._issued = issued
         self.callouts: Callouts | None = None
         self._adopt(policy, policy)
@@ -75,6 +77,7 @@ class InForce:
             guards=guards if policy.guardrails is not None else None,
             standings=beside.abuse if policy.abuse else None,
             latencies=self.latencies,
+            loads=self.loads,
             shares=beside.canaries or NOBODY,
             incidents=beside.healing if policy.healing else None,
         )

@@ -9,6 +9,7 @@ from http import HTTPStatus
 import msgspec
 
 from dragoman.policies.route.decision import ENVOY, Decision, read_decision
+from dragoman.policies.route.least_loaded import UNKNOWN
 from dragoman.policies.route.naming import quote_name
 from dragoman.telemetry.ledger import Metering, Tokens
 from dragoman.telemetry.recorded import Recorded
@@ -18,6 +19,7 @@ _STRATEGIES = {
     "cheapest": "by priority, within one the cheapest first",
     "fastest": "by priority, within one whoever was fastest of late",
     "bandit": "by priority, within one drawn by the rewards that each got of late",
+    "least_loaded": "by priority, within one whoever had the least to do",
     ENVOY: "Envoy's own routes chose the upstream",
 }
 _REASONS = {
@@ -43,6 +45,9 @@ _NOTES = {
     "sticky": "it stays with its {name}",
     "expected_ms": "the milliseconds that were expected of each",
     "expected_reward": "the reward from 0 to 1 that was expected of each",
+    "in_flight": "the requests in flight that Envoy counted last, of a limit where there is one",
+    "rate_limit_left": "the share of its own rate limits that each said is left",
+    "full": "no more was to be asked of these, and so they came last",
     "explore": "drawn by weight, so that all targets are looked at again: {name} came first",
     "propensity": "how likely {name} was to come first",
     "unpriced": "{name} has no known price, and so is taken for the dearest",
@@ -235,6 +240,8 @@ def _note(note: str) -> str | None:
     """Such as `experiment=smaller(control)`, in words."""
     if note == _UNSTICKY:
         return "it has nothing of what the model is sticky by, and so was drawn by weight"
+    if note == UNKNOWN:
+        return "Envoy did not say what was in flight, and so it was drawn by weight"
     kind, _, said = note.partition("=")
     name, _, inside = said.removesuffix(")").partition("(")
     words = _NOTES.get(kind)

@@ -43,6 +43,7 @@ UNJUDGED: Mapping[Missing | str, str] = {
     "residency": "it was kept from the target that would come first, by a region it named itself",
     "routes": "Envoy's own routes choose the upstream",
     "canary": "how far the canary would have been is not recorded",
+    "loads": "the strategy goes by the requests that were in flight",
     "rewards": "the strategy goes by rewards that were learned meanwhile",
     "speeds": "the strategy goes by speeds that were learned meanwhile",
     "tokens": "the policy goes by tokens, and none were counted",

@@ -130,8 +130,8 @@ def _workers(policy: Policy, config: str | None) -> list[Process]:
 
 def _worker(policy: Policy, config: str | None, number: int) -> Process:
     arguments = [sys.executable, "-m", WORKER, str(number), str(policy.workers), policy.run_dir]
-    if config:
-        arguments.append(keep_copy(read_text(config), policy.run_dir))
+    arguments.append(keep_copy(read_text(config), policy.run_dir) if config else "")
+    arguments.append(str(policy.admin.port))
     last = Path(policy.run_dir, f"ledger-{number}.sock")
     return Process(f"worker-{number}", arguments, Probe(str(last)), follows=True)
 

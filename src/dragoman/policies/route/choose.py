@@ -16,6 +16,7 @@ from dragoman.policies.route.context import find_excess
 from dragoman.policies.route.experiment import assign
 from dragoman.policies.route.fastest import judge_speeds
 from dragoman.policies.route.learned import PROPENSITY, Learned, latency_key
+from dragoman.policies.route.least_loaded import rank_loads
 from dragoman.policies.route.lowered import Incidents, lower
 from dragoman.policies.route.naming import name_target, quote_name
 from dragoman.policies.route.residency import Demands, keep_residents
@@ -28,6 +29,7 @@ from dragoman.policies.route.weighted import (
     name_targets,
 )
 from dragoman.stores.latencies import Latencies
+from dragoman.stores.loads import Loads
 
 if TYPE_CHECKING:
     from dragoman.policies.route.rules import Rules
@@ -78,9 +80,10 @@ class Chooser:
         shares: Shares = NOBODY,
         *,
         incidents: Incidents | None = None,
+        loads: Loads | None = None,
     ) -> None:
         """`clock` tells Unix seconds; `shares` how far canaries are. `incidents` None: no target
-        is ever lowered."""
+        is ever lowered; `loads` None: nothing is known of any."""
         self._shares = shares
         self._policy = policy
         self._learned = {
@@ -88,6 +91,12 @@ class Chooser:
             "bandit": Learned(judge_rewards, latencies, chance, clock),
         }
         self._incidents = incidents
+        self._loads = loads or Loads(clock)
+        self._limits = {
+            name: provider.circuit_breaker.most_at_once
+            for name, provider in policy.providers.items()
+            if provider.circuit_breaker is not None
+        }
         self._chance = chance
         self._clock = clock
         self._groups = {
@@ -175,6 +184,9 @@ class Chooser:
                 notes += [f"unpriced={name_target(t)}" for t in targets if self._prices(t) is None]
             choice = _choice(model, order, left_out, (*notes, *told))
             return choice._replace(latency_key=key)
+        if model.strategy == "least_loaded":
+            loaded = rank_loads(targets, self._loads, self._limits, self._chance)
+            return _choice(model, loaded.order, left_out, (*notes, *loaded.notes))
         by = None
         if model.sticky is not None:
             by = find_key(model.sticky, content)

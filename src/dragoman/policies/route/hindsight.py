@@ -31,8 +31,8 @@ from dragoman.stores.latencies import Latencies
 from dragoman.telemetry.recorded import Recorded
 
 Missing = Literal[
-    "canary", "caller", "content", "count", "features", "headers", "metadata", "model", "residency",
-    "rewards", "routes", "speeds", "tokens",
+    "canary", "caller", "content", "count", "features", "headers", "loads", "metadata", "model",
+    "residency", "rewards", "routes", "speeds", "tokens",
 ]  # fmt: skip
 """What stands in the way of an answer."""
 Assumed = Literal["by_weight", "output_limit", "quota", "translation"]
@@ -202,6 +202,8 @@ class Hindsight:
             raise NotRecorded("routes")
         if model.learning is not None:
             raise NotRecorded("rewards" if model.reward else "speeds")
+        if model.strategy == "least_loaded":
+            raise NotRecorded("loads")
         by_caller = model.sticky == "caller"
         if model.sticky and not by_caller:
             content.assumed.add("by_weight")
