@@ -70,6 +70,9 @@ class Background(Beside):
             if part is not None:
                 await part.close()
 
+    def _unreadable(self, row: str) -> None:
+        self._log.warning("row_unreadable", path=row)
+
     def _keeper(self, now: InForce, policy: Policy) -> QuotaKeeper | None:
         """Who keeps this worker's quotas, under a name that no other worker ever had."""
         if not policy.quotas:
@@ -108,7 +111,8 @@ class Background(Beside):
             if self._trail:
                 self._trail.note(f"abuse.{worse.action}", worse.caller, what, why)
 
-        store = AbuseStore(store_url(policy), cluster=policy.store.cluster)
+        where, cluster = store_url(policy), policy.store.cluster
+        store = AbuseStore(where, cluster=cluster, tell=self._unreadable)
         watch = AbuseWatch(store, lambda: now.policy.abuse, time.time, tell)
         watch.start()
         return watch
@@ -131,7 +135,8 @@ class Background(Beside):
                     f"target.{'recovered' if turn.recovered else 'drifted'}", None, what, why
                 )
 
-        store = HealingStore(store_url(policy), cluster=policy.store.cluster)
+        where, cluster = store_url(policy), policy.store.cluster
+        store = HealingStore(where, cluster=cluster, tell=self._unreadable)
         watch = TargetWatch(store, lambda: now.policy.healing, time.time, tell)
         watch.start()
         return watch
@@ -187,7 +192,8 @@ class Background(Beside):
             if self._trail:
                 self._trail.note(f"canary.{event}", None, what, progress.why)
 
-        store = CanaryStore(store_url(policy), cluster=policy.store.cluster)
+        where, cluster = store_url(policy), policy.store.cluster
+        store = CanaryStore(where, cluster=cluster, tell=self._unreadable)
         watch = CanaryWatch(store, lambda: find_canaries(now.policy), time.time, tell)
         watch.start()
         return watch

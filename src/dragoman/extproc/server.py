@@ -89,7 +89,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, event.set)
     log = make_logger(worker=worker)
     transport = _transport(policy, log)
-    watch = _watch(policy)
+    watch = _watch(policy, log)
     trail = _trail(policy, worker, log)
     if trail:
         trail.start()
@@ -166,13 +166,17 @@ def _transport(policy: Policy, log: Logger) -> Transport:
     return GrpcAioTransport(log, max_message_bytes)
 
 
-def _watch(policy: Policy) -> KeyWatch | None:
+def _watch(policy: Policy, log: Logger) -> KeyWatch | None:
     """Who knows the keys that the store holds."""
     if not policy.issued_keys:
         return None
     from dragoman.stores.key_store import KeyStore  # noqa: PLC0415 - as above
 
-    return KeyWatch(KeyStore(store_url(policy), cluster=policy.store.cluster), time.time)
+    def tell(row: str) -> None:
+        log.warning("row_unreadable", path=row)
+
+    store = KeyStore(store_url(policy), cluster=policy.store.cluster, tell=tell)
+    return KeyWatch(store, time.time)
 
 
 def _sink(policy: Policy) -> ledger.Sink:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
-
 from dragoman.config.governance import SIGNALS, Abuse
 from dragoman.errors import NotFound
-from dragoman.stores.redis import ask, connect
+from dragoman.stores.redis import ask, connect, read_number
+from dragoman.stores.rows import Rows, Tell, say
 from dragoman.stores.standings import Standing, Tally
 
 _HISTORY = "dragoman:{abuse}:history:"
@@ -24,10 +23,11 @@ _KEPT_HALF_LIVES = 8
 class AbuseStore:
     """What is known of callers. Each call raises `StoreUnavailable`."""
 
-    def __init__(self, url: str, *, cluster: bool = False) -> None:
+    def __init__(self, url: str, *, cluster: bool = False, tell: Tell = say) -> None:
         self._client = connect(url, cluster=cluster)
         text = Path(__file__).with_name("abuse.lua").read_text("utf-8")
         self._script = self._client.register_script(text)
+        self._rows = Rows(_STANDINGS, Standing, tell)
 
     async def observe(self, rule: Abuse, caller: str, tally: Tally, now: float) -> Standing | None:
         """Take in what `caller` did. Its standing, where it is worse than it was: whoever is
@@ -44,17 +44,16 @@ class AbuseStore:
             arguments += [name, signal.times, signal.at_least, told]
         arguments += [_short_digest(address) for address in sorted(tally.addresses)]
         rose, raw = cast("list[Any]", await ask(self._script(keys=keys, args=arguments)))
-        return msgspec.json.decode(raw, type=Standing) if rose else None
+        return self._rows.read_one(raw) if rose else None
 
     async def version(self) -> int:
         """Grows with each change of a standing."""
-        return int(cast("bytes", await ask(self._client.get(_VERSION))) or 0)
+        return await read_number(self._client, _VERSION)
 
     async def standings(self) -> dict[str, Standing]:
         """All that were found, by caller, also those that have ended."""
         found = cast("Mapping[bytes, bytes]", await ask(self._client.hgetall(_STANDINGS)))
-        rows = (msgspec.json.decode(raw, type=Standing) for raw in found.values())
-        return {row.caller: row for row in rows}
+        return self._rows.read(found)
 
     async def lift(self, caller: str, until: float) -> Standing:
         """End the caller's standing; until `until` (Unix seconds) no more than alerts follow.

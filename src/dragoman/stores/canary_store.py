@@ -11,7 +11,8 @@ import msgspec
 from dragoman.config.policy import Canary
 from dragoman.errors import NotFound
 from dragoman.stores.canaries import Progress, Sums, Tally
-from dragoman.stores.redis import ask, connect
+from dragoman.stores.redis import ask, connect, read_number
+from dragoman.stores.rows import Rows, Tell, say
 
 _SUMS = "dragoman:{canaries}:sums:"
 _ALL = "dragoman:{canaries}:all"
@@ -21,10 +22,11 @@ _VERSION = "dragoman:{canaries}:version"
 class CanaryStore:
     """How far canaries are. Each call raises `StoreUnavailable`."""
 
-    def __init__(self, url: str, *, cluster: bool = False) -> None:
+    def __init__(self, url: str, *, cluster: bool = False, tell: Tell = say) -> None:
         self._client = connect(url, cluster=cluster)
         text = Path(__file__).with_name("canaries.lua").read_text("utf-8")
         self._script = self._client.register_script(text)
+        self._rows = Rows(_ALL, Progress, tell)
 
     async def observe(
         self, model: str, canary: Canary, tally: Tally, now: float
@@ -38,17 +40,16 @@ class CanaryStore:
         arguments += _flat(tally.stable)
         keys = [f"{_SUMS}{model}", _ALL, _VERSION]
         event, raw = cast("list[bytes]", await ask(self._script(keys=keys, args=arguments)))
-        return (event.decode(), msgspec.json.decode(raw, type=Progress)) if event else None
+        return (event.decode(), self._rows.read_one(raw)) if event else None
 
     async def version(self) -> int:
         """Grows with each change."""
-        return int(cast("bytes", await ask(self._client.get(_VERSION))) or 0)
+        return await read_number(self._client, _VERSION)
 
     async def progress(self) -> dict[str, Progress]:
         """How far each is, by model."""
         found = cast("Mapping[bytes, bytes]", await ask(self._client.hgetall(_ALL)))
-        rows = (msgspec.json.decode(raw, type=Progress) for raw in found.values())
-        return {row.model: row for row in rows}
+        return self._rows.read(found)
 
     async def change(self, model: str, state: str, canary: Canary, now: float) -> Progress:
         """By hand: `promoted`, `rolled_back`, or `running` from the first step on. What it was;

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import msgspec
-
 from dragoman.config.healing import Healing
 from dragoman.errors import NotFound
 from dragoman.stores.incidents import Incident, Seen, Turn
-from dragoman.stores.redis import ask, connect
+from dragoman.stores.redis import ask, connect, read_number
+from dragoman.stores.rows import Rows, Tell, say
 
 _KNOWN = "dragoman:{healing}:targets"
 _SEEN = "dragoman:{healing}:seen"
@@ -27,10 +26,11 @@ _KIND = "above"
 class HealingStore:
     """What is known of targets. Each call raises `StoreUnavailable`."""
 
-    def __init__(self, url: str, *, cluster: bool = False) -> None:
+    def __init__(self, url: str, *, cluster: bool = False, tell: Tell = say) -> None:
         self._client = connect(url, cluster=cluster)
         text = Path(__file__).with_name("healing.lua").read_text("utf-8")
         self._script = self._client.register_script(text)
+        self._rows = Rows(_INCIDENTS, Incident, tell)
 
     async def observe(self, rule: Healing, target: str, seen: Seen, now: float) -> Turn | None:
         """Take in what was seen of `target`. What became of it, where that is news: whoever is
@@ -48,17 +48,16 @@ class HealingStore:
         event, raw = cast("list[bytes]", answer)
         if not event:
             return None
-        return Turn(event == b"recovered", msgspec.json.decode(raw, type=Incident))
+        return Turn(event == b"recovered", self._rows.read_one(raw))
 
     async def version(self) -> int:
         """Grows with each incident that begins or ends."""
-        return int(cast("bytes", await ask(self._client.get(_VERSION))) or 0)
+        return await read_number(self._client, _VERSION)
 
     async def incidents(self) -> dict[str, Incident]:
         """Those that last, by target."""
         found = cast("Mapping[bytes, bytes]", await ask(self._client.hgetall(_INCIDENTS)))
-        rows = (msgspec.json.decode(raw, type=Incident) for raw in found.values())
-        return {row.target: row for row in rows}
+        return self._rows.read(found)
 
     async def lift(self, target: str) -> Incident:
         """End the target's incident, and learn anew what is usual for it.

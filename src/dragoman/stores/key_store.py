@@ -14,7 +14,8 @@ from dragoman.errors import NotFound
 from dragoman.stores.audit import AuditStore, KeyChange
 from dragoman.stores.chain import Event
 from dragoman.stores.keys import IssuedKey
-from dragoman.stores.redis import ask, connect
+from dragoman.stores.redis import ask, connect, read_number
+from dragoman.stores.rows import Rows, Tell, say
 from dragoman.stores.trail import time_of
 
 _KEYS = "dragoman:{keys}:all"
@@ -30,23 +31,29 @@ class KeyStore:
     """The keys. Each call raises `StoreUnavailable` where the store does not answer."""
 
     def __init__(
-        self, url: str, *, cluster: bool = False, audit: AuditStore | None = None, who: str = ""
+        self,
+        url: str,
+        *,
+        cluster: bool = False,
+        audit: AuditStore | None = None,
+        who: str = "",
+        tell: Tell = say,
     ) -> None:
         """`audit` is where each change is entered, as made by `who`; it is closed with this."""
         self._client = connect(url, cluster=cluster)
         self._write = self._client.register_script(_WRITE)
+        self._rows = Rows(_KEYS, IssuedKey, tell)
         self._audit = audit
         self._who = who
 
     async def version(self) -> int:
         """Grows with each change."""
-        return int(cast("bytes", await ask(self._client.get(_VERSION))) or 0)
+        return await read_number(self._client, _VERSION)
 
     async def all(self) -> dict[str, IssuedKey]:
-        """Every key that was not forgotten, by digest."""
+        """Every key that was not forgotten and can be read, by digest."""
         found = cast("Mapping[bytes, bytes]", await ask(self._client.hgetall(_KEYS)))
-        rows = (msgspec.json.decode(raw, type=IssuedKey) for raw in found.values())
-        return {row.digest: row for row in rows}
+        return self._rows.read(found)
 
     async def issue(
         self, caller: str, now: int, *, why: str = "", **facts: Any

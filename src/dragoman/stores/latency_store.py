@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from redis.exceptions import RedisError
-
 from dragoman.errors import StoreUnavailable
 from dragoman.stores.latencies import LEAST_WEIGHT, MOST_KEYS, Sums
-from dragoman.stores.redis import connect
+from dragoman.stores.redis import ask, connect
 
 _SUMS = struct.Struct("<11d")
 _ROW = struct.Struct("<8x11d")
@@ -33,13 +31,12 @@ class RedisLatencies:
         arguments: list[Any] = [MOST_KEYS, LEAST_WEIGHT]
         for key, sums in seen.items():
             arguments += [key.encode("utf-8", "replace"), _SUMS.pack(*sums)]
-        try:
-            answer = await self._script(keys=[_KEY], args=arguments)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
+        answer = await ask(self._script(keys=[_KEY], args=arguments))
         flat = iter(cast("list[bytes]", answer))
-        rows = zip(flat, flat, strict=True)
-        return {key.decode(): Sums(*_ROW.unpack(row)) for key, row in rows}
+        try:
+            return {k.decode(): Sums(*_ROW.unpack(row)) for k, row in zip(flat, flat, strict=True)}
+        except (struct.error, UnicodeDecodeError) as error:
+            raise StoreUnavailable("The store holds what cannot be read.") from error
 
     async def close(self) -> None:
         """Close the connections."""

@@ -55,3 +55,12 @@ async def ask(answer: object) -> object:
         return await cast("Awaitable[object]", answer)
     except (RedisError, OSError) as error:
         raise StoreUnavailable(f"The store does not answer: {type(error).__name__}") from error
+
+
+async def read_number(client: Redis | RedisCluster, key: str) -> int:
+    """The whole number at `key`, 0 where there is none. Raises `StoreUnavailable`."""
+    found = cast("bytes | None", await ask(client.get(key)))
+    try:
+        return int(found or 0)
+    except ValueError as error:
+        raise StoreUnavailable(f"The store holds no number at {key}.") from error
