@@ -75,6 +75,16 @@ def test_a_message_is_read_as_the_library_writes_it(kind, body, ended, given_att
     }
 
 
+@pytest.mark.parametrize(("size", "is_kept"), [(20, True), (2000, False)])
+def test_attributes_said_again_are_read_once_where_they_are_short(size, is_kept):
+    request = ProcessingRequest()
+    request.attributes[OURS].update({"request.path": "/" * size})
+    raw = request.SerializeToString()
+    first, again = (messages.read_message(raw).attributes for _ in range(2))
+    assert first == again == {"request.path": "/" * size}
+    assert (first is again) is is_kept
+
+
 @given(st.binary(max_size=80))
 def test_any_bytes_are_a_message_or_malformed(raw):
     try:

@@ -89,6 +89,11 @@ _OVERWRITE_IF_EXISTS_OR_ADD = b"\x18\x02"
 _NO_MUTATION = field(2, _NOTHING.encode())
 
 
+_KEPT, _KEPT_BYTES = 512, 1024
+"""How many attributes are remembered, and up to which size. Envoy sends those of one request in
+any order, which counts as many times."""
+
+
 class Incoming(NamedTuple):
     """One message from Envoy."""
 
@@ -161,6 +166,18 @@ def _read_body(raw: Message, at: int, end: int) -> tuple[bytes, bool]:
 
 
 def _read_attributes(raw: Message, at: int, end: int) -> Attributes:
+    """A client says most of it with each request, so what is short is read once."""
+    if end - at <= _KEPT_BYTES:
+        return _known_attributes(bytes(raw[at:end]))
+    return _cut_attributes(raw, at, end)
+
+
+@lru_cache(_KEPT)
+def _known_attributes(raw: bytes) -> Attributes:
+    return _cut_attributes(raw, 0, len(raw))
+
+
+def _cut_attributes(raw: Message, at: int, end: int) -> Attributes:
     name, attributes = b"", {}
     for number, first, last in read_fields(raw, at, end):
         if number == 1:
