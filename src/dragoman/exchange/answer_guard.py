@@ -32,6 +32,7 @@ class AnswerGuard:
         self.lists = lists
         self.found: set[str] = set()
         """Names of deny-lists."""
+        self.blocks = any(rule.blocks for rule in lists.rules)
 
     def look_at_body(self, raw: bytes) -> None:
         """At the texts of a JSON body. Raises as `look`."""

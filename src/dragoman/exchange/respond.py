@@ -13,12 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dragoman import metadata as names
-from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
+from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond, amend
 from dragoman.config.policy import Policy
 from dragoman.dialects import StreamDecoder, read_answer
 from dragoman.errors import AnswerDenied, DragomanError, ServiceUnavailable, UpstreamProtocolError
 from dragoman.exchange.answers import refuse, tell_denied
 from dragoman.exchange.heads import client_of, stream_options
+from dragoman.exchange.translate import DROPPED_HEADER
 from dragoman.exchange.usage import usage_metadata
 from dragoman.ir import Response, Usage
 from dragoman.ir.events import Event, UsageUpdate
@@ -63,6 +64,8 @@ class RespondStage:
         self._ending: StreamEnding | None = None
         """Where guardrails may have to end the stream."""
         self._encoding: ContentDecoder | None = None
+        self._dropped = ""
+        """What the translate stage said of its own."""
         self._kind = ""
         self._ended = False
         self._decoder: StreamDecoder | None = None
@@ -76,6 +79,7 @@ class RespondStage:
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
         self._kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._dropped = headers.get(DROPPED_HEADER, "")
         try:
             self._treatment = open_treatment(self._facts, self._redactors, self._guards)
             if self._treatment is not None:
@@ -124,9 +128,17 @@ class RespondStage:
             return [Chunk(body=out)] if out else []
         held: list[Action] = []
         if self._holds_headers:
-            size = {"content-length": str(len(out))}
-            held = [Mutate(set_headers=size, remove_headers=("content-encoding",))]
+            told = {"content-length": str(len(out)), **self._dropped_header()}
+            held = [Mutate(set_headers=told, remove_headers=("content-encoding",))]
         return [*held, Chunk(body=out, end_of_stream=ends_stream, metadata=self._metadata())]
+
+    def _dropped_header(self) -> dict[str, str]:
+        paths = self._dropped_paths()
+        return {DROPPED_HEADER: ", ".join(filter(None, (self._dropped, *paths)))} if paths else {}
+
+    def _dropped_paths(self) -> list[str]:
+        dropped = self._treatment.dropped if self._treatment is not None else ()
+        return [f"$..{name}" for name in sorted(dropped)]
 
     @property
     def _holds_headers(self) -> bool:
@@ -240,6 +252,8 @@ class RespondStage:
         usage: Metadata = {}
         if self._counts:
             usage = usage_metadata(self._usage, exact=self._is_whole)
+        if self._editor is not None and (paths := self._dropped_paths()):
+            usage = amend(usage, {names.USAGE_NAMESPACE: {"withheld": ", ".join(paths)}})
         return {**usage, **(self._treatment.tell() if self._treatment is not None else {})}
 
 

@@ -118,6 +118,7 @@ class StreamEditor:
         self._queued_bytes += len(frame.raw)
 
     def _treat(self, event: Json, waiting: _Waiting) -> None:
+        waiting.changed = self._treatment.prepare(event)
         fed: list[Channel] = []
         for holder, key, text, channel, is_json, path in list(stream_texts(event)):
             if channel is not None:

@@ -13,6 +13,8 @@ import msgspec
 
 from dragoman import metadata as names
 from dragoman.actions import Metadata
+from dragoman.dialects.repeats import drop_repeats, without_repeats
+from dragoman.ir import Json
 from dragoman.policies.redact.redactor import MAX_PLACEHOLDER, PLACEHOLDER, Redactor
 from dragoman.wire.json_texts import Place, rewrite
 
@@ -58,6 +60,10 @@ class Treatment:
         self._caller = caller
         self.counts: Counter[str] = Counter()
         """What the model wrote and was found, by entity."""
+        self.hides = redactor is not None or (guard is not None and guard.blocks)
+        """Something may be kept from the client, which no other field may say then."""
+        self.dropped: set[str] = set()
+        """Names of fields that would have."""
 
     def answer(self, raw: bytes, kind: str) -> bytes:
         """A whole answer of content type `kind`. Raises `ContentBlocked` and as `AnswerGuard`.
@@ -65,6 +71,8 @@ class Treatment:
         What is neither JSON nor text (speech, images) has no texts.
         """
         if _is_json(raw):
+            if self.hides:
+                raw, self.dropped = without_repeats(raw)
             raw = self._body(raw)
             if self.guard is not None:
                 self.guard.look_at_body(raw)
@@ -75,6 +83,12 @@ class Treatment:
             return self.whole(raw.decode(), is_json=False).encode()
         except UnicodeDecodeError:
             return raw
+
+    def prepare(self, event: Json) -> bool:
+        """An event of a streamed answer, before its texts; whether it changed."""
+        dropped = drop_repeats(event) if self.hides else set[str]()
+        self.dropped |= dropped
+        return bool(dropped)
 
     def _body(self, raw: bytes) -> bytes:
         if self._redactor is not None:

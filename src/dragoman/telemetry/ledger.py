@@ -214,7 +214,7 @@ def make_entry(
             find_cost(tokens, metering, prices(provider, asked)) if provider and asked else None
         ),
         metering=metering,
-        dropped=", ".join(filter(None, (record.dropped, _text(usage, "dropped")))) or None,
+        dropped=", ".join(filter(None, _dropped(record, usage))) or None,
         decision=_text(facts, keys.DECISION),
         fallbacks=_texts(record, keys.FALLBACK_NAMESPACE) or None,
         denied=_text(facts, keys.DENIED),
@@ -227,6 +227,11 @@ def make_entry(
         feedback=_feedback(facts),
         belongs={**belongs(caller), **_texts(record, keys.SUBJECT_NAMESPACE)} if caller else {},
     )
+
+
+def _dropped(record: AccessRecord, usage: Mapping[str, object]) -> tuple[str | None, ...]:
+    """Of a whole answer, as its header says; of a stream, by the one stage and by the other."""
+    return record.dropped, _text(usage, "dropped"), _text(usage, "withheld")
 
 
 def measure(record: AccessRecord) -> tuple[Tokens, Metering]:
