@@ -200,6 +200,17 @@ def test_each_fault_is_found_with_its_path(spoil: Callable[[Any], None], words: 
     assert all(finding.startswith("e.yaml: $.") for finding in findings)
 
 
+def test_a_route_with_one_cluster_has_no_other_to_refresh() -> None:
+    document = copy.deepcopy(RENDERED)
+    action = {**_plain(document)["route"], "retry_policy": {"retry_on": "5xx"}}
+    _plain(document)["route"] = action
+    assert len(check_document(POLICY, document, "e.yaml")) == 1
+
+    kept = {name: action[name] for name in ("timeout", "auto_host_rewrite", "retry_policy")}
+    _plain(document)["route"] = {"cluster": "openai", **kept}
+    assert check_document(POLICY, document, "e.yaml") == []
+
+
 def test_quotas_need_to_be_told_of_requests_that_go_on() -> None:
     quota = "quotas: [{name: calls, unit: requests, limit: 9, window: day}]\n"
     counting = parse((ENVOY / "dragoman.yaml").read_text() + quota, "p.yaml", KEYS)

@@ -451,10 +451,11 @@ def _mirrors(at: _Inspection, path: str, action: Json) -> None:
 
 
 def _fallback(at: _Inspection, path: str, action: Json) -> None:
+    """A route that names its cluster has no other one to try."""
     retries = action.get("retry_policy", {})
     if not retries:
         at.report(f"{path}.retry_policy", "is missing: no fallback", "Copy it", "warning")
-    elif not retries.get("refresh_cluster_on_retry"):
+    elif "cluster" not in action and not retries.get("refresh_cluster_on_retry"):
         remedy = "Set true"
         problem = "is off: a retry stays at the provider that failed"
         at.report(f"{path}.retry_policy.refresh_cluster_on_retry", problem, remedy, "warning")
