@@ -14,6 +14,7 @@ from tests.envoy.gateway import KEY, Gateway, digest, run_gateway, wait_until
 from tests.envoy.test_fail_closed import assert_shape
 from tests.envoy.test_routing import body, both_clients, listeners, said
 
+REQUEST_ID = "x-dragoman-request-id"
 CLINIC_KEY = "client-key-of-clinic-3c77"
 
 
@@ -78,6 +79,14 @@ MODELS: dict[str, Any] = {
             {"provider": "openai-b", "model": "sim/echo"},
         ],
         "fallback_on": ["refusal", "truncated", {"shorter_than": 12}],
+    },
+    "thrifty": {
+        "targets": [
+            {"provider": "openai", "model": "sim/echo"},
+            {"provider": "anthropic", "model": "sim/echo"},
+        ],
+        "fallback_on": [{"shorter_than": 1000}],
+        "fallback_limits": {"usd": 1e-9, "within_ms": 60_000},
     },
     "fading": _on("openai", deprecated={"since": "2026-03-01", "ends": "2099-01-01"}),
     "old": _on("openai", deprecated={"since": "2026-03-01", "ends": "2026-04-01"}),
@@ -224,6 +233,25 @@ def test_rewards_are_learned_of_answers_and_failures(
     told = wait_until(logged)[0]["dragoman.decision"].partition("propensity=")[2]
     assert told in likely
     assert (likely[told] > 0.5) is told.startswith("openai")
+
+
+@both_clients
+def test_an_answer_that_falls_short_is_kept_where_another_costs_too_much(
+    strategic: Gateway, simulator: Simulator, path: str
+) -> None:
+    answer = ask(strategic, path, body("thrifty"))
+    assert said(path, answer) == "You said: one two three"
+    assert answer.headers["x-dragoman-kept"] == "shorter_than(cost)"
+    assert listeners(simulator) == ["openai"]
+
+    def logged() -> list[dict[str, Any]]:
+        entries = [e for e in strategic.ledger() if e.get("gen_ai.request.model") == "thrifty"]
+        return [e for e in entries if e["dragoman.request_id"] == answer.headers[REQUEST_ID]]
+
+    [entry] = wait_until(logged)
+    assert entry["dragoman.kept"] == "shorter_than(cost)"
+    assert "dragoman.fallbacks" not in entry
+    assert (entry["dragoman.metering"], entry["dragoman.attempts"]) == ("exact", 1)
 
 
 def test_what_clients_say_of_answers_is_learned_by_every_worker(

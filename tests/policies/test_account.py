@@ -248,3 +248,10 @@ def test_the_command_says_where_it_looked_in_vain(tmp_path: Path) -> None:
 def test_a_request_of_the_past_and_one_of_the_future_are_not_mixed(words: tuple[str, ...]) -> None:
     status, _, why = explain(*words)
     assert (status, "Usage:" in why) == (2, True)
+
+
+def test_an_answer_that_was_kept_for_a_limit_says_so() -> None:
+    lines = told(entry(spaces={"dragoman.fallback": {"kept": "refusal(time)"}}))
+    assert [line for line in lines if line.startswith("kept")] == [
+        "kept: refusal(time) (it declined to answer; another was not asked for the limit of time)"
+    ]

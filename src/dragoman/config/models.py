@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
 
+from dragoman.catalog.costs import NANODOLLARS
 from dragoman.config.leading import Condition, ExperimentEntry
 from dragoman.config.patterns import Refuse, any_of, check_pattern
 from dragoman.config.policy import (
@@ -20,7 +21,7 @@ from dragoman.config.policy import (
     Target,
     Variant,
 )
-from dragoman.config.schema import FallbackReason, Learning, ModelEntry, ShorterThan
+from dragoman.config.schema import FallbackLimits, FallbackReason, Learning, ModelEntry, ShorterThan
 
 _LEARNING = ("fastest", "bandit")
 """Strategies that learn."""
@@ -107,7 +108,7 @@ class _Models:
             reward=entry.reward,
             sticky=entry.sticky,
             fit_context=entry.fit_context,
-            fallback_on=tuple(map(_reason, entry.fallback_on)),
+            fallback_on=(*map(_reason, entry.fallback_on), *_limits(entry.fallback_limits)),
             has_strategy=bool(entry.strategy != "weighted" or entry.sticky or entry.fit_context),
             redaction=entry.redaction,
             guardrails=entry.guardrails,
@@ -187,6 +188,12 @@ class _Models:
         for name_of in ("fit_context", "fallback_on"):
             if getattr(entry, name_of) and not entry.targets[1:]:
                 raise self._refuse(f"{path}.{name_of}", "has no effect: there is no other target")
+
+        limits = entry.fallback_limits
+        if limits is not None and not entry.fallback_on:
+            raise self._refuse(f"{path}.fallback_limits", "has no effect without fallback_on")
+        if limits is not None and limits.within_ms is None and limits.usd is None:
+            raise self._refuse(f"{path}.fallback_limits", "give within_ms or usd")
 
     def _rules(self, entry: ModelEntry, path: str) -> tuple[Rule, ...]:
         rules: list[Rule] = []
@@ -306,6 +313,13 @@ def find_loaded(models: Mapping[str, Model]) -> tuple[str, ...]:
 
 def _reason(given: FallbackReason | ShorterThan) -> str:
     return given if isinstance(given, str) else f"shorter_than:{given.shorter_than}"
+
+
+def _limits(given: FallbackLimits | None) -> Iterator[str]:
+    if given is not None and given.within_ms is not None:
+        yield f"within:{given.within_ms}"
+    if given is not None and given.usd is not None:
+        yield f"cost:{round(given.usd * NANODOLLARS)}"
 
 
 def _learning(entry: ModelEntry) -> Learning | None:

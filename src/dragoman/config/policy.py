@@ -250,7 +250,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """`conversation`, `user` or `header:NAME`."""
     fit_context: bool = False
     fallback_on: tuple[str, ...] = ()
-    """Each a `FallbackReason`, or `shorter_than:N`."""
+    """Each a `FallbackReason`, or `shorter_than:N`; and the limits, `within:MS` and
+    `cost:NANODOLLARS`."""
     has_strategy: bool = False
     """Choosing takes more than priorities and weights."""
     rules: tuple[Rule, ...] = ()

@@ -256,6 +256,15 @@ class ShorterThan(_Section, frozen=True, kw_only=True):
     """Characters, of an answer that is text alone."""
 
 
+class FallbackLimits(_Section, frozen=True, kw_only=True):
+    """Beyond them an answer is the client's, whatever it says."""
+
+    within_ms: Annotated[int, msgspec.Meta(ge=1, le=3_600_000)] | None = None
+    """Since the request was let through."""
+    usd: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
+    """Of all targets asked and the next one, by an estimate."""
+
+
 class Learning(_Section, frozen=True, kw_only=True):
     """How a strategy learns from what became of earlier requests."""
 
@@ -314,6 +323,8 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
     fallback_on: tuple[FallbackReason | ShorterThan, ...] = ()
     """For what an answer says the next target is asked, beside its status. Answers in one piece
     are then read by the service; of streams, only what is answered instead of one."""
+    fallback_limits: FallbackLimits | None = None
+    """Beyond which `fallback_on` asks nobody else."""
     redaction: Name | None = None
     """A profile, or `off`."""
     guardrails: Name | None = None

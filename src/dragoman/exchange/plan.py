@@ -4,7 +4,7 @@ and Envoy's routes are told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -20,10 +20,14 @@ from dragoman.exchange.asked import Asked, changes, own_edits
 from dragoman.ir import Json
 from dragoman.ir.losses import Losses
 from dragoman.policies.capabilities import check_media, fit, refuses_media
+from dragoman.policies.quotas import amounts_of
 from dragoman.policies.route.choose import Choice
 from dragoman.policies.route.decision import describe_choice
 
 _MOST_KNOWN = 1024
+_BYTES_PER_TOKEN = 4
+_WITHIN, _COST = _LIMITS = ("within:", "cost:")
+"""Of `Model.fallback_on`: what is told of them is of one request alone."""
 _COUNTED_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 """Content types of streams that Envoy's own filters count in, where they are framed as usual."""
 
@@ -48,7 +52,11 @@ class Plan:
     ) -> Shared:
         """All that later stages and Envoy's routes are told; made once for all requests that differ
         only in what it does not hang on."""
-        if asked.said or asked.query:
+        if (
+            asked.said
+            or asked.query
+            or any(word.startswith(_LIMITS) for word in choice.fallback_on)
+        ):
             return self._spaces(asked, caller, choice, edits, base)
         asks = (asked.stream, asked.client.wants_usage(asked.raw), asked.name, caller.name)
         alike = tuple([edit == base for edit in edits])
@@ -189,7 +197,7 @@ class Plan:
         if self._policy.waiting_seconds(len(order)) > self._policy.silence_seconds:
             facts[names.PATIENT] = names.FLAG
         if choice.fallback_on and order[1:] and asked.call.operation == CHAT:
-            facts[names.FALLBACK_ON] = ",".join(choice.fallback_on)
+            facts[names.FALLBACK_ON] = ",".join(self._reasons(choice, asked))
         for target in order:
             alike = [
                 edit == base and other.model == target.model
@@ -200,6 +208,31 @@ class Plan:
             if all(alike) and self._passes(asked, target) and not watched:
                 facts[names.KEEP + target.provider] = names.FLAG
         return facts
+
+    def _reasons(self, choice: Choice, asked: Asked) -> Iterator[str]:
+        """To ask the next target, and the limits as they are for this request."""
+        for word in choice.fallback_on:
+            if word.startswith(_WITHIN):
+                ms = int(self._clock() * 1000) + int(word.removeprefix(_WITHIN))
+                yield f"{names.UNTIL}:{ms}"
+            elif word.startswith(_COST):
+                most = int(word.removeprefix(_COST))
+                yield f"{names.ATTEMPTS}:{self._affordable(most, choice.order, asked)}"
+            else:
+                yield word
+
+    def _affordable(self, most: int, order: list[Target], asked: Asked) -> int:
+        """How many of `order` may be asked for `most` nanodollars together, the first in any case.
+        What has no known price may cost more."""
+        today, spent = self._today(), 0
+        for number, target in enumerate(order):
+            profile = self._policy.profile(target.provider, target.model)
+            prices = profile.prices_on(today) if profile else None
+            tokens = len(asked.sent) // _BYTES_PER_TOKEN
+            spent += amounts_of(asked.raw, tokens, (prices,)).get("usd", most + 1)
+            if spent > most:
+                return max(1, number)
+        return len(order)
 
     def _facts(self, asked: Asked, caller: Caller, choice: Choice) -> Json:
         stream = asked.stream

@@ -7,7 +7,8 @@ Envoy retries on the next target.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -38,7 +39,7 @@ from dragoman.exchange.asked import own_edits
 from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.heads import AttemptHead, ResponseEditor, client_of, stream_options
 from dragoman.exchange.usage import usage_metadata, usage_of_headers
-from dragoman.exchange.watch import Watch, WatchEditor, watch_for
+from dragoman.exchange.watch import Watch, WatchEditor, tell_kept, watch_for
 from dragoman.ir import Json, Request, Usage
 from dragoman.ir.embeddings import EmbeddingRequest
 from dragoman.ir.losses import Losses
@@ -57,7 +58,11 @@ _JSON = {"content-type": "application/json"}
 class Translate:
     """One attempt, request and answer. A `ResponseEditor` unless `passes_response`."""
 
-    def __init__(self, policy: Policy, head: AttemptHead) -> None:
+    def __init__(
+        self, policy: Policy, head: AttemptHead, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`clock` tells Unix seconds."""
+        self._clock = clock
         self._policy = policy
         self._head = head
         self._client = client_of(head.metadata)
@@ -129,13 +134,13 @@ class Translate:
         body, said = read_body(kind, raw), self._said()
         if endpoint.dialect.name == self._client.name:
             options = stream_options(self._head.metadata)
-            self._watch = watch_for(self._head, model, lambda: self._read(body, said))
+            self._watch = watch_for(self._head, model, lambda: self._read(body, said), self._clock)
             self._is_own = endpoint.dialect.frames(options.framing)
             self.passes_response = self._is_own and not self._watch.wanted
             return edit_body(kind, raw, own_edits(endpoint, body, said, model))
         losses = Losses(endpoint.dialect.name, clamp=names.CLAMP in self._head.metadata)
         request = msgspec.structs.replace(self._read(body, said), model=model)
-        self._watch = watch_for(self._head, model, lambda: request)
+        self._watch = watch_for(self._head, model, lambda: request, self._clock)
         if isinstance(request, Request):
             request = msgspec.structs.replace(request, stream=self._stream)
             if self._client.operation == CHAT:
@@ -214,6 +219,7 @@ class _BodyEditor:
         self._usage: Usage | None = None
         self._body = bytearray()
         self._error: DragomanError | None = None
+        self._kept: str | None = None
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
         self._status = int(headers.get(":status", "0"))
@@ -240,13 +246,13 @@ class _BodyEditor:
             self._body.clear()
 
     def _finish(self, *, ends_stream: bool) -> list[Action]:
-        told: Metadata = {}
         try:
             answer, usage = self._translate()
+            kept, told = tell_kept(self._kept)
         except DragomanError as error:
-            answer, usage = refuse(error, self._client), None
+            answer, usage, kept = refuse(error, self._client), None, dict[str, str]()
             told = self._watch.tell(error)
-        headers = {**_answer_headers(answer), **_dropped_header(self._dropped)}
+        headers = {**_answer_headers(answer), **_dropped_header(self._dropped), **kept}
         return [
             Mutate(set_headers=headers, remove_headers=("content-encoding",)),
             Chunk(
@@ -263,12 +269,12 @@ class _BodyEditor:
         raw = bytes(self._body)
         if self._status >= _ERROR_STATUS:
             error = self._provider.decode_error(self._status, raw)
-            self._watch.judge_error(error)
+            self._kept = self._watch.judge_error(error)
             answer = self._client.encode_error(error)
             return msgspec.structs.replace(answer, status=self._status), None
         losses = Losses(self._client.name)
         response = self._decode(raw)
-        self._watch.judge(response)
+        self._kept = self._watch.judge(response)
         if response.usage is None and self._usage is not None:
             response = msgspec.structs.replace(response, usage=self._usage)
         if self._client.operation != COUNT:

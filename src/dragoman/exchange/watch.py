@@ -12,12 +12,22 @@ from dragoman.errors import DragomanError
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.heads import AttemptHead
 from dragoman.ir import Request, Response
-from dragoman.policies.route.fallback import AnswerRefused, Criteria, judge_answer, judge_error
+from dragoman.policies.route.fallback import (
+    AnswerRefused,
+    Criteria,
+    Reason,
+    judge_answer,
+    judge_error,
+)
 from dragoman.wire.content_encoding import ContentDecoder
 
 _ERROR_STATUS = 400
 _OF_THE_REQUEST = frozenset({"invalid", "truncated"})
 """What is judged by what the request said."""
+
+
+def _unlimited() -> None:
+    """No limit is set."""
 
 
 class Watch(NamedTuple):
@@ -26,20 +36,39 @@ class Watch(NamedTuple):
     criteria: Criteria = Criteria()
     target: str = ""
     """`PROVIDER/MODEL`."""
+    limit: Callable[[], str | None] = _unlimited
+    """Which limit forbids to ask another now; None: none does."""
 
     @property
     def wanted(self) -> frozenset[str]:
         return self.criteria.wanted
 
-    def judge_error(self, error: DragomanError) -> None:
-        """Raises `AnswerRefused`."""
-        if self.wanted:
-            judge_error(error, self.wanted)
+    def judge_error(self, error: DragomanError) -> str | None:
+        """Why it is kept, and by which limit, where another's answer was wanted; None where not.
 
-    def judge(self, response: object) -> None:
-        """Raises `AnswerRefused`."""
-        if self.wanted and isinstance(response, Response):
-            judge_answer(response, self.criteria)
+        Raises `AnswerRefused`.
+        """
+        return self._judge(lambda: judge_error(error, self.wanted)) if self.wanted else None
+
+    def judge(self, response: object) -> str | None:
+        """As `judge_error`."""
+        if not self.wanted or not isinstance(response, Response):
+            return None
+        return self._judge(lambda: judge_answer(response, self.criteria))
+
+    def refuse(self, reason: Reason) -> str:
+        """As `judge_error`, of what has this reason."""
+        limit = self.limit()
+        if limit is None:
+            raise AnswerRefused(reason)
+        return f"{reason}({limit})"
+
+    def _judge(self, judge: Callable[[], None]) -> str | None:
+        try:
+            judge()
+        except AnswerRefused as refused:
+            return self.refuse(refused.reason)
+        return None
 
     def tell(self, error: DragomanError) -> Metadata:
         """What the ledger is told of an answer that was refused."""
@@ -48,21 +77,38 @@ class Watch(NamedTuple):
         return {names.FALLBACK_NAMESPACE: {self.target: error.reason}}
 
 
-def watch_for(head: AttemptHead, model: str, read: Callable[[], object]) -> Watch:
+def tell_kept(kept: str | None) -> tuple[dict[str, str], Metadata]:
+    """Of an answer that is the client's for a limit alone: its header, and what the ledger is
+    told."""
+    if kept is None:
+        return {}, {}
+    return {names.KEPT_HEADER: kept}, {names.FALLBACK_NAMESPACE: {names.KEPT: kept}}
+
+
+def watch_for(
+    head: AttemptHead, model: str, read: Callable[[], object], clock: Callable[[], float]
+) -> Watch:
     """What the decide stage wants of the attempt; the last one's answer is taken as it is. `read`
-    gives the request, where it has to be known."""
+    gives the request, where it has to be known; `clock` tells Unix seconds."""
     reasons = head.metadata.get(names.FALLBACK_ON)
     if not reasons or head.attempt >= names.count_targets(head.metadata.get(names.TARGETS, "")):
         return Watch()
     pairs = [reason.partition(":") for reason in reasons.split(",")]
-    wanted = frozenset(word for word, _, _ in pairs)
-    at_least = max(int(number or 0) for _, _, number in pairs)
+    numbers = {word: int(number or 0) for word, _, number in pairs}
+    until, attempts = numbers.pop(names.UNTIL, None), numbers.pop(names.ATTEMPTS, None)
+    wanted, at_least = frozenset(numbers), numbers.get("shorter_than", 0)
     criteria = Criteria(wanted, at_least)
     request = read() if wanted & _OF_THE_REQUEST else None
     if isinstance(request, Request):
         is_limited = request.max_tokens is not None
         criteria = Criteria(wanted, at_least, request.response_format, is_limited)
-    return Watch(criteria, f"{head.cluster}/{model}")
+
+    def limit() -> str | None:
+        if attempts is not None and head.attempt >= attempts:
+            return "cost"
+        return "time" if until is not None and clock() * 1000 >= until else None
+
+    return Watch(criteria, f"{head.cluster}/{model}", limit)
 
 
 class WatchEditor:
@@ -111,7 +157,7 @@ class WatchEditor:
     def _finish(self, *, ends_stream: bool) -> list[Action]:
         raw = bytes(self._held)
         try:
-            self._judge(raw)
+            headers, told = tell_kept(self._judge(raw))
         except AnswerRefused as error:
             answer = refuse(error, self._dialect)
             headers = {**answer.headers, ":status": str(answer.status)}
@@ -121,17 +167,18 @@ class WatchEditor:
                 Mutate(set_headers=headers, remove_headers=("content-encoding",)),
                 Chunk(body=answer.body, end_of_stream=ends_stream, metadata=told),
             ]
-        return [Mutate(), Chunk(body=raw, end_of_stream=ends_stream)]
+        chunk = Chunk(body=raw, end_of_stream=ends_stream, metadata=told)
+        return [Mutate(set_headers=headers), chunk]
 
-    def _judge(self, raw: bytes) -> None:
+    def _judge(self, raw: bytes) -> str | None:
+        """As `Watch.judge`."""
         try:
             body = self._decoder.feed(raw) + self._decoder.close()
             if self._status >= _ERROR_STATUS:
-                self._watch.judge_error(self._dialect.decode_error(self._status, body))
-            else:
-                self._watch.judge(self._dialect.decode_response(read_answer(self._dialect, body)))
+                return self._watch.judge_error(self._dialect.decode_error(self._status, body))
+            response = self._dialect.decode_response(read_answer(self._dialect, body))
+            return self._watch.judge(response)
         except AnswerRefused:
             raise
-        except DragomanError as error:
-            if "invalid" in self._watch.wanted:
-                raise AnswerRefused("invalid") from error
+        except DragomanError:
+            return self._watch.refuse("invalid") if "invalid" in self._watch.wanted else None

@@ -146,6 +146,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """Why the policy did not let it through."""
     decision: Chosen | None
     fallbacks: Mapping[str, str]
+    kept: Told | None
+    """Why the answer would not have been used, but for a limit."""
     attempts: int
     provider: str | None
     """Who was asked last; None: no upstream was reached."""
@@ -186,6 +188,7 @@ def give_account(entry: Recorded, feedback: Iterable[Recorded] = ()) -> Account:
         denied_answer=entry.denied_answer or None,
         decision=_take_apart(decision, entry) if decision else None,
         fallbacks=entry.fallbacks,
+        kept=_kept(entry.kept),
         attempts=entry.attempts,
         provider=entry.provider or None,
         upstream_model=entry.upstream_model or None,
@@ -230,6 +233,15 @@ def _quoted(target: str) -> str:
     """`PROVIDER/MODEL` as decisions have it."""
     provider, _, model = target.partition("/")
     return f"{provider}/{quote_name(model)}"
+
+
+def _kept(said: str) -> Told | None:
+    """Such as `refusal(time)`."""
+    reason, _, limit = said.removesuffix(")").partition("(")
+    if not said:
+        return None
+    known = _REASONS.get(reason)
+    return Told(said, known and f"{known}; another was not asked for the limit of {limit}")
 
 
 def _reason(word: str) -> Told:
@@ -321,6 +333,8 @@ def _answer_lines(account: Account) -> Iterator[str]:
     for target, reason in account.fallbacks.items():
         if _quoted(target) not in in_order:
             yield f"not used: the answer of {target}: {_say(_reason(reason))}"
+    if account.kept:
+        yield f"kept: {_say(account.kept)}"
     yield f"status: {_status(account.status)}; {_say(account.details)}"
     yield from (f"flag: {_say(flag)}" for flag in account.flags)
 

@@ -147,6 +147,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Which upstreams were chosen and why (`metadata.DECISION`)."""
     fallbacks: Mapping[str, str] | None = None
     """Why answers were not used, by `PROVIDER/MODEL`."""
+    kept: str | None = None
+    """Why the answer would not have been used but for a limit, such as `refusal(time)`."""
     denied: str | None = None
     """Why the policy did not let it through; None: it did."""
     denied_answer: str | None = None
@@ -216,7 +218,8 @@ def make_entry(
         metering=metering,
         dropped=", ".join(filter(None, _dropped(record, usage))) or None,
         decision=_text(facts, keys.DECISION),
-        fallbacks=_texts(record, keys.FALLBACK_NAMESPACE) or None,
+        fallbacks=_fallbacks(record) or None,
+        kept=_text(record.metadata.get(keys.FALLBACK_NAMESPACE, {}), keys.KEPT),
         denied=_text(facts, keys.DENIED),
         denied_answer=_text(facts, keys.DENIED_ANSWER),
         redacted=_counts(record, keys.REDACTION_NAMESPACE),
@@ -337,6 +340,7 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.DROPPED: entry.dropped,
         names.DECISION: entry.decision,
         names.FALLBACKS: entry.fallbacks,
+        names.KEPT: entry.kept,
         names.DENIED: entry.denied,
         names.DENIED_ANSWER: entry.denied_answer,
         names.REDACTED: entry.redacted,
@@ -427,6 +431,11 @@ def _text(values: Mapping[str, object], key: str) -> str | None:
 def _texts(record: AccessRecord, namespace: str) -> dict[str, str]:
     values = record.metadata.get(namespace, {})
     return {name: value for name in values if (value := _text(values, name)) is not None}
+
+
+def _fallbacks(record: AccessRecord) -> dict[str, str]:
+    told = _texts(record, keys.FALLBACK_NAMESPACE)
+    return {target: reason for target, reason in told.items() if target != keys.KEPT}
 
 
 def _feedback(facts: Mapping[str, object]) -> Feedback | None:

@@ -51,6 +51,7 @@ class Recorded(
         "dropped": names.DROPPED,
         "decision": names.DECISION,
         "fallbacks": names.FALLBACKS,
+        "kept": names.KEPT,
         "denied": names.DENIED,
         "denied_answer": names.DENIED_ANSWER,
         "redacted": names.REDACTED,
@@ -101,6 +102,7 @@ class Recorded(
     dropped: str = ""
     decision: str = ""
     fallbacks: Mapping[str, str] = {}
+    kept: str = ""
     denied: str = ""
     denied_answer: str = ""
     redacted: Mapping[str, int] = {}
