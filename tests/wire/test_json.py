@@ -75,6 +75,11 @@ def test_the_deepest_body_is_read() -> None:
     assert decode(_nested(MAX_DEPTH, "[", "]"))["a"] is not None
 
 
+def test_brackets_in_a_text_are_no_depth() -> None:
+    text = "[{" * MAX_DEPTH
+    assert decode(encode({"a": text})) == {"a": text}
+
+
 def test_names_below_the_top_may_repeat() -> None:
     """Only top-level fields are judged by policies; what a provider makes of others is its own."""
     assert decode(b'{"a": {"b": 1, "b": 2}}') == {"a": {"b": 2}}

@@ -62,7 +62,7 @@ def decode(raw: bytes) -> Json:
         body = _unique(_read_values(raw).items())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refusal(raw, error) from error
-    if _is_too_deep(body):
+    if _may_be_deep(raw) and _is_too_deep(body):
         raise InvalidJson(_TOO_DEEP)
     return body
 
@@ -117,6 +117,11 @@ def _unique(items: Iterable[tuple[_Name, T]]) -> dict[str, T]:
             raise InvalidJson(f"{path}: the name is given more than once", path=path)
         fields[name.text] = value
     return fields
+
+
+def _may_be_deep(raw: bytes) -> bool:
+    """Whether there are enough brackets for it, in strings or not: most bodies have too few."""
+    return raw.count(b"{") + raw.count(b"[") > MAX_DEPTH
 
 
 def _is_too_deep(body: Json) -> bool:
