@@ -21,11 +21,11 @@ from dragoman.errors import (
     Unauthenticated,
 )
 from dragoman.exchange.heads import RequestHead
-from dragoman.extproc.protobuf import Malformed, read_json
 from dragoman.policies.explain import claimant
 from dragoman.policies.identify import identify
 from dragoman.policies.quotas import UNREAD_AMOUNTS, QuotaPolicy
 from dragoman.policies.tokens import find_claim
+from dragoman.wire.protobuf import Malformed, read_json
 
 JWKS = json.dumps({"keys": [{"kty": "oct", "k": "AAAA"}]})
 TEXT = f"""

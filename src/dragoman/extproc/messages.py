@@ -25,7 +25,10 @@ from dragoman.actions import (
 )
 from dragoman.exchange.heads import AttemptHead, RequestHead
 from dragoman.extproc.pb.ext_proc_pb2 import HttpHeaders
-from dragoman.extproc.protobuf import (
+from dragoman.extproc.transports import Message
+from dragoman.ir import Json
+from dragoman.metadata import JWT_NAMESPACE, REQUEST_ID_ATTRIBUTE
+from dragoman.wire.protobuf import (
     Malformed,
     Pieces,
     encode_member,
@@ -39,9 +42,6 @@ from dragoman.extproc.protobuf import (
     varint,
     wrap,
 )
-from dragoman.extproc.transports import Message
-from dragoman.ir import Json
-from dragoman.metadata import JWT_NAMESPACE, REQUEST_ID_ATTRIBUTE
 
 Kind = Literal[
     "request_headers",

@@ -88,6 +88,14 @@ def read_fields(raw: bytes | bytearray, at: int, end: int) -> Iterator[tuple[int
             raise Malformed
 
 
+def read_double(raw: bytes | bytearray, at: int, end: int) -> float:
+    """The number of a field that `read_fields` found. Raises `Malformed`."""
+    if end - at != _DOUBLE.size:
+        raise Malformed
+    value: float = _DOUBLE.unpack_from(raw, at)[0]
+    return value
+
+
 def read_struct(raw: bytes | bytearray, at: int, end: int) -> dict[str, str]:
     """The texts and numbers of a `google.protobuf.Struct`; numbers as whole ones, in digits."""
     found: dict[str, str] = {}

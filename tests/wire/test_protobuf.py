@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dragoman.actions import Chunk, Mutate, Shared, amend
 from dragoman.extproc import messages
 from dragoman.extproc.pb.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
-from dragoman.extproc.protobuf import Malformed, encode_struct, read_struct
+from dragoman.wire.protobuf import Malformed, encode_struct, read_struct
 
 OURS = "envoy.filters.http.ext_proc"
 text = st.text(max_size=300)
