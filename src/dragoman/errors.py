@@ -319,6 +319,15 @@ class RedactionFailed(ServiceUnavailable):
     code = "redaction_failed"
 
 
+class RecogniserFailed(RedactionFailed):
+    """Whom redaction asks gave no answer, and the policy lets nothing go on without one."""
+
+    denies = True
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"The recogniser failed ({fault}): nothing goes on without it.")
+
+
 class GuardrailFailed(ServiceUnavailable):
     """What may not be said could not be searched for: so the request, or its answer, does not go
     on."""

@@ -81,6 +81,10 @@ BAD: dict[str, tuple[Any, str]] = {
         callouts(HOUSE | {"url": "judge.sock"}),
         "$.guardrails.profiles.a.callouts[0].url: expected http(s)://",
     ),
+    "callout_grpc_path": (
+        callouts(HOUSE | {"kind": "grpc", "url": "http://h/judge"}),
+        "$.guardrails.profiles.a.callouts[0].url: expected http(s)://HOST[:PORT] or unix:",
+    ),
     "callout_key": (
         callouts(HOUSE | {"key": {"env": "A", "file": "b"}}),
         "$.guardrails.profiles.a.callouts[0].key: give either env or file",

@@ -46,7 +46,39 @@ def test_a_key_from_the_environment() -> None:
     assert found.redaction.key == b"y" * 16
 
 
+def recognising(**more: Any) -> dict[str, Any]:
+    recogniser = {"url": "unix:/s", "entities": {"person": "replace"}, **more}
+    return {"profiles": {"a": {"recogniser": recogniser}}}
+
+
+def test_what_a_recogniser_may_find() -> None:
+    found = load(recognising()).redaction
+    assert found.profiles["a"].actions == {"person": "replace"}
+    assert found.entities() == ("person", "recogniser:failed")
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "recogniser_url": (
+        recognising(url="http://h/path"),
+        "$.redaction.profiles.a.recogniser.url: expected http(s)://HOST[:PORT] or unix:",
+    ),
+    "recogniser_time": (
+        recognising(timeout_ms=2501),
+        "$.redaction.profiles.a.recogniser.timeout_ms: is more than a quarter of",
+    ),
+    "recogniser_key": (
+        recognising(key={"env": "NONE"}),
+        "$.redaction.profiles.a.recogniser.key: variable NONE is not set",
+    ),
+    "recogniser_entity": (
+        recognising(entities={"email": "mask"}),
+        "$.redaction.profiles.a.recogniser.entities.email: email is an entity of its own",
+    ),
+    "recogniser_nothing": (recognising(entities={}), "$.redaction.profiles"),
+    "recogniser_answers": (
+        {"profiles": {"a": {"answers": True, **recognising()["profiles"]["a"]}}},
+        "$.redaction.profiles.a.answers: a recogniser is asked about requests only",
+    ),
     "nothing": ({"profiles": {"a": {}}}, "$.redaction.profiles.a: names nothing"),
     "off": ({"profiles": {"off": GOOD}}, "$.redaction.profiles.off: is the name of no profile"),
     "default": ({"profiles": {"a": GOOD}, "default": "b"}, "$.redaction.default: no profile b"),

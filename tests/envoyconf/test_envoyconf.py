@@ -518,6 +518,11 @@ guardrails:
         - {name: near, kind: webhook, url: "unix:/run/judge.sock", key: {env: OPENAI_API_KEY}}
         - {name: far, kind: webhook, url: "https://judge.example/v1?a=b"}
         - {name: by_address, kind: webhook, url: "http://[::1]:8080/"}
+        - {name: called, kind: grpc, url: "https://judge.example:50051", key: {env: OPENAI_API_KEY}}
+redaction:
+  profiles:
+    asks:  # as the other one, and neither gets in the way of the other
+      recogniser: {url: "unix:/run/ner.sock", entities: {person: replace}}
 """
 
 
@@ -529,8 +534,11 @@ def test_callouts_have_a_listener_that_no_client_reaches(tmp_path: Path) -> None
     result = _validate(to_yaml(document), tmp_path)
     assert result.returncode == 0, result.stderr
     assert check_policy(policy) == []
-    plain = parse(text.replace("https://judge", "http://judge"), "p.yaml", KEYS)
-    assert ["far is shown" in str(finding) for finding in check_policy(plain)] == [True]
+    text = text.replace("https://judge", "http://judge").replace("unix:/run/ner", "http://ner")
+    found = check_policy(parse(text.replace("ner.sock", "ner"), "p.yaml", KEYS))
+    assert [finding.problem.partition(" is shown")[0] for finding in found] == [
+        "far", "called", "the recogniser",
+    ]  # fmt: skip
     parts = take_apart(document, str(tmp_path))
     _, listeners = read_resources(parts.files["listeners.json"])
     assert len(read_resources(parts.files["callouts.json"])[1]) == 1

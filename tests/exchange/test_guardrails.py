@@ -18,8 +18,8 @@ from dragoman.errors import ConfigError
 from dragoman.exchange.decide import Decide
 from dragoman.exchange.guard import Consulting
 from dragoman.exchange.heads import RequestHead
-from dragoman.policies.guard.callouts import Fault
 from dragoman.policies.guard.guard import Guards
+from dragoman.policies.questions import Fault
 from dragoman.policies.redact.profiles import Redactors
 from dragoman.stores.leases import Counter, Demand, Exceeded, State
 

@@ -14,7 +14,7 @@ import uvloop
 
 from dragoman.config.callouts import Webhook
 from dragoman.extproc.callouts import Callouts
-from dragoman.policies.guard.callouts import Question
+from dragoman.policies.questions import Question
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwell"
@@ -87,6 +87,9 @@ def test_one_connection_serves_one_after_the_other(run: Any) -> None:
         (b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", "status"),
         (b"HTTP/1.1 504 No\r\ncontent-length: 0\r\n\r\n", "timeout"),
         (b"HTTP/1.1 302 No\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", "status"),
+        (OK.replace(b"\r\n\r\n", b"\r\ngrpc-status: 0\r\n\r\n"), b"well"),
+        (OK.replace(b"\r\n\r\n", b"\r\ngrpc-status: 13\r\n\r\n"), "status"),
+        (OK.replace(b"\r\n\r\n", b"\r\ngrpc-status: 4\r\n\r\n"), "timeout"),
         (b"SSH-2.0-OpenSSH\r\n", "bad_answer"),
         (b"HTTP/1.1 101 Up\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "bad_answer"),
         (b"", "unreachable"),

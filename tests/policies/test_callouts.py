@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 from dragoman.config.callouts import Callout, Moderation, Webhook, find_place
 from dragoman.config.guardrails import GuardProfile
 from dragoman.errors import CalloutFailed, ContentFlagged
-from dragoman.policies.guard.callouts import (
-    MAX_TEXTS,
-    About,
-    Fault,
-    Question,
-    Text,
-    judge,
-    make_questions,
-)
+from dragoman.policies.guard.callouts import judge, make_questions
+from dragoman.policies.questions import MAX_TEXTS, About, Fault, Question, Text
 
 TEXTS = [Text("$.a", "system", "one"), Text("$.b", "user", "two"), Text("$.c", "tool", "three")]
 ABOUT = About("team", "m", "r-1")

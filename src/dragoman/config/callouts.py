@@ -1,21 +1,21 @@
-"""Callouts of a guardrail profile: whom else a request is shown before it goes on."""
+"""Callouts: whom else a request is shown before it goes on, and how Envoy reaches them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
-from dragoman.config.section import KeySource, Name
+from dragoman.config.section import Action, EntityName, KeySource, Name
 from dragoman.dialects.speakers import Speaker
 
 if TYPE_CHECKING:
     from dragoman.config.guardrails import Guardrails
     from dragoman.config.patterns import Refuse
-    from dragoman.config.policy import Provider
+    from dragoman.config.policy import Provider, Redaction
 
 MODERATIONS = "openai_moderations"
 """The dialect a provider is asked in."""
@@ -29,21 +29,27 @@ _PATH = re.compile(r"/[!-\[\]-~]*")
 Limit = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
-class _Callout(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"
-):
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is asked about texts, and how long."""
+
+    METHOD: ClassVar[str] = ""
+    """Of gRPC, as a path; empty: it is asked in JSON."""
+
     timeout_ms: Annotated[int, msgspec.Meta(ge=1)] = 500
     """For the whole of it, a wait for other requests' callouts included."""
     on_failure: Literal["block", "allow"] = "block"
     """What becomes of a request when no answer comes, or none that can be read."""
-    action: Literal["block", "report"] = "block"
-    speakers: tuple[Speaker, ...] = msgspec.field(default=(), name="in")
-    """Whose texts are shown; none: everybody's."""
 
     @property
     def timeout_seconds(self) -> float:
         return self.timeout_ms / 1000
+
+
+class _Callout(Service, frozen=True, kw_only=True, tag_field="kind"):
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    action: Literal["block", "report"] = "block"
+    speakers: tuple[Speaker, ...] = msgspec.field(default=(), name="in")
+    """Whose texts are shown; none: everybody's."""
 
 
 class Moderation(_Callout, frozen=True, kw_only=True, tag="moderation"):
@@ -59,7 +65,7 @@ class Moderation(_Callout, frozen=True, kw_only=True, tag="moderation"):
 
 
 class Webhook(_Callout, frozen=True, kw_only=True, tag="webhook"):
-    """A service of the operator's."""
+    """A service of the operator's that is sent JSON."""
 
     url: str
     """`http(s)://HOST[:PORT]/PATH`, or `unix:/PATH/OF/SOCKET`, which is asked for `/`."""
@@ -67,7 +73,46 @@ class Webhook(_Callout, frozen=True, kw_only=True, tag="webhook"):
     """Sent as a bearer token, by Envoy; never read by a worker."""
 
 
-Callout = Moderation | Webhook
+class Judge(_Callout, frozen=True, kw_only=True, tag="grpc"):
+    """A service of the operator's that speaks gRPC (`proto/callouts.proto`)."""
+
+    METHOD: ClassVar[str] = "/dragoman.callouts.v1.Judge/Judge"
+
+    url: str
+    """`http(s)://HOST[:PORT]` or `unix:/PATH/OF/SOCKET`."""
+    key: KeySource | None = None
+    """As a webhook's."""
+
+
+class Recogniser(Service, frozen=True, kw_only=True):
+    """A service of the operator's that finds entities for redaction, over gRPC
+    (`proto/callouts.proto`)."""
+
+    METHOD: ClassVar[str] = "/dragoman.callouts.v1.Recogniser/Recognise"
+
+    url: str
+    """As a judge's."""
+    key: KeySource | None = None
+    """As a webhook's."""
+    entities: Annotated[dict[EntityName, Action], msgspec.Meta(min_length=1)]
+    """Those it may find, beside ours, and what becomes of them; others are left alone."""
+    min_score: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0
+    """What it is less sure of is left alone."""
+
+
+Callout = Moderation | Webhook | Judge
+Own = Webhook | Judge | Recogniser
+"""Services of the operator's own."""
+
+
+class Callee(NamedTuple):
+    """Somebody who is asked through Envoy."""
+
+    route: str
+    """The path that the workers ask Envoy for."""
+    cluster: str
+    """Of Envoy."""
+    service: Callout | Recogniser
 
 
 class Place(NamedTuple):
@@ -87,72 +132,94 @@ class Place(NamedTuple):
         return self.host if self.port == (443 if self.tls else 80) else f"{self.host}:{self.port}"
 
 
-def find_place(url: str) -> Place:
-    """Where `url` leads. Raises `ValueError`."""
+def find_place(url: str, method: str = "") -> Place:
+    """Where `url` leads; for gRPC, whose path is the `method`'s, it has none. Raises
+    `ValueError`."""
     if url.startswith(_UNIX):
         socket = url.removeprefix(_UNIX)
         if not socket.startswith("/"):
             raise ValueError(url)
-        return Place(socket, 0, False, "/")  # noqa: FBT003 - a field
+        return Place(socket, 0, False, method or "/")  # noqa: FBT003 - a field
     parts = urlsplit(url)
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     if not known or parts.username or parts.fragment or not _PATH.fullmatch(path):
         raise ValueError(url)
+    if method and path != "/":
+        raise ValueError(url)
     tls = parts.scheme == "https"
-    return Place(parts.hostname or "", parts.port or (443 if tls else 80), tls, path)
+    return Place(parts.hostname or "", parts.port or (443 if tls else 80), tls, method or path)
 
 
-def route_of(profile: str, callout: Callout) -> str:
-    """The path that the workers ask Envoy for: another one, where what is asked is another."""
-    return f"/{profile}/{callout.__struct_config__.tag}/{callout.name}"
+def guardrail_callee(profile: str, callout: Callout) -> Callee:
+    """How one of a profile is reached: on another way, where what is asked is another."""
+    tag, name = callout.__struct_config__.tag, callout.name
+    return Callee(f"/{profile}/{tag}/{name}", f"dragoman_callout.{profile}.{name}", callout)
 
 
-def check_callouts(
-    section: Guardrails | None,
-    providers: Mapping[str, Provider],
-    service_seconds: float,
-    is_there: Callable[[KeySource], bool],
-    refuse: Refuse,
-) -> None:
-    """Raises where a callout cannot be made. Envoy waits `service_seconds` for the whole
-    stage; `is_there` tells of a key."""
-    for name, profile in section.profiles.items() if section else ():
-        for i, callout in enumerate(profile.callouts):
-            path = f"$.guardrails.profiles.{name}.callouts[{i}]"
-            if callout.timeout_seconds > service_seconds / 2:
-                problem = "is more than half of timeouts.service_seconds"
-                raise refuse(f"{path}.timeout_ms", problem)
-            if isinstance(callout, Moderation):
-                _check_moderation(callout, providers, path, refuse)
-            else:
-                _check_webhook(callout, is_there, path, refuse)
+def recogniser_callee(profile: str, recogniser: Recogniser) -> Callee:
+    """How that of a redaction profile is reached."""
+    return Callee(f"/{profile}/recogniser", f"dragoman_recogniser.{profile}", recogniser)
 
 
-def _check_moderation(
-    callout: Moderation, providers: Mapping[str, Provider], path: str, refuse: Refuse
-) -> None:
-    if (callout.threshold is None) != bool(callout.categories):
-        raise refuse(path, "give one of threshold and categories")
-    provider = providers.get(callout.provider)
-    if provider is None:
-        problem = f"no provider {callout.provider} in this file, or none with a key"
-        raise refuse(f"{path}.provider", problem)
-    if MODERATIONS not in provider.endpoints:
-        raise refuse(f"{path}.provider", f"{provider.name} does not serve {MODERATIONS}")
+class CalloutChecks(NamedTuple):
+    """What callouts are checked against."""
 
+    providers: Mapping[str, Provider]
+    service_seconds: float
+    """Envoy waits so long for the whole stage."""
+    is_there: Callable[[KeySource], bool]
+    """Tells of a key."""
+    refuse: Refuse
 
-def _check_webhook(
-    callout: Webhook, is_there: Callable[[KeySource], bool], path: str, refuse: Refuse
-) -> None:
-    try:
-        find_place(callout.url)
-    except ValueError as error:
-        problem = "expected http(s)://HOST[:PORT]/PATH or unix:/PATH/OF/SOCKET"
-        raise refuse(f"{path}.url", problem) from error
-    key = callout.key
-    if key is not None and (key.env is None) == (key.file is None):
-        raise refuse(f"{path}.key", "give either env or file")
-    if key is not None and not is_there(key):
-        missing = f"variable {key.env} is not set" if key.env else f"no file {key.file}"
-        raise refuse(f"{path}.key", missing)
+    def run(self, guardrails: Guardrails | None, redaction: Redaction | None) -> None:
+        """Raises where a callout of any profile cannot be made."""
+        self._guardrails(guardrails)
+        self._redaction(redaction)
+
+    def _guardrails(self, section: Guardrails | None) -> None:
+        for name, profile in section.profiles.items() if section else ():
+            for i, callout in enumerate(profile.callouts):
+                path = f"$.guardrails.profiles.{name}.callouts[{i}]"
+                self._time(callout, 2, "half", path)
+                if isinstance(callout, Moderation):
+                    self._moderation(callout, path)
+                else:
+                    self._own(callout, path)
+
+    def _redaction(self, section: Redaction | None) -> None:
+        for name, profile in section.profiles.items() if section else ():
+            if profile.recogniser is not None:
+                path = f"$.redaction.profiles.{name}.recogniser"
+                self._time(profile.recogniser, 4, "a quarter", path)
+                self._own(profile.recogniser, path)
+
+    def _time(self, service: Service, part: int, called: str, path: str) -> None:
+        """One is asked after the other, and both in the time of the stage."""
+        if service.timeout_seconds > self.service_seconds / part:
+            problem = f"is more than {called} of timeouts.service_seconds"
+            raise self.refuse(f"{path}.timeout_ms", problem)
+
+    def _moderation(self, callout: Moderation, path: str) -> None:
+        if (callout.threshold is None) != bool(callout.categories):
+            raise self.refuse(path, "give one of threshold and categories")
+        provider = self.providers.get(callout.provider)
+        if provider is None:
+            problem = f"no provider {callout.provider} in this file, or none with a key"
+            raise self.refuse(f"{path}.provider", problem)
+        if MODERATIONS not in provider.endpoints:
+            raise self.refuse(f"{path}.provider", f"{provider.name} does not serve {MODERATIONS}")
+
+    def _own(self, service: Own, path: str) -> None:
+        try:
+            find_place(service.url, service.METHOD)
+        except ValueError as error:
+            rest = "" if service.METHOD else "/PATH"
+            problem = f"expected http(s)://HOST[:PORT]{rest} or unix:/PATH/OF/SOCKET"
+            raise self.refuse(f"{path}.url", problem) from error
+        key = service.key
+        if key is not None and (key.env is None) == (key.file is None):
+            raise self.refuse(f"{path}.key", "give either env or file")
+        if key is not None and not self.is_there(key):
+            missing = f"variable {key.env} is not set" if key.env else f"no file {key.file}"
+            raise self.refuse(f"{path}.key", missing)

@@ -18,11 +18,10 @@ _SIGNERS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 
 
 def key_names(policy: Policy) -> set[str]:
-    """The environment variables that hold the keys of providers and webhooks."""
+    """The environment variables that hold the keys of providers and of the operator's services."""
     providers = policy.providers.values()
-    found = policy.guardrails.callouts() if policy.guardrails else ()
     keys = [provider.key for provider in providers]
-    keys += [getattr(callout, "key", None) for _, callout in found]
+    keys += [getattr(callee.service, "key", None) for callee in policy.callees]
     names = {key.env for key in keys if key and key.env}
     return names | _SIGNERS if any(provider.signing for provider in providers) else names
 

@@ -18,7 +18,7 @@ from dragoman.catalog import ProviderRow, provider_rows
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_table
 from dragoman.config.callers import resolve_callers
-from dragoman.config.callouts import check_callouts
+from dragoman.config.callouts import CalloutChecks
 from dragoman.config.cores import available_cores
 from dragoman.config.governance import QuotaEntry
 from dragoman.config.guardrails import check_guarded, read_guardrails
@@ -124,9 +124,9 @@ class _Resolver:
                 check_guarded(entry.guardrails, guardrails, f"{where}.guardrails", self._refuse)
         providers = self._providers(file.providers)
         longest = file.timeouts.service_seconds
-        check_callouts(guardrails, providers, longest, self._is_there, self._refuse)
-        if file.issued_keys and not (file.store.url or file.store.directory):
-            raise self._refuse("$.issued_keys", "needs store.url or store.directory")
+        checks = CalloutChecks(providers, longest, self._is_there, self._refuse)
+        checks.run(guardrails, redaction)
+        self._check_lasting(file)
         callers = resolve_callers(file, providers, self._refuse)
         check_listener(file.listener, self._refuse)
         models = resolve_models(
@@ -168,11 +168,15 @@ class _Resolver:
     def _refuse(self, path: str, problem: str) -> ConfigError:
         return ConfigError(self._source, path, problem)
 
+    def _check_lasting(self, file: File) -> None:
+        """Raises where what must outlast the gateway would not."""
+        for name in ("issued_keys", "audit"):
+            if getattr(file, name) and not (file.store.url or file.store.directory):
+                raise self._refuse(f"$.{name}", "needs store.url or store.directory")
+
     def _audit(self, file: File) -> Audit | None:
         if file.audit is None:
             return None
-        if not (file.store.url or file.store.directory):
-            raise self._refuse("$.audit", "needs store.url or store.directory")
         key = read_secret(file.audit.key, "$.audit.key", self._environment, self._refuse)
         return Audit(key=key, keep=file.audit.keep)
 

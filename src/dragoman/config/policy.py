@@ -12,13 +12,13 @@ from urllib.parse import quote
 import msgspec
 
 from dragoman.catalog.profiles import Profile, Profiles
+from dragoman.config.callouts import FAILED, Callee, Recogniser, guardrail_callee, recogniser_callee
 from dragoman.config.governance import Abuse, RequestLimits
 from dragoman.config.guardrails import Guardrails
 from dragoman.config.healing import Healing
 from dragoman.config.leading import Condition, RollbackEntry
 from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection
 from dragoman.config.schema import (
-    Action,
     Address,
     Jwks,
     Learning,
@@ -36,7 +36,7 @@ from dragoman.config.schema import (
     Timeouts,
     Transport,
 )
-from dragoman.config.section import KeySource
+from dragoman.config.section import Action, KeySource
 from dragoman.dialects import AnyDialect
 
 _SLACK_SECONDS = 5
@@ -159,6 +159,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Its own or its provider's; None: not known."""
 
 
+RECOGNISER_FAILED = f"recogniser{FAILED}"
+"""What is counted where a recogniser did not answer, and the request went on without it."""
+
+
 class RedactionProfile(msgspec.Struct, frozen=True, kw_only=True):
     """One way to treat texts."""
 
@@ -167,6 +171,7 @@ class RedactionProfile(msgspec.Struct, frozen=True, kw_only=True):
     """By entity, the operator's own included."""
     patterns: tuple[tuple[str, str], ...]
     """The operator's own: entity and RE2 pattern."""
+    recogniser: Recogniser | None
     mask: Mask
     answers: bool
     refuses_unread: bool
@@ -184,7 +189,9 @@ class Redaction(msgspec.Struct, frozen=True, kw_only=True):
     def entities(self, *, answers: bool = False) -> tuple[str, ...]:
         """All that any profile may find, in requests or in `answers`."""
         profiles = [p for p in self.profiles.values() if p.answers or not answers]
-        return tuple(sorted({entity for profile in profiles for entity in profile.actions}))
+        found = {entity for profile in profiles for entity in profile.actions}
+        failed = (RECOGNISER_FAILED,) if any(p.recogniser for p in profiles) else ()
+        return (*sorted(found), *failed)
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -417,6 +424,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """How long so many targets may be waited for, one after the other, until an answer begins;
         of one target there are two attempts."""
         return max(2, targets) * self.timeouts.first_byte_seconds + _BACK_OFF_SECONDS
+
+    @property
+    def callees(self) -> list[Callee]:
+        """Who is asked about texts, in whatever profile."""
+        guarded = self.guardrails.callouts() if self.guardrails else ()
+        redacting = self.redaction.profiles.values() if self.redaction else ()
+        return [
+            *(guardrail_callee(name, callout) for name, callout in guarded),
+            *(recogniser_callee(p.name, p.recogniser) for p in redacting if p.recogniser),
+        ]
 
     def profile(self, provider: str, model: str) -> Profile | None:
         """What is known of a provider's model; None where nothing is."""

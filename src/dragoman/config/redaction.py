@@ -8,12 +8,12 @@ from typing import get_args
 from dragoman.config.patterns import Refuse, any_of, check_pattern, read_words
 from dragoman.config.policy import Redaction, RedactionProfile
 from dragoman.config.schema import (
-    Action,
     Entity,
     RedactionEntry,
     RedactionSection,
 )
 from dragoman.config.secrets import read_secret
+from dragoman.config.section import Action
 
 OFF = "off"
 """Said of a model or a caller: no profile applies."""
@@ -61,12 +61,19 @@ def _profile(name: str, entry: RedactionEntry, path: str, refuse: Refuse) -> Red
         _add(listed.name, listed.action, actions, f"{where}.name", refuse)
         pattern = any_of(read_words(listed.words, listed.file, where, refuse))
         patterns.append((listed.name, check_pattern(pattern, where, refuse)))
+    if entry.recogniser is not None:
+        for entity, action in entry.recogniser.entities.items():
+            _add(entity, action, actions, f"{path}.recogniser.entities.{entity}", refuse)
+        if entry.answers:
+            raise refuse(f"{path}.answers", "a recogniser is asked about requests only")
     if not actions:
-        raise refuse(path, "names nothing to look for: give entities, patterns or words")
+        problem = "names nothing to look for: give entities, patterns, words or a recogniser"
+        raise refuse(path, problem)
     return RedactionProfile(
         name=name,
         actions=actions,
         patterns=tuple(patterns),
+        recogniser=entry.recogniser,
         mask=entry.mask,
         answers=entry.answers,
         refuses_unread=entry.unread == "refuse",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from dragoman.catalog.profiles import Profile
+from dragoman.config.callouts import Recogniser
 from dragoman.config.governance import Abuse, Audit, QuotaEntry, RequestLimits
 from dragoman.config.guardrails import GuardrailSection
 from dragoman.config.healing import Healing
@@ -22,7 +23,7 @@ from dragoman.config.leading import (
     StickyBy,
 )
 from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection
-from dragoman.config.section import KeySource, Name
+from dragoman.config.section import Action, EntityName, KeySource, Name
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
@@ -182,12 +183,6 @@ class TargetEntry(_Section, frozen=True, kw_only=True):
     """None: the provider's."""
 
 
-EntityName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
-Action = Literal["mask", "replace", "hash", "block", "report"]
-"""What becomes of a finding: hidden for good, hidden and given back to the caller in the answer,
-hidden behind a keyed digest, the request refused, or only counted."""
-
-
 class PatternEntry(_Section, frozen=True, kw_only=True):
     """What an operator's own pattern finds; `name` is its entity."""
 
@@ -221,6 +216,8 @@ class RedactionEntry(_Section, frozen=True, kw_only=True):
     """`secret`: keys, tokens and passwords; `personal`: all else. An entity's own action wins."""
     patterns: tuple[PatternEntry, ...] = ()
     words: tuple[WordsEntry, ...] = ()
+    recogniser: Recogniser | None = None
+    """Who finds what takes more than patterns, beside them."""
     mask: Mask = Mask()
     answers: bool = False
     """Also what the model writes is treated; `replace` hides it for good there."""

@@ -1,5 +1,9 @@
-"""Where Envoy takes the callouts of guardrails from the workers, and how it reaches whom they are
-for: a provider as any attempt does, with its key; a webhook through a cluster of its own."""
+"""Where Envoy takes callouts from the workers, and how it reaches whom they are for: a provider as
+any attempt does, with its key; a service of the operator's through a cluster of its own.
+
+What speaks gRPC the workers ask as they ask anybody, in HTTP/1.1, with a protobuf message as body:
+Envoy makes a gRPC call of it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,10 @@ from dragoman import metadata as names
 from dragoman.config.callouts import (
     MODERATIONS,
     SOCKET,
-    Callout,
+    Callee,
     Moderation,
-    Webhook,
+    Own,
     find_place,
-    route_of,
 )
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import (
@@ -30,8 +33,10 @@ from dragoman.ir import Json
 LISTENER = "dragoman_callouts"
 """Also the prefix of its statistics."""
 _TARGET = "dragoman.target"
+_GRPC = "dragoman.grpc"
 _HCM = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _TO_METADATA = "extensions.filters.http.header_to_metadata.v3.Config"
+_HTTP1 = "http_protocol_options"
 OWNER_ONLY = 0o600
 _OURS = ("x-forwarded-proto", "x-request-id", "x-envoy-expected-rq-timeout-ms")
 _NOWHERE = "x-dragoman-none"
@@ -40,11 +45,13 @@ _NOWHERE = "x-dragoman-none"
 
 def callout_listeners(policy: Policy) -> list[Json]:
     """One on a Unix socket, that its owner alone may use; none where nothing is called out."""
-    if policy.guardrails is None or not any(policy.guardrails.callouts()):
+    if not policy.callees:
         return []
+    bridge = "extensions.filters.http.grpc_http1_bridge.v3.Config"
     manager = {
         "stat_prefix": LISTENER,
         "http_filters": [
+            typed(_GRPC, bridge, upgrade_protobuf_to_grpc=True),
             typed(_TARGET, _TO_METADATA),
             typed(
                 "router",
@@ -62,23 +69,21 @@ def callout_listeners(policy: Policy) -> list[Json]:
     return [{"name": LISTENER, "address": {"pipe": pipe}, "filter_chains": [chain]}]
 
 
-def webhook_secrets(policy: Policy) -> list[Json]:
-    """The keys of webhooks that want one."""
-    found = policy.guardrails.callouts() if policy.guardrails else ()
+def callout_secrets(policy: Policy) -> list[Json]:
+    """The keys of the operator's services that want one."""
     return [
-        named_secret(_secret_name(profile, callout), callout.key)
-        for profile, callout in found
-        if isinstance(callout, Webhook) and callout.key
+        named_secret(_secret_name(callee), callee.service.key)
+        for callee in policy.callees
+        if isinstance(callee.service, Own) and callee.service.key
     ]
 
 
-def webhook_clusters(policy: Policy) -> list[Json]:
-    """One for each webhook."""
-    found = policy.guardrails.callouts() if policy.guardrails else ()
+def callout_clusters(policy: Policy) -> list[Json]:
+    """One for each service of the operator's."""
     return [
-        _webhook_cluster(profile, callout, policy)
-        for profile, callout in found
-        if isinstance(callout, Webhook)
+        _cluster(callee, callee.service, policy)
+        for callee in policy.callees
+        if isinstance(callee.service, Own)
     ]
 
 
@@ -86,8 +91,8 @@ def keep_callouts(document: Json, former: Policy) -> Json:
     """A bootstrap with what `former` alone calls out, for requests that were decided under it."""
     resources: Json = document["static_resources"]
     parts = {
-        "secrets": _with(resources["secrets"], webhook_secrets(former)),
-        "clusters": _with(resources["clusters"], webhook_clusters(former)),
+        "secrets": _with(resources["secrets"], callout_secrets(former)),
+        "clusters": _with(resources["clusters"], callout_clusters(former)),
     }
     listeners: list[Json] = resources["listeners"]
     for kept in callout_listeners(former):
@@ -116,39 +121,50 @@ def _host(listener: Json) -> Json:
     return host
 
 
-def _cluster_name(profile: str, callout: Callout) -> str:
-    return f"dragoman_callout.{profile}.{callout.name}"
-
-
-def _secret_name(profile: str, callout: Callout) -> str:
-    return f"key-{_cluster_name(profile, callout)}"
+def _secret_name(callee: Callee) -> str:
+    return f"key-{callee.cluster}"
 
 
 def _routes(policy: Policy) -> list[Json]:
-    found = policy.guardrails.callouts() if policy.guardrails else ()
     return [
         {
-            "name": route_of(profile, callout),
-            "match": {"path": route_of(profile, callout)},
+            "name": callee.route,
+            "match": {"path": callee.route},
             "request_headers_to_remove": list(_OURS),
-            **_action(profile, callout, policy),
+            **_action(callee, policy),
         }
-        for profile, callout in found
+        for callee in policy.callees
     ]
 
 
-def _action(profile: str, callout: Callout, policy: Policy) -> Json:
-    timeout = seconds(callout.timeout_seconds)
-    if isinstance(callout, Moderation):
-        action = {"cluster": callout.provider, "timeout": timeout, "auto_host_rewrite": True}
-        told = message(_TO_METADATA, request_rules=_told(callout, policy))
+def _action(callee: Callee, policy: Policy) -> Json:
+    service = callee.service
+    timeout = seconds(service.timeout_seconds)
+    if isinstance(service, Moderation):
+        action = {"cluster": service.provider, "timeout": timeout, "auto_host_rewrite": True}
+        told = message(_TO_METADATA, request_rules=_told(service, policy))
         return {"route": action, "typed_per_filter_config": {_TARGET: told}}
-    place = find_place(callout.url)
+    place = find_place(service.url, service.METHOD)
     rewrite: Json = {
         "regex_rewrite": {"pattern": {"regex": "^.*$"}, "substitution": place.path},
         "host_rewrite_literal": place.authority,
     }
-    return {"route": {"cluster": _cluster_name(profile, callout), "timeout": timeout, **rewrite}}
+    route = {"route": {"cluster": callee.cluster, "timeout": timeout, **rewrite}}
+    return {**route, **_grpc_headers(service)} if service.METHOD else route
+
+
+def _grpc_headers(service: Own) -> Json:
+    """What a gRPC server expects beside what the filter writes."""
+    told = {"te": "trailers", "grpc-timeout": f"{service.timeout_ms}m"}
+    return {
+        "request_headers_to_add": [
+            {
+                "header": {"key": name, "value": value},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+            for name, value in told.items()
+        ]
+    }
 
 
 def _told(callout: Moderation, policy: Policy) -> list[Json]:
@@ -167,9 +183,8 @@ def _told(callout: Moderation, policy: Policy) -> list[Json]:
     ]
 
 
-def _webhook_cluster(profile: str, callout: Webhook, policy: Policy) -> Json:
-    name = _cluster_name(profile, callout)
-    place = find_place(callout.url)
+def _cluster(callee: Callee, service: Own, policy: Policy) -> Json:
+    name, place = callee.cluster, find_place(service.url, service.METHOD)
     if place.port:
         address = {"socket_address": {"address": place.host, "port_value": place.port}}
         where = endpoints(name, {"address": address}, place.host)
@@ -185,11 +200,12 @@ def _webhook_cluster(profile: str, callout: Webhook, policy: Policy) -> Json:
         "connect_timeout": seconds(policy.timeouts.connect_seconds),
         **where,
     }
+    spoken = ("http2_protocol_options", "h2") if service.METHOD else (_HTTP1, "http/1.1")
     if place.tls:
-        cluster["transport_socket"] = tls_context(place.host, policy.ca_file, ("http/1.1",))
-    if callout.key:
-        filters = [credential(_secret_name(profile, callout), "authorization", "Bearer ")]
-        fields: Json = {"explicit_http_config": {"http_protocol_options": {}}}
-        fields["http_filters"] = [*filters, upstream_codec()]
-        cluster["typed_extension_protocol_options"] = http_options(fields)
+        cluster["transport_socket"] = tls_context(place.host, policy.ca_file, (spoken[1],))
+    fields: Json = {"explicit_http_config": {spoken[0]: {}}}
+    if service.key:
+        key = credential(_secret_name(callee), "authorization", "Bearer ")
+        fields["http_filters"] = [key, upstream_codec()]
+    cluster["typed_extension_protocol_options"] = http_options(fields)
     return cluster

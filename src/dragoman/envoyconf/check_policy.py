@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_address
 
-from dragoman.config.callouts import Webhook, find_place
+from dragoman.config.callouts import Own, find_place
 from dragoman.config.policy import Model, Policy
 from dragoman.config.resilience import MAX_CONCURRENT, CircuitBreaker
 from dragoman.envoyconf.check import Finding
@@ -14,7 +15,7 @@ _MOST_NAMED = 3
 
 def check_policy(policy: Policy) -> list[Finding]:
     """All findings, every one a warning."""
-    return [*_issuers(policy), *_webhooks(policy), *_breakers(policy)]
+    return [*_issuers(policy), *_services(policy), *_breakers(policy)]
 
 
 def _issuers(policy: Policy) -> list[Finding]:
@@ -32,21 +33,32 @@ def _issuers(policy: Policy) -> list[Finding]:
     ]
 
 
-def _webhooks(policy: Policy) -> list[Finding]:
-    """Webhooks that are shown texts over a network where others may read them."""
-    found = policy.guardrails.callouts() if policy.guardrails else ()
+def _services(policy: Policy) -> list[Finding]:
+    """The operator's own that are shown texts over a network where others may read them."""
     return [
         Finding(
             file=policy.source,
-            path=f"$.guardrails.profiles.{profile}.callouts",
-            problem=f"{callout.name} is shown texts in plain text, over a network",
+            path=where,
+            problem=f"{name} is shown texts in plain text, over a network",
             remedy="Use https",
             severity="warning",
         )
-        for profile, callout in found
-        if isinstance(callout, Webhook)
-        if (place := find_place(callout.url)).port and not place.tls and not _is_here(place.host)
+        for where, name, service in _shown(policy)
+        if (place := find_place(service.url, service.METHOD)).port
+        and not place.tls
+        and not _is_here(place.host)
     ]
+
+
+def _shown(policy: Policy) -> Iterator[tuple[str, str, Own]]:
+    """Where in the file, by which name, and who."""
+    for profile, callout in policy.guardrails.callouts() if policy.guardrails else ():
+        if isinstance(callout, Own):
+            yield f"$.guardrails.profiles.{profile}.callouts", callout.name, callout
+    for own in policy.redaction.profiles.values() if policy.redaction else ():
+        if own.recogniser:
+            where = f"$.redaction.profiles.{own.name}.recogniser"
+            yield where, "the recogniser", own.recogniser
 
 
 def _is_here(host: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dragoman import metadata as names
-from dragoman.config.callouts import Webhook
+from dragoman.config.callouts import Own
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import LENGTH, grpc_service
 from dragoman.envoyconf.identity import identity_filters, peer_attributes, proxy_headers
@@ -135,9 +135,9 @@ def _decide(policy: Policy) -> Json:
 
 
 def _callout_headers(policy: Policy) -> list[str]:
-    """What webhooks are told."""
-    found = policy.guardrails.callouts() if policy.guardrails else ()
-    return ["x-request-id"] if any(isinstance(callout, Webhook) for _, callout in found) else []
+    """What services of the operator's are told."""
+    own = any(isinstance(callee.service, Own) for callee in policy.callees)
+    return ["x-request-id"] if own else []
 
 
 def _model_headers(policy: Policy) -> list[str]:

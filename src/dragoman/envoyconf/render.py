@@ -12,7 +12,7 @@ from dragoman import metadata as names
 from dragoman.config.policy import Policy
 from dragoman.dialects.pass_through import FORM_PATHS, UNREAD_PREFIXES
 from dragoman.dialects.registry import PREFIXES, client_dialect
-from dragoman.envoyconf.callouts import callout_listeners, webhook_clusters, webhook_secrets
+from dragoman.envoyconf.callouts import callout_clusters, callout_listeners, callout_secrets
 from dragoman.envoyconf.clusters import (
     STAGES,
     needs_secret,
@@ -67,14 +67,14 @@ def render(policy: Policy) -> Json:
         "static_resources": {
             "secrets": [
                 *(secret(provider) for provider in providers if needs_secret(provider)),
-                *webhook_secrets(policy),
+                *callout_secrets(policy),
             ],
             "listeners": [_listener(policy), *callout_listeners(policy)],
             "clusters": [
                 *(stage_cluster(stage, policy) for stage in STAGES),
                 *(provider_cluster(provider, policy) for provider in providers),
                 *jwks_clusters(policy),
-                *webhook_clusters(policy),
+                *callout_clusters(policy),
             ],
         },
     }

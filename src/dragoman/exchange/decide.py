@@ -6,6 +6,7 @@ own dialect: later stages only carry out what this one admitted.
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from dragoman.exchange.answers import answer, check_method, check_type, deny
 from dragoman.exchange.asked import Asked, Asker, headers_said, model_name, said_outside, wish_of
 from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.feedback import take_feedback
-from dragoman.exchange.guard import Consulting, RequestGuard
+from dragoman.exchange.guard import Consulting, RequestGuard, about_of
 from dragoman.exchange.heads import RequestHead
 from dragoman.exchange.limits import Held
 from dragoman.exchange.plan import Plan
@@ -43,10 +44,12 @@ from dragoman.policies.authorize import (
 )
 from dragoman.policies.describe import make_card
 from dragoman.policies.estimate import estimate_tokens
-from dragoman.policies.guard.callouts import Fault, judge
+from dragoman.policies.guard.callouts import judge
+from dragoman.policies.guard.seen import Seen
 from dragoman.policies.identify import Issued, identify
 from dragoman.policies.lifecycle import find_serving
 from dragoman.policies.limits import check_size, limits_of
+from dragoman.policies.questions import Fault
 from dragoman.policies.quotas import UNREAD_AMOUNTS, amounts_of
 from dragoman.policies.route.canary import NOBODY, Shares
 from dragoman.policies.route.choose import Choice, Chooser
@@ -216,9 +219,6 @@ class Decide:
         model, told, note = find_serving(asked_for, self._clock())
         name = name if model is asked_for else model.name
         seen = self._guard.look(call.body, raw, body, caller, model)
-        treated = self._redaction.apply(call.body, raw, caller, model).guarded_as(seen)
-        if treated.body is not raw:
-            body = read_body(call.body, treated.body)
         asked = Asked(
             client=client,
             call=call,
@@ -230,17 +230,50 @@ class Decide:
             name=name,
             told=told,
         )
+        return self._redact(asked, Asker(head, client, caller), seen, note)
+
+    def _redact(
+        self, asked: Asked, asker: Asker, seen: Seen, note: tuple[str, ...]
+    ) -> Mutate | Respond | Pending | Consulting:
+        """What becomes of the request once a recogniser, if there is one, has answered."""
+        kind, raw, whose = asked.call.body, asked.sent, (asker.caller, asked.model)
+        about = about_of(asker, asked.name)
+        waits = self._redaction.survey(kind, raw, asked.raw, about, whose)
+        if waits is None:
+            return self._treat(asked, asker, self._redaction.apply(kind, raw, *whose), seen, note)
+        recognising = waits
+
+        def resume(
+            answers: Sequence[bytes | Fault],
+        ) -> Mutate | Respond | Pending | Consulting:
+            try:
+                redact = functools.partial(recognising.redact, answers)
+                treated = self._redaction.apply(kind, raw, *whose, redact)
+                return self._treat(asked, asker, treated, seen, note)
+            except DragomanError as error:
+                return deny(error, asker.client, asker.caller, asked.call.operation)
+
+        return Consulting(questions=(waits.question,), resume=resume)
+
+    def _treat(
+        self, asked: Asked, asker: Asker, treated: Treated, seen: Seen, note: tuple[str, ...]
+    ) -> Mutate | Respond | Pending | Consulting:
+        """What becomes of the request, of which `treated` goes on."""
+        caller, treated = asker.caller, treated.guarded_as(seen)
+        if treated.body is not asked.sent:
+            body = read_body(asked.call.body, treated.body)
+            asked = msgspec.structs.replace(asked, raw=body)
         if caller.roles:
             authorize(caller, wish_of(asked, caller))
         limits = limits_of(caller)
         if limits is not None:
             held = Held(self._policy, limits, asked, treated)
             asked, treated, note = held.asked, held.treated, (*note, *held.note)
-        choice = self._choose(asked, caller, head, len(raw)).noting(*seen.note, *note)
+        choice = self._choose(asked, caller, asker.head, len(asked.sent))
+        choice = choice.noting(*seen.note, *note)
         if choice.order and self._must_estimate(asked, choice.order[0]):
             return self._estimate(asked, choice.order[0])
-        choice = self._plan.speakable(asked, choice)
-        return self._consult(asked, Asker(head, client, caller), choice, treated)
+        return self._consult(asked, asker, self._plan.speakable(asked, choice), treated)
 
     def _consult(
         self, asked: Asked, asker: Asker, choice: Choice, treated: Treated

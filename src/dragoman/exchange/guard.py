@@ -18,8 +18,9 @@ from dragoman.exchange.asked import Asked, Asker
 from dragoman.exchange.redaction import ENGINE_FAULTS, HARMLESS
 from dragoman.exchange.reserve import Pending
 from dragoman.ir import Json
-from dragoman.policies.guard.callouts import MAX_TEXTS, About, Fault, Question, Text, make_questions
+from dragoman.policies.guard.callouts import make_questions
 from dragoman.policies.guard.seen import Seen
+from dragoman.policies.questions import MAX_TEXTS, About, Fault, Question, Text
 from dragoman.policies.route.residency import check_region, find_demands
 from dragoman.wire.multipart import text_parts
 
@@ -37,7 +38,7 @@ class Consulting(msgspec.Struct, frozen=True, kw_only=True):
     `resume`."""
 
     questions: tuple[Question, ...]
-    resume: Callable[[Sequence[bytes | Fault]], Mutate | Respond | Pending]
+    resume: Callable[[Sequence[bytes | Fault]], Mutate | Respond | Pending | Consulting]
 
 
 class RequestGuard:
@@ -80,15 +81,18 @@ class RequestGuard:
         if guard is None or not guard.profile.callouts:
             return ()
         texts = _texts(sent, asked.raw) if asked.call.body == "json" else _form_texts(sent)
-        request_id = asker.head.headers.get(REQUEST_ID, "")
-        about = About(asker.caller.name, asked.name, request_id)
-        questions = make_questions(guard.profile, texts, about)
+        questions = make_questions(guard.profile, texts, about_of(asker, asked.name))
         demands = find_demands(asker.caller, asker.head.headers) if questions else ()
         for callout, *_ in questions:
             if isinstance(callout, Moderation):
                 name = callout.provider
                 check_region(name, self._providers[name].region, demands)
         return tuple(questions)
+
+
+def about_of(asker: Asker, model: str) -> About:
+    """What services are told of a request for `model`."""
+    return About(asker.caller.name, model, asker.head.headers.get(REQUEST_ID, ""))
 
 
 def _texts(raw: bytes, body: Json) -> list[Text]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -11,12 +12,15 @@ from dragoman import metadata as names
 from dragoman.actions import Metadata, amend
 from dragoman.config.policy import Caller, Model, Policy
 from dragoman.dialects import BodyKind
+from dragoman.dialects.texts import Change
 from dragoman.errors import InvalidRequest, PermissionDenied, RedactionFailed
 from dragoman.ir import Json
 from dragoman.policies.guard.seen import Seen
 from dragoman.wire.multipart import text_parts
 
 if TYPE_CHECKING:
+    from dragoman.exchange.recognising import Recognising
+    from dragoman.policies.questions import About
     from dragoman.policies.redact.profiles import Redactors
     from dragoman.policies.redact.redactor import Redacted, Redactor
 
@@ -31,6 +35,7 @@ ENGINE_FAULTS = (
     msgspec.MsgspecError,
 )
 """What an engine may raise that was not made to: whatever it is, the request does not go on."""
+_FAILED = "The request could not be redacted."
 HARMLESS = ("GET", "HEAD", "DELETE")
 
 
@@ -79,19 +84,47 @@ class RequestRedaction:
         if redactor and redactor.profile.refuses_unread and method not in HARMLESS:
             raise PermissionDenied("Its body is not read here, so nothing could be redacted in it.")
 
-    def apply(self, kind: BodyKind, raw: bytes, caller: Caller, model: Model) -> Treated:
-        """Raises `ContentBlocked`, `ContentTooSensitive` or `RedactionFailed`."""
+    def survey(
+        self, kind: BodyKind, raw: bytes, body: Json, about: About, asks: tuple[Caller, Model]
+    ) -> Recognising | None:
+        """What a recogniser has to be asked first, where the profile has one and there is a text.
+
+        `raw` reads as `body`. Raises as `apply`.
+        """
+        caller, model = asks
+        redactor = self._redactors.choose(caller, model) if self._redactors else None
+        recogniser = redactor.profile.recogniser if redactor else None
+        if redactor is None or recogniser is None:
+            return None
+        from dragoman.exchange.recognising import Recognising  # noqa: PLC0415 - seldom wanted
+
+        try:
+            found = Recognising(redactor, recogniser, (kind, raw, body), about)
+        except ENGINE_FAULTS as error:
+            raise RedactionFailed(_FAILED) from error
+        return found if found.texts else None
+
+    def apply(
+        self,
+        kind: BodyKind,
+        raw: bytes,
+        caller: Caller,
+        model: Model,
+        redact: Callable[[], Redacted] | None = None,
+    ) -> Treated:
+        """`redact` where a recogniser was asked. Raises `ContentBlocked`, `ContentTooSensitive` or
+        `RedactionFailed`."""
         redactor = self._redactors.choose(caller, model) if self._redactors else None
         if self._redactors is None or redactor is None:
             return Treated(raw, None, {}, {})
         try:
-            redacted = _redact(redactor, kind, raw, caller.name)
+            redacted = redact() if redact else _redact(redactor, kind, raw, caller.name)
             facts: Json = {}
             if redacted.originals:
                 facts[names.SEALED] = self._redactors.keys.seal(redacted.originals, caller.name)
                 facts[names.RESPOND] = names.FLAG
         except ENGINE_FAULTS as error:
-            raise RedactionFailed("The request could not be redacted.") from error
+            raise RedactionFailed(_FAILED) from error
         if redacted.body is None and not redacted.counts and not redactor.profile.answers:
             return Treated(raw, None, {}, {})
         if redactor.profile.answers:
@@ -108,20 +141,21 @@ def _redact(redactor: Redactor, kind: BodyKind, raw: bytes, caller: str) -> Reda
 
 def _redact_form(redactor: Redactor, raw: bytes, caller: str) -> Redacted:
     """The fields of a form; its files are not read."""
-    from dragoman.policies.redact.redactor import Redacted  # noqa: PLC0415 - only where configured
+    found = redactor.survey(raw, edit_form)
+    return redactor.redact_surveyed(raw, edit_form, caller, found, [()] * len(found))
 
+
+def edit_form(raw: bytes, change: Change) -> bytes | None:
+    """As `dialects.texts.edit_texts`, of a form's fields. Raises `InvalidRequest`."""
     pieces: list[bytes] = []
-    originals: dict[str, str] = {}
-    counts: Counter[str] = Counter()
     at = 0
     for name, part in text_parts(raw):
         try:
             text = raw[part].decode()
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"$.{name}", "UTF-8 text") from error
-        changed, redacted = redactor.redact_text(text, caller, f"$.{name}")
-        pieces += (raw[at : part.start], changed.encode())
-        at = part.stop
-        originals |= redacted.originals
-        counts.update(redacted.counts)
-    return Redacted(b"".join((*pieces, raw[at:])), originals, dict(counts))
+        changed = change(text, "", functools.partial(str, f"$.{name}"))
+        if changed is not None:
+            pieces += (raw[at : part.start], changed.encode())
+            at = part.stop
+    return b"".join((*pieces, raw[at:])) if pieces else None

@@ -1,7 +1,7 @@
-"""Carries callouts of guardrails to Envoy, which reaches whom they are for.
+"""Carries callouts to Envoy, which reaches whom they are for.
 
 Envoy listens on a Unix socket that no client can reach; its routes know each callout by its path,
-add the provider's key, speak TLS and count. Here is no more than HTTP/1.1 to that one socket.
+add the key, speak TLS and gRPC, and count. Here is no more than HTTP/1.1 to that one socket.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import cast
 
 import httptools
 
-from dragoman.policies.guard.callouts import Fault, Question
+from dragoman.policies.questions import Fault, Question
 
 _MAX_AT_ONCE = 256
 """Callouts of one worker; more wait, within their time."""
@@ -21,6 +21,9 @@ _MAX_KEPT = 32
 _MAX_ANSWER_BYTES = 4 << 20
 """Head and body together."""
 _OK, _GATEWAY_TIMEOUT = 200, 504
+_GRPC_OK, _DEADLINE_EXCEEDED = (b"", b"0"), b"4"
+"""What `grpc-status` says; there is none of what is no gRPC."""
+_JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 
 
 class Callouts:
@@ -42,23 +45,28 @@ class Callouts:
             return "too_long"
         try:
             async with asyncio.timeout(question.callout.timeout_seconds), self._slots:
-                return await self._post(question.route, question.body)
+                return await self._post(question, question.body)
         except TimeoutError:
             return "timeout"
         except OSError:
             return "unreachable"
 
-    async def _post(self, route: str, body: bytes) -> bytes | Fault:
+    async def _post(self, question: Question, body: bytes) -> bytes | Fault:
+        kind = _PROTOBUF if question.callout.METHOD else _JSON
+        head = (
+            f"POST {question.route} HTTP/1.1\r\nhost: callouts\r\ncontent-type: {kind}\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        ).encode()
         while self._kept:
             try:
-                return await self._use(self._kept.pop(), route, body)
+                return await self._use(self._kept.pop(), head, body)
             except ConnectionError:
                 continue  # it was closed while nobody looked
-        return await self._use(await self._connect(), route, body)
+        return await self._use(await self._connect(), head, body)
 
-    async def _use(self, connection: _Connection, route: str, body: bytes) -> bytes | Fault:
+    async def _use(self, connection: _Connection, head: bytes, body: bytes) -> bytes | Fault:
         try:
-            return await connection.post(route, body)
+            return await connection.post(head, body)
         finally:
             if connection.is_free and len(self._kept) < _MAX_KEPT:
                 self._kept.append(connection)
@@ -84,22 +92,19 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self._received = 0
+        self._grpc_status = b""
         self.is_free = False
         """It has answered all it was asked, and may be asked again."""
 
-    async def post(self, path: str, body: bytes) -> bytes | Fault:
-        """The body of an answer with status 200. Raises `OSError` where the connection is cut."""
+    async def post(self, head: bytes, body: bytes) -> bytes | Fault:
+        """The body of an answer that is well. Raises `OSError` where the connection is cut."""
         if self._transport is None:
             raise ConnectionResetError
         self.is_free = False
-        self._pieces, self._received = [], 0
+        self._pieces, self._received, self._grpc_status = [], 0, b""
         self._parser = httptools.HttpResponseParser(self)
         self._answer = asyncio.get_running_loop().create_future()
-        head = (
-            f"POST {path} HTTP/1.1\r\nhost: callouts\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
-        )
-        self._transport.writelines((head.encode(), body))
+        self._transport.writelines((head, body))
         return await self._answer
 
     def close(self) -> None:
@@ -131,6 +136,11 @@ class _Connection(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionResetError())
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """For the parser."""
+        if name == b"grpc-status":
+            self._grpc_status = value
+
     def on_body(self, body: bytes) -> None:
         """For the parser."""
         self._pieces.append(body)
@@ -141,10 +151,12 @@ class _Connection(asyncio.Protocol):
         if self._answer is None or self._answer.done() or status < _OK:
             return
         self.is_free = self._parser.should_keep_alive()
-        if status == _OK:
+        if status == _OK and self._grpc_status in _GRPC_OK:
             self._answer.set_result(b"".join(self._pieces))
+        elif status == _GATEWAY_TIMEOUT or self._grpc_status == _DEADLINE_EXCEEDED:
+            self._answer.set_result("timeout")
         else:
-            self._answer.set_result("timeout" if status == _GATEWAY_TIMEOUT else "status")
+            self._answer.set_result("status")
 
     def _give(self, fault: Fault) -> None:
         if self._answer is not None and not self._answer.done():

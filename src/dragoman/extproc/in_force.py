@@ -134,7 +134,7 @@ def make_guards(policy: Policy) -> Guards | None:
 
 def make_callouts(policy: Policy) -> Callouts | None:
     """Who carries the callouts of the policy; None where it has none, at no cost."""
-    if policy.guardrails is None or not any(policy.guardrails.callouts()):
+    if not policy.callees:
         return None
     from dragoman.extproc.callouts import Callouts  # noqa: PLC0415 - loads a parser
 

@@ -132,22 +132,19 @@ class DecideStream:
     async def _resume(
         self, waits: Pending | Consulting, write: Callable[[Mutate | Respond], bytes]
     ) -> list[bytes]:
-        """The reply once callouts have answered, and the store has said what may be spent: of one
-        provider after the other, where the quotas of some are."""
-        action: Mutate | Respond | Pending
-        action = await self._consult(waits) if isinstance(waits, Consulting) else waits
-        while isinstance(action, Pending):
-            if self._keeper is None:
+        """The reply once callouts have answered, first a recogniser's, and the store has said what
+        may be spent: of one provider after the other, where the quotas of some are."""
+        action: Mutate | Respond | Pending | Consulting = waits
+        while not isinstance(action, Mutate | Respond):
+            if isinstance(action, Consulting):
+                action = await self._consult(action)
+            elif self._keeper is None:
                 raise UnexpectedMessage("a quota, and nobody keeps it")
-            try:
-                found = await self._keeper.acquire(action.demands)
-            except DragomanError as error:
-                action = action.resume(error)
             else:
-                action = action.resume(found)
+                action = await _acquire(self._keeper, action)
         return [write(action)]
 
-    async def _consult(self, waits: Consulting) -> Mutate | Respond | Pending:
+    async def _consult(self, waits: Consulting) -> Mutate | Respond | Pending | Consulting:
         if self._callouts is None:
             raise UnexpectedMessage("a callout, and nobody carries it")
         return waits.resume(await self._callouts.ask(waits.questions))
@@ -158,6 +155,14 @@ class DecideStream:
     def fail(self) -> list[bytes]:
         head = self._head
         return _internal_error(client_call(head.path, head.headers).dialect if head else None)
+
+
+async def _acquire(keeper: QuotaKeeper, waits: Pending) -> Mutate | Respond | Pending:
+    try:
+        found = await keeper.acquire(waits.demands)
+    except DragomanError as error:
+        return waits.resume(error)
+    return waits.resume(found)
 
 
 class _Answer:

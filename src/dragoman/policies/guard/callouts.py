@@ -1,7 +1,8 @@
-"""What a callout asks, and what its answer means. Sans-IO: who carries it is not known here.
+"""What a guardrail's callout asks, and what its answer means.
 
 A webhook is sent `{"texts": [{"path", "speaker", "text"}], "caller", "model", "request_id"}` and
-answers `{"allow": bool, "reason"?: str, "score"?: number}`. Moderation is OpenAI's. Source:
+answers `{"allow": bool, "reason"?: str, "score"?: number}`; over gRPC the same is said in the
+messages of `proto/callouts.proto`. Moderation is OpenAI's. Source:
 https://platform.openai.com/docs/api-reference/moderations, November 2026.
 """
 
@@ -9,50 +10,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
-from dragoman.config.callouts import FAILED, Callout, Moderation, route_of
+from dragoman.config.callouts import FAILED, Callout, Judge, Moderation, guardrail_callee
 from dragoman.config.guardrails import GuardProfile
-from dragoman.dialects.speakers import Speaker
 from dragoman.errors import CalloutFailed, ContentFlagged
 from dragoman.ir import Json
+from dragoman.policies.questions import MAX_TEXTS, About, Fault, Question, Text, encode_texts
+from dragoman.wire.protobuf import Malformed, read_double, read_fields
 
-Fault = Literal["timeout", "unreachable", "status", "too_long", "bad_answer"]
-"""Why there is no answer."""
-MAX_TEXTS = 10_000
-"""Of a request with more nobody is asked: what is sent may be many times what came."""
+_VERDICT, _REASON, _SCORE = 1, 2, 3
+"""Fields of a `JudgeResponse`."""
+_ALLOW, _REFUSE = 1, 2
+"""Its verdicts."""
 _WORD = re.compile(r"[A-Za-z0-9/_.-]{1,64}")
 """What is repeated of an answer: a sentence may quote the text it is about."""
-
-
-class Text(NamedTuple):
-    """One text of a request."""
-
-    path: str
-    speaker: Speaker
-    text: str
-
-
-class About(NamedTuple):
-    """Whose request it is."""
-
-    caller: str
-    model: str
-    request_id: str
-
-
-class Question(NamedTuple):
-    """What one callout is asked."""
-
-    callout: Callout
-    route: str
-    """The path that leads to whoever is asked."""
-    paths: tuple[str, ...]
-    """Of the texts in it, in their order."""
-    body: bytes | None
-    """None: there is too much to ask about."""
 
 
 class Verdict(NamedTuple):
@@ -90,16 +64,20 @@ def make_questions(profile: GuardProfile, texts: Sequence[Text], about: About) -
         shown = [text for text in texts if not wanted or text.speaker in wanted]
         if shown:
             paths = tuple(text.path for text in shown)
-            is_much = len(texts) > MAX_TEXTS
-            body = None if is_much else msgspec.json.encode(_body(callout, shown, about))
-            questions.append(Question(callout, route_of(profile.name, callout), paths, body))
+            body = None if len(texts) > MAX_TEXTS else _body(callout, shown, about)
+            route = guardrail_callee(profile.name, callout).route
+            questions.append(Question(callout, route, paths, body))
     return questions
 
 
-def _body(callout: Callout, texts: Iterable[Text], about: About) -> Json:
+def _body(callout: Callout, texts: Iterable[Text], about: About) -> bytes:
+    if isinstance(callout, Judge):
+        return encode_texts(texts, about)
     if isinstance(callout, Moderation):
-        return {"model": callout.model, "input": [text.text for text in texts]}
-    return {"texts": [text._asdict() for text in texts], **about._asdict()}
+        asked: Json = {"model": callout.model, "input": [text.text for text in texts]}
+    else:
+        asked = {"texts": [text._asdict() for text in texts], **about._asdict()}
+    return msgspec.json.encode(asked)
 
 
 def judge(
@@ -111,7 +89,7 @@ def judge(
     notes: list[str] = []
     refusals: list[ContentFlagged | CalloutFailed] = []
     for question, answer in zip(questions, answers, strict=True):
-        callout, found = question.callout, _read(question, answer)
+        callout, found = cast("Callout", question.callout), _read(question, answer)
         if isinstance(found, Verdict):
             counts[callout.name] = 1.0
             notes.append(f"{callout.name}=({found.why})")
@@ -134,8 +112,10 @@ def _read(question: Question, answer: bytes | Fault) -> Verdict | Fault | None:
     try:
         if isinstance(question.callout, Moderation):
             return _read_moderation(question.callout, question.paths, answer)
-        return _read_judgement(answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError):
+        if isinstance(question.callout, Judge):
+            return _verdict(_read_message(answer))
+        return _verdict(_decode_judged(answer))
+    except (msgspec.MsgspecError, Malformed, UnicodeDecodeError, RecursionError, LookupError):
         return "bad_answer"
 
 
@@ -164,8 +144,22 @@ def _read_moderation(
     return Verdict(path, f"{category} {score:.3g}, limit {limit:g}")
 
 
-def _read_judgement(answer: bytes) -> Verdict | None:
-    judged = _decode_judged(answer)
+def _read_message(answer: bytes) -> _Judged:
+    """A `JudgeResponse`. Raises as `read_fields`."""
+    verdict, reason, score = 0, None, None
+    for number, begin, end in read_fields(answer, 0, len(answer)):
+        if number == _VERDICT and end < 0:
+            verdict = begin
+        elif number == _REASON and end >= 0:
+            reason = answer[begin:end].decode()
+        elif number == _SCORE:
+            score = read_double(answer, begin, end)
+    if verdict not in (_ALLOW, _REFUSE):
+        raise Malformed
+    return _Judged(verdict == _ALLOW, reason, score)
+
+
+def _verdict(judged: _Judged) -> Verdict | None:
     if judged.allow:
         return None
     words = [judged.reason] if judged.reason and _WORD.fullmatch(judged.reason) else []

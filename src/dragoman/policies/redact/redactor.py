@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from dragoman.config.policy import RedactionProfile
-from dragoman.dialects.texts import edit_texts
+from dragoman.dialects.texts import Change, edit_texts
 from dragoman.errors import ContentBlocked, ContentTooSensitive
 from dragoman.policies.capabilities import find_media
 from dragoman.policies.redact.keys import Keys
+from dragoman.policies.redact.recognised import Entity, find_recognised
 from dragoman.policies.redact.rules import Rule
-from dragoman.policies.redact.scanner import RULES, Finding, Scanner
+from dragoman.policies.redact.scanner import RULES, Finding, Scanner, resolve
 
 PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{0,30}_[a-z2-7]{8}\]")
 MAX_PLACEHOLDER = 44
@@ -41,6 +42,19 @@ _GROUPS: tuple[Group, ...] = (("block",), ("report",), ("mask", "replace", "hash
 what must not pass."""
 _NOTHING: list[list[Finding]] = [[] for _ in _GROUPS]
 _ESCAPES = ((b"\\n", b"\n"), (b"\\r", b"\r"), (b"\\t", b"\t"), (b'\\"', b'"'), (b"\\/", b"/"))
+
+Edit = Callable[[bytes, Change], bytes | None]
+"""Changes the texts of a body, as `edit_texts` does those of JSON."""
+
+
+class Surveyed(NamedTuple):
+    """A text that waits for what a recogniser finds in it."""
+
+    lead: bytes
+    text: str
+    path: str
+    groups: list[list[Finding]]
+    """What the patterns found, as `Redactor.find` gives it."""
 
 
 class Redacted(NamedTuple):
@@ -78,6 +92,52 @@ class Redactor:
         pass_ = _Pass(self, caller)
         body = edit_texts(raw, pass_.change)
         return pass_.finish(body)
+
+    def survey(self, raw: bytes, edit: Edit) -> list[Surveyed]:
+        """The texts of `raw`, and what the patterns find in them. Raises `ContentBlocked`."""
+        found: list[Surveyed] = []
+
+        def look(text: str, hint: str, path: Callable[[], str]) -> None:
+            lead = _lead(text, hint)
+            groups = _behind(lead, self.find(lead + text.encode()))
+            where = path()
+            for finding in groups[0]:
+                raise ContentBlocked(where, finding.entity)
+            found.append(Surveyed(lead, text, where, groups))
+
+        edit(raw, look)
+        return found
+
+    def redact_surveyed(
+        self,
+        raw: bytes,
+        edit: Edit,
+        caller: str,
+        found: Sequence[Surveyed],
+        recognised: Sequence[Sequence[Entity]],
+    ) -> Redacted:
+        """`raw`, of which `survey` found as much and a recogniser the rest, text by text. Raises
+        `ContentBlocked` and `ContentTooSensitive`."""
+        pass_, texts = _Pass(self, caller), zip(found, recognised, strict=True)
+
+        def change(text: str, hint: str, path: Callable[[], str]) -> str | None:
+            del text, hint
+            surveyed, entities = next(texts)
+            return pass_.treat(surveyed, self._with(surveyed, entities), path)
+
+        return pass_.finish(edit(raw, change))
+
+    def _with(self, surveyed: Surveyed, entities: Sequence[Entity]) -> list[list[Finding]]:
+        """The groups of a text, with what the recogniser found in it."""
+        recogniser, actions = self.profile.recogniser, self.profile.actions
+        if not entities or recogniser is None:
+            return surveyed.groups
+        at, score = len(surveyed.lead), recogniser.min_score
+        more = list(find_recognised(surveyed.text, at, entities, actions, score))
+        return [
+            resolve([*own, *(f for f in more if actions[f.entity] in group)])
+            for group, own in zip(_GROUPS, surveyed.groups, strict=True)
+        ]
 
     def redact_text(self, text: str, caller: str, path: str) -> tuple[str, Redacted]:
         """One text that stands by itself, such as a field of a form."""
@@ -142,21 +202,26 @@ class _Pass:
 
     def change(self, text: str, hint: str, path: Callable[[], str]) -> str | None:
         """The text to put in place of `text`; None where nothing is found in it."""
-        lead = f"{hint}: ".encode() if hint and len(text) < _MAX_HINTED else b""
-        return self.change_after(lead, text, path)
+        return self.change_after(_lead(text, hint), text, path)
 
     def change_after(self, lead: bytes, text: str, path: Callable[[], str]) -> str | None:
         """`change`, where `lead` stands before the text and is only looked at."""
-        raw = lead + text.encode()
-        blocked, reported, found = (
-            [finding for finding in group if finding.end > len(lead)]
-            for group in self._of.find(raw)
-        )
+        groups = _behind(lead, self._of.find(lead + text.encode()))
+        return self.treat(Surveyed(lead, text, "", groups), groups, path)
+
+    def treat(
+        self, surveyed: Surveyed, groups: Sequence[list[Finding]], path: Callable[[], str]
+    ) -> str | None:
+        """The text to put in its place, `groups` being what is found in it; None: it stays."""
+        blocked, reported, found = groups
         for finding in blocked:
             raise ContentBlocked(path(), finding.entity)
         for finding in reported:
             self._counts[finding.entity] += 1
-        return self._rewritten(raw, len(lead), found) if found else None
+        if not found:
+            return None
+        lead = surveyed.lead
+        return self._rewritten(lead + surveyed.text.encode(), len(lead), found)
 
     def finish(self, body: bytes | None) -> Redacted:
         size = sum(len(k) + len(v) for k, v in self._originals.items())
@@ -196,6 +261,16 @@ class _Pass:
         self._placeholders[entity, text] = placeholder
         self._originals[placeholder] = text
         return placeholder
+
+
+def _lead(text: str, hint: str) -> bytes:
+    """What is only looked at before a short text: the name the client gave it."""
+    return f"{hint}: ".encode() if hint and len(text) < _MAX_HINTED else b""
+
+
+def _behind(lead: bytes, groups: Sequence[list[Finding]]) -> list[list[Finding]]:
+    """What is not in the lead alone."""
+    return [[finding for finding in group if finding.end > len(lead)] for group in groups]
 
 
 def _characters(raw: bytes, at: int) -> int:
