@@ -153,13 +153,15 @@ def _model_headers(policy: Policy) -> list[str]:
 def _respond(policy: Policy) -> Json:
     wanted = [names.CLIENT_DIALECT, names.INCLUDE_USAGE, names.STREAM, names.FRAMING]
     written = [names.USAGE_NAMESPACE]
-    if policy.redaction is not None:
+    redacts = policy.redaction is not None
+    guards = policy.guardrails is not None and policy.guardrails.looks_at_answers
+    if redacts:
         wanted += [names.SEALED, names.REDACTION, names.CALLER]
         written.append(names.REDACTION_ANSWER_NAMESPACE)
-    if policy.guardrails is not None and policy.guardrails.looks_at_answers:
+    if guards:
         wanted.append(names.GUARDRAILS)
         written.append(names.GUARDRAILS_ANSWER_NAMESPACE)
-    if wanted[4:]:  # what may keep an answer back says so
+    if redacts or guards:  # either may keep an answer back, and says so
         written.append(names.NAMESPACE)
     return typed(
         RESPOND,
