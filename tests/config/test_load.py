@@ -102,11 +102,11 @@ models: {{m: {{targets: [{{provider: p, model: x}}]}}}}
         (("callers:", "callers: ["), "line", "not YAML"),
         (("callers:", "transport: quic\ncallers:"), "$.transport", "quic"),
         ((DIGEST, "dragoman-demo"), "$.callers", "regex"),
-        (("kind: vllm", "kind: vllm, circuit_breaker: {max_requests: 0}"), "$.providers[...].circuit_breaker.max_requests", ">= 1"),
+        (("kind: vllm", "kind: vllm, circuit_breaker: {max_requests: 0}"), "$.providers.local.circuit_breaker.max_requests", ">= 1"),
         (("kind: vllm", "kind: vllm, circuit_breaker: {max_pending_requests: 3}"), "$.providers.local.circuit_breaker.max_pending_requests", "needs max_connections"),
-        (("kind: vllm", "kind: vllm, outlier_detection: {max_ejection_percent: 101}"), "$.providers[...].outlier_detection.max_ejection_percent", "<= 100"),
-        (("kind: vllm", "kind: vllm, health_check: {path: health}"), "$.providers[...].health_check.path", "regex"),
-        (("kind: vllm", "kind: vllm, health_check: {timeout_seconds: 11}"), "$.providers[...].health_check.timeout_seconds", "<= 10"),
+        (("kind: vllm", "kind: vllm, outlier_detection: {max_ejection_percent: 101}"), "$.providers.local.outlier_detection.max_ejection_percent", "<= 100"),
+        (("kind: vllm", "kind: vllm, health_check: {path: health}"), "$.providers.local.health_check.path", "regex"),
+        (("kind: vllm", "kind: vllm, health_check: {timeout_seconds: 11}"), "$.providers.local.health_check.timeout_seconds", "<= 10"),
         (("kind: vllm", "kind: vllm, health_check: {interval_seconds: 1}"), "$.providers.local.health_check.timeout_seconds", "longer than the interval"),
     ],
 )  # fmt: skip
@@ -187,3 +187,42 @@ def test_a_profile_that_cannot_be_used_is_refused(entry: str, path: str, words: 
         parse(PROFILED.replace("}]", "}, " + entry + "]"), "p.yaml", ENVIRONMENT)
     assert path in str(caught.value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            "fallback_on: [empty, shorter_than]",
+            (
+                "$.models.m.fallback_on[1]: Invalid enum value 'shorter_than'; allowed: context_length, "
+                "content_filter, refusal, empty, invalid, truncated, {shorter_than: …}"
+            ),
+        ),
+        (
+            "fallback_on: [{shorter_than: a}]",
+            "$.models.m.fallback_on[0].shorter_than: Expected `int`, got `str`",
+        ),
+        (
+            "fallback_on: [1]",
+            (
+                "$.models.m.fallback_on[0]: Expected `str | object`, got `int`; allowed: context_length, "
+                "content_filter, refusal, empty, invalid, truncated, {shorter_than: …}"
+            ),
+        ),
+        (
+            "rules: [{use: m, when: {features: [magic]}}]",
+            (
+                "$.models.m.rules[0].when.features[0]: Invalid enum value 'magic'; allowed: streaming, "
+                "tools, media, schema, reasoning"
+            ),
+        ),
+        ("learning: {explore: 2}", "$.models.m.learning.explore: Expected `float` <= 1.0"),
+        ("sticky: 1", "$.models.m.sticky: Expected `str | null`, got `int`"),
+    ],
+)
+def test_a_value_of_no_allowed_type_is_named_with_what_is_allowed(wrong: str, said: str) -> None:
+    text = f"models: {{m: {{targets: [], {wrong}}}}}"
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "p.yaml", {})
+    assert str(caught.value) == f"p.yaml: {said}"

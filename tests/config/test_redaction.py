@@ -82,8 +82,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({"profiles": {"a": {}}}, "$.redaction.profiles.a: names nothing"),
     "off": ({"profiles": {"off": GOOD}}, "$.redaction.profiles.off: is the name of no profile"),
     "default": ({"profiles": {"a": GOOD}, "default": "b"}, "$.redaction.default: no profile b"),
-    "entity": ({"profiles": {"a": {"entities": {"e-mail": "mask"}}}}, "$.redaction.profiles[...]"),
-    "action": ({"profiles": {"a": {"entities": {"email": "drop"}}}}, "$.redaction.profiles[...]"),
+    "entity": ({"profiles": {"a": {"entities": {"e-mail": "mask"}}}}, "$.redaction.profiles.a"),
+    "action": ({"profiles": {"a": {"entities": {"email": "drop"}}}}, "$.redaction.profiles.a"),
     "pattern": (
         {"profiles": {"a": {"patterns": [{"name": "t", "pattern": "(", "action": "mask"}]}}},
         "$.redaction.profiles.a.patterns[0].pattern: is no RE2 pattern",

@@ -110,8 +110,8 @@ def test_whatever_stands_before_the_proxys_element_changes_nothing(before: str) 
     [
         (("forwarded_client_cert: [127.0.0.0/8]", ""), "$.callers.checkout.spiffe[0]"),
         (("spiffe://mesh/ns/shop/*", CHECKOUT), "$.callers.shop.spiffe[0]"),
-        (("spiffe://mesh/*", "https://mesh/*"), "$.callers[...].spiffe[0]"),
-        (("spiffe://mesh/*", "spiffe://*"), "$.callers[...].spiffe[0]"),
+        (("spiffe://mesh/*", "https://mesh/*"), "$.callers.mesh.spiffe[0]"),
+        (("spiffe://mesh/*", "spiffe://*"), "$.callers.mesh.spiffe[0]"),
         (("[127.0.0.0/8]", "[home]"), "$.identity.forwarded_client_cert[0]"),
         (("deny: [192.0.2.0/24]", "deny: [192.0.2.1/24]"), "$.listener.deny[0]"),
         (("trusted_hops", "tls: {certificate: /no, key: /no}, hops"), "$.listener"),

@@ -382,10 +382,10 @@ def test_an_expectation_is_a_time_whatever_was_summed(
         (
             "half_life_seconds: 30",
             "half_life_seconds: 0",
-            "$.models[...].learning.half_life_seconds",
+            "$.models.fast.learning.half_life_seconds",
         ),
-        ("half_life_seconds: 30", "explore: 1.5", "$.models[...].learning.explore"),
-        ("half_life_seconds: 30", "speed: 3", "$.models[...].learning"),
+        ("half_life_seconds: 30", "explore: 1.5", "$.models.fast.learning.explore"),
+        ("half_life_seconds: 30", "speed: 3", "$.models.fast.learning"),
         ("strategy: fastest", "strategy: cheapest", "$.models.fast.learning"),
         ("strategy: fastest", "strategy: fastest\n    sticky: user", "$.models.fast.sticky"),
     ],

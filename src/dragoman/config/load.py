@@ -20,6 +20,7 @@ from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_
 from dragoman.config.callers import resolve_callers
 from dragoman.config.callouts import CalloutChecks
 from dragoman.config.cores import available_cores
+from dragoman.config.faults import find_fault
 from dragoman.config.governance import QuotaEntry
 from dragoman.config.guardrails import check_guarded, read_guardrails
 from dragoman.config.listener import check_listener
@@ -74,8 +75,9 @@ def parse(text: str, source: str, environment: Mapping[str, str] = os.environ) -
 
 
 def _read(text: str, source: str) -> File:
+    document: object = None
     try:
-        document: object = yaml.load(text, Loader=yaml.CSafeLoader)
+        document = yaml.load(text, Loader=yaml.CSafeLoader)
         return msgspec.convert(document, File)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -84,6 +86,10 @@ def _read(text: str, source: str) -> File:
     except (msgspec.ValidationError, RecursionError) as error:
         problem, _, path = str(error).partition(" - at `")
         path = path.removeprefix("key` in `").rstrip("`")
+        if isinstance(error, msgspec.ValidationError):
+            whole, allowed = find_fault(document, File)
+            path = whole if path.count("[...]") else path
+            problem += f"; allowed: {allowed}" if allowed else ""
         raise ConfigError(source, path or "$", problem) from error
 
 
