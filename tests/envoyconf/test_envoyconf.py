@@ -85,19 +85,27 @@ def _cluster(document: Any, name: str) -> Any:
 
 
 def _no_decide(d: Any) -> None:
-    del _manager(d)["http_filters"][1]
+    del _manager(d)["http_filters"][2]
 
 
 def _no_id(d: Any) -> None:
     del _manager(d)["http_filters"][0]
 
 
+def _no_head(d: Any) -> None:
+    del _manager(d)["http_filters"][1]
+
+
+def _unasked_head(d: Any) -> None:
+    _manager(d)["http_filters"][2]["typed_config"]["request_attributes"].pop(0)
+
+
 def _no_hold(d: Any) -> None:
-    del _manager(d)["http_filters"][2]
+    del _manager(d)["http_filters"][3]
 
 
 def _header_mode(d: Any) -> None:
-    config = _manager(d)["http_filters"][1]["typed_config"]
+    config = _manager(d)["http_filters"][2]["typed_config"]
     config["processing_mode"]["request_header_mode"] = "SEND"
     config["failure_mode_allow"] = True
     config["metadata_options"]["receiving_namespaces"]["untyped"].remove("dragoman.route")
@@ -142,7 +150,7 @@ def _believing(d: Any) -> None:
     manager = _manager(d)
     del manager["early_header_mutation_extensions"]
     del manager["local_reply_config"]
-    del manager["http_filters"][1]["name"]
+    del manager["http_filters"][2]["name"]
 
 
 def _flow_control(d: Any) -> None:
@@ -183,6 +191,8 @@ def _nameless(d: Any) -> None:
         (_trusting, ["clients choose", "shorter than", "go uncounted", "is below the policy's"]),
         (_believing, ["leaves x-dragoman-", "leaves x-envoy-", "no client's", "has no dragoman.d"]),
         (_no_id, ["names no requests"]),
+        (_no_head, ["neither method nor path"]),
+        (_unasked_head, ["neither method nor path"]),
         (_flow_control, ["crash Envoy"]),
         (_copies, ["gets copies that its filters know nothing of"]),
         (_plain_key, ["plain text"]),
@@ -234,16 +244,16 @@ IDENTITY = load(str(ENVOY / "identity.yaml"), KEYS)
 
 
 def _no_jwt(d: Any) -> None:
-    del _manager(d)["http_filters"][1]
+    del _manager(d)["http_filters"][2]
 
 
 def _jwt_behind(d: Any) -> None:
     filters = _manager(d)["http_filters"]
-    filters.insert(3, filters.pop(1))
+    filters.insert(4, filters.pop(2))
 
 
 def _lax_jwt(d: Any) -> None:
-    jwt, decide = (item["typed_config"] for item in _manager(d)["http_filters"][1:3])
+    jwt, decide = (item["typed_config"] for item in _manager(d)["http_filters"][2:4])
     provider = jwt["providers"]["corporate"]
     del provider["audiences"], provider["require_expiration"]
     provider["payload_in_metadata"] = "other"
@@ -255,11 +265,11 @@ def _lax_jwt(d: Any) -> None:
 def _sign_in_behind(d: Any) -> None:
     (sign_in,) = yaml.safe_load((ENVOY / "oauth2.yaml").read_text())["http_filters"]
     del sign_in["typed_config"]["config"]["forward_bearer_token"]
-    _manager(d)["http_filters"].insert(2, sign_in)
+    _manager(d)["http_filters"].insert(3, sign_in)
 
 
 def _no_issuer(d: Any) -> None:
-    del _manager(d)["http_filters"][1]["typed_config"]["providers"]["corporate"]
+    del _manager(d)["http_filters"][2]["typed_config"]["providers"]["corporate"]
 
 
 def _chain(d: Any) -> Any:
@@ -273,14 +283,14 @@ def _no_tls(d: Any) -> None:
 def _no_roots(d: Any) -> None:
     context = _chain(d)["transport_socket"]["typed_config"]
     del context["common_tls_context"]["validation_context"]
-    decide = _manager(d)["http_filters"][3]["typed_config"]
+    decide = _manager(d)["http_filters"][4]["typed_config"]
     decide["request_attributes"].remove("connection.uri_san_peer_certificate")
 
 
 def _optional(d: Any) -> None:
     _chain(d)["transport_socket"]["typed_config"]["require_client_certificate"] = False
     manager = _manager(d)
-    del manager["http_filters"][1:3]
+    del manager["http_filters"][2:4]
     del manager["xff_num_trusted_hops"], manager["forward_client_cert_details"]
     mutations = manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
     del mutations[-1]
@@ -379,7 +389,7 @@ def test_an_admin_interface_that_the_workers_do_not_ask_is_warned_of() -> None:
 
 def test_no_filter_about_identity_is_there_unasked() -> None:
     names = [item["name"] for item in _manager(RENDERED)["http_filters"]]
-    assert names[:2] == ["dragoman.request_id", "dragoman.decide"]
+    assert names[:2] == ["dragoman.request_id", "dragoman.head"]
     unasked = ("jwt_authn", "rbac", "DownstreamTls", "uri_san", "x-dragoman-peer", "client_cert")
     assert [word for word in unasked if word in to_yaml(RENDERED)] == []
 

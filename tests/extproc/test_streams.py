@@ -49,12 +49,10 @@ def headers_of(mutation):
     return {h.header.key: h.header.raw_value.decode() for h in mutation.set_headers}
 
 
-def asked(method="POST", path="/v1/chat/completions", key="dragoman-demo"):
+def asked(method="POST", path="/v1/chat/completions", key="dragoman-demo", kind="application/json"):
     return {
-        "request.method": method,
-        "request.path": path,
+        "filter_state['dragoman.head']": f"{method}\n{path}\nx-api-key:\ncontent-type:{kind}",
         "request.headers['authorization']": f"Bearer {key}",
-        "request.headers['content-type']": "application/json",
     }
 
 
@@ -68,9 +66,7 @@ def attempt(cluster, number=1, **metadata):
     }
 
 
-FORM_HEAD = asked(path="/v1/audio/transcriptions") | {
-    "request.headers['content-type']": "multipart/form-data; boundary=b"
-}
+FORM_HEAD = asked(path="/v1/audio/transcriptions", kind="multipart/form-data; boundary=b")
 FORM = (
     b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nsound\r\n'
     b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nfast\r\n--b--\r\n'

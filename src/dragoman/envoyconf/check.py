@@ -15,7 +15,7 @@ from dragoman.config.policy import Policy, Provider
 from dragoman.config.resilience import MAX_CONCURRENT
 from dragoman.envoyconf.callouts import OWNER_ONLY, callout_listeners
 from dragoman.envoyconf.clusters import needs_secret
-from dragoman.envoyconf.filters import DECIDE, REQUEST_ID
+from dragoman.envoyconf.filters import DECIDE, HEAD, HEAD_ATTRIBUTE, REQUEST_ID
 from dragoman.envoyconf.identity import (
     ALLOW,
     DENY,
@@ -182,10 +182,14 @@ def _decide_filter(at: _Inspection) -> None:
                 f"{manager[0]}.http_filters", f"has no {DECIDE}", "Add it as the first filter"
             )
             continue
-        if REQUEST_ID not in [item.get("name") for _, item in filters[:position]]:
-            where, remedy = f"{manager[0]}.http_filters", f"Put {REQUEST_ID} in front of {DECIDE}"
+        where, before = f"{manager[0]}.http_filters", [i.get("name") for _, i in filters[:position]]
+        if REQUEST_ID not in before:
+            remedy = f"Put {REQUEST_ID} in front of {DECIDE}"
             at.report(where, "names no requests: the ledger has no ids", remedy, "warning")
         path, item = filters[position]
+        if HEAD not in before or HEAD_ATTRIBUTE not in _config(item).get("request_attributes", []):
+            remedy = f"Put {HEAD} in front of {DECIDE}, and {HEAD_ATTRIBUTE} into its attributes"
+            at.report(where, f"tells {DECIDE} neither method nor path", remedy)
         _decide_modes(at, path, _config(item))
         follower = filters[position + 1][1] if position + 1 < len(filters) else {}
         if not _is(_config(follower), _BUFFER):

@@ -27,7 +27,7 @@ from dragoman.exchange.heads import AttemptHead, RequestHead
 from dragoman.extproc.pb.ext_proc_pb2 import HttpHeaders
 from dragoman.extproc.transports import Message
 from dragoman.ir import Json
-from dragoman.metadata import JWT_NAMESPACE, REQUEST_ID_ATTRIBUTE
+from dragoman.metadata import HEAD, JWT_NAMESPACE, REQUEST_ID_ATTRIBUTE
 from dragoman.wire.protobuf import (
     Malformed,
     Pieces,
@@ -59,6 +59,7 @@ _OURS = b"envoy.filters.http.ext_proc"
 _TOKENS = JWT_NAMESPACE.encode()
 _METADATA = "metadata.filter_metadata['dragoman']['"
 _CLUSTER_METADATA = "xds.cluster_metadata.filter_metadata['dragoman']['"
+_HEAD = f"filter_state['{HEAD}']"
 _HEADERS = "request.headers['"
 _CLOSE = "']"
 _NOTHING = "x-dragoman-none"
@@ -207,11 +208,16 @@ def read_headers(message: Incoming) -> dict[str, str]:
 
 
 def request_head(attributes: Attributes, token: Json) -> RequestHead:
-    """The client's request as named in the attributes of the decide filter, and its token."""
+    """The client's request as named in the attributes of the decide filter, and its token.
+
+    A header may also have an attribute of its own, with all of its values.
+    """
+    method, path, *lines = f"{attributes.get(_HEAD, '')}\n".split("\n")
+    headers = {name: value for name, _, value in (line.partition(":") for line in lines) if value}
     return RequestHead(
-        method=attributes.get("request.method", ""),
-        path=attributes.get("request.path", ""),
-        headers=_keyed(attributes, _HEADERS),
+        method=method,
+        path=path,
+        headers=headers | _keyed(attributes, _HEADERS),
         address=attributes.get("source.address", ""),
         token=token,
         certificate=attributes.get("connection.uri_san_peer_certificate", ""),
