@@ -128,6 +128,17 @@ class AnswerDenied(DragomanError):
         super().__init__(f"{rule} was found, which no answer may say")
 
 
+class AnswerTooLong(DragomanError):
+    """The answer has more characters than the policy lets through. A chat ends there, as one that
+    reached its limit of tokens."""
+
+    status = 502
+    code = "answer_too_long"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"The answer is longer than {most} characters.")
+
+
 class PromptInjection(GuardrailHit):
     """It looks like an attack on the model, by heuristics that may be wrong."""
 

@@ -58,6 +58,8 @@ GUARDRAILS_NAMESPACE = "dragoman.guardrails"
 """How often each rule of the guardrails was found in the request, as numbers."""
 GUARDRAILS_ANSWER_NAMESPACE = "dragoman.guardrails.answer"
 """Which were found in the answer, as numbers."""
+ANSWER_LENGTH = "answer_length"
+"""There: the answer was longer than it may be. No rule has this name."""
 SCORE = "score"
 """There: the highest of a text, for prompt injection. No rule has this name."""
 

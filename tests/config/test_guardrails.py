@@ -125,6 +125,11 @@ BAD: dict[str, tuple[Any, str]] = {
         {"profiles": {"a": {"deny": [RULE | {"applies_to": []}]}}},
         "$.guardrails.profiles",
     ),
+    "length": ({"profiles": {"a": {"max_answer_characters": 0}}}, "$.guardrails.profiles"),
+    "length_taken": (
+        {"profiles": {"a": {"deny": [RULE | {"name": "answer_length"}]}}},
+        "$.guardrails.profiles.a.deny[0].name: answer_length is taken",
+    ),
     "threshold": ({"profiles": {"a": {"injection": {"threshold": 0}}}}, "$.guardrails.profiles"),
 }
 

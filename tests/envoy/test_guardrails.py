@@ -125,6 +125,33 @@ def test_an_answer_is_stopped_as_a_content_filter_stops_it(strict: Gateway, clie
     assert "they say" not in strict.written()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_ends_where_it_may_be_no_longer(
+    consulting: Gateway, simulator: Simulator, *, stream: bool
+) -> None:
+    simulator.control.reset()
+    text = "all is well that ends well " * 9
+    answer = send(consulting, "anthropic_messages", "short", text, stream=stream)
+    assert answer.status_code == 200, answer.text
+    dialect = client_dialect("anthropic_messages")
+    response = (
+        fold(decode_stream(dialect, [answer.content]))
+        if stream
+        else dialect.decode_response(answer.json())
+    )
+    assert response.choices[0].finish_reason == "length"
+    said = text_of("anthropic_messages", answer, stream=stream)
+    assert f"You said: {text}".startswith(said)
+    assert 0 < len(said) <= 30
+    request_id = answer.headers["x-dragoman-request-id"]
+
+    def entered() -> bool:
+        entries = [e for e in consulting.ledger() if e["dragoman.request_id"] == request_id]
+        return [e.get("dragoman.guardrails.answer") for e in entries] == [{"answer_length": 1}]
+
+    wait_until(entered, what="ledger")
+
+
 def _entry(gateway: Gateway) -> dict[str, Any]:
     return wait_until(
         lambda: next((e for e in gateway.ledger() if e.get("dragoman.guardrails") == RULES), None)
@@ -177,6 +204,7 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
                         house | FAST | {"url": f"unix:{socket}", "key": {"file": str(key)}}
                     ]
                 },
+                "short": {"max_answer_characters": 30},
                 "lenient": {
                     "callouts": [
                         house | FAST | {"url": "http://127.0.0.1:9/", "on_failure": "allow"},
@@ -187,7 +215,7 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
         }
         models = {
             name: {"guardrails": name, "targets": [{"provider": "openai", "model": "sim/echo"}]}
-            for name in ("both", "near", "lenient")
+            for name in ("both", "near", "lenient", "short")
         }
         with run_gateway(all_providers, guardrails=section, models=models) as gateway:
             yield gateway

@@ -11,7 +11,7 @@ from dragoman.config.callouts import FAILED, Callout
 from dragoman.config.patterns import Refuse, any_of, check_pattern, read_words
 from dragoman.config.section import Name
 from dragoman.dialects.speakers import Speaker
-from dragoman.metadata import SCORE
+from dragoman.metadata import ANSWER_LENGTH, SCORE
 
 Sign = Literal[
     "addressed_to_model", "chat_template", "conceal_from_user", "encoded_instruction",
@@ -61,6 +61,8 @@ class GuardrailEntry(_Section, frozen=True, kw_only=True):
     injection: InjectionEntry | None = None
     callouts: tuple[Callout, ...] = ()
     """Asked together, once nothing above has refused the request."""
+    max_answer_characters: Annotated[int, msgspec.Meta(ge=1, le=2**40)] | None = None
+    """Of chats; None: as long as the model makes it."""
     unread: Literal["refuse", "pass"] = "refuse"
     """Bodies that nobody reads (files, batches, `pass_through`) cannot be searched."""
 
@@ -93,7 +95,12 @@ class GuardProfile(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[DenyRule, ...]
     injection: InjectionEntry | None
     callouts: tuple[Callout, ...]
+    max_answer_characters: int | None = None
     refuses_unread: bool
+
+    @property
+    def looks_at_answers(self) -> bool:
+        return bool(self.answers) or self.max_answer_characters is not None
 
 
 class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,13 +111,16 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def looks_at_answers(self) -> bool:
-        return any(profile.answers for profile in self.profiles.values())
+        return any(profile.looks_at_answers for profile in self.profiles.values())
 
     def rules(self, *, answers: bool = False) -> tuple[str, ...]:
         """All that any profile may find, in requests or in `answers`."""
         profiles = self.profiles.values()
         if answers:
-            return tuple(sorted({rule.name for profile in profiles for rule in profile.answers}))
+            found = {rule.name for profile in profiles for rule in profile.answers}
+            if any(profile.max_answer_characters is not None for profile in profiles):
+                found.add(ANSWER_LENGTH)
+            return tuple(sorted(found))
         denied = {rule.name for profile in profiles for rule in profile.deny}
         signs = SIGNS if any(profile.injection for profile in profiles) else ()
         asked = {callout.name for _, callout in self.callouts()}
@@ -149,9 +159,11 @@ def check_guarded(name: str | None, section: Guardrails | None, path: str, refus
 
 
 def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> GuardProfile:
-    if not (entry.deny or entry.injection or entry.callouts):
-        raise refuse(path, "names nothing to look for: give deny, injection or callouts")
-    names = [SCORE, *SIGNS]
+    length = entry.max_answer_characters
+    if not (entry.deny or entry.injection or entry.callouts or length):
+        problem = "names nothing to look for: give deny, injection, callouts or "
+        raise refuse(path, f"{problem}max_answer_characters")
+    names = [SCORE, ANSWER_LENGTH, *SIGNS]
     for i, rule in enumerate(entry.deny):
         if rule.name in names:
             raise refuse(f"{path}.deny[{i}].name", f"{rule.name} is taken")
@@ -170,6 +182,7 @@ def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> Gua
         answers=tuple(rule for rule, those in sides if "answer" in those),
         injection=entry.injection,
         callouts=entry.callouts,
+        max_answer_characters=length,
         refuses_unread=entry.unread == "refuse",
     )
 

@@ -9,7 +9,7 @@ import msgspec
 from dragoman.actions import Respond
 from dragoman.dialects import LISTED, ChatDialect, StreamOptions
 from dragoman.errors import DragomanError
-from dragoman.ir import Response, Usage
+from dragoman.ir import FinishReason, Response, Usage
 from dragoman.ir.events import (
     ChoiceEnd,
     Event,
@@ -36,9 +36,14 @@ def without_content(response: Response, client: ChatDialect, framing: str) -> Re
         for choice in response.choices
     )
     empty = msgspec.structs.replace(response, choices=choices, residue=None)
-    encoded = client.encode_response(empty, Losses(client.name))
-    body = msgspec.json.encode([encoded] if framing == LISTED else encoded)
+    body = write(empty, client, framing)
     return Respond(status=200, headers={"content-type": "application/json"}, body=body)
+
+
+def write(response: Response, client: ChatDialect, framing: str) -> bytes:
+    """`response` as the client gets it."""
+    encoded = client.encode_response(response, Losses(client.name))
+    return msgspec.json.encode([encoded] if framing == LISTED else encoded)
 
 
 class StreamEnding:
@@ -72,7 +77,7 @@ class StreamEnding:
             self._note(event)
             self._encoder.feed(event)
 
-    def stop(self, usage: Usage | None) -> bytes:
+    def stop(self, usage: Usage | None, reason: FinishReason = "content_filter") -> bytes:
         """The end of the stream, behind what was sent of it."""
         events: list[Event] = []
         if not self._is_begun:
@@ -80,7 +85,7 @@ class StreamEnding:
         for choice in sorted(self._choices - self._ended):
             if choice in self._open:
                 events.append(PartEnd(choice=choice))
-            events.append(ChoiceEnd(choice=choice, reason="content_filter"))
+            events.append(ChoiceEnd(choice=choice, reason=reason))
         if usage is not None:
             events.append(UsageUpdate(usage=usage))
         events.append(Finish())

@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING
 from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond, amend
 from dragoman.config.policy import Policy
-from dragoman.dialects import StreamDecoder, read_answer
-from dragoman.errors import AnswerDenied, DragomanError, ServiceUnavailable, UpstreamProtocolError
+from dragoman.dialects import CHAT, StreamDecoder, read_answer
+from dragoman.errors import (
+    AnswerDenied,
+    AnswerTooLong,
+    DragomanError,
+    ServiceUnavailable,
+    UpstreamProtocolError,
+)
 from dragoman.exchange.answers import refuse, tell_denied
 from dragoman.exchange.heads import client_of, stream_options
 from dragoman.exchange.translate import DROPPED_HEADER
@@ -28,6 +34,7 @@ from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 
 if TYPE_CHECKING:
     from dragoman.exchange.answer_guard import AnswerGuard
+    from dragoman.exchange.answer_limit import AnswerLimit, StreamLimit
     from dragoman.exchange.filtered import StreamEnding
     from dragoman.exchange.stream_edit import StreamEditor
     from dragoman.exchange.treat import Treatment
@@ -67,6 +74,7 @@ class RespondStage:
         self._dropped = ""
         """What the translate stage said of its own."""
         self._kind = ""
+        self._status = 0
         self._ended = False
         self._decoder: StreamDecoder | None = None
         self._frames = SseDecoder(self._max_bytes)
@@ -79,6 +87,7 @@ class RespondStage:
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
         self._kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._status = int(headers.get(":status", "200"))
         self._dropped = headers.get(DROPPED_HEADER, "")
         try:
             self._treatment = open_treatment(self._facts, self._redactors, self._guards)
@@ -89,26 +98,36 @@ class RespondStage:
             self._ended = True
             return [refuse(error, self._client)]
         if self._streams and self._kind in self._client.stream_types:
-            return self._start_stream(headers)
+            return self._start_stream()
         if self._treatment is not None and not end_of_stream:
             return []
         return [Mutate()]
 
-    def _start_stream(self, headers: Mapping[str, str]) -> list[Action]:
+    def _start_stream(self) -> list[Action]:
         if self._treatment is not None:
-            if int(headers.get(":status", "200")) >= _ERROR_STATUS:
+            if self._status >= _ERROR_STATUS:
                 return []
             from dragoman.exchange.stream_edit import StreamEditor  # noqa: PLC0415 - seldom wanted
             from dragoman.wire.frames import framing_of  # noqa: PLC0415 - as above
 
             framing = framing_of(self._kind, self._max_bytes)
-            self._editor = StreamEditor(framing, self._treatment)
-            if self._treatment.guard is not None:
+            limit = self._stream_limit(self._treatment)
+            self._editor = StreamEditor(framing, self._treatment, limit)
+            if self._treatment.guard is not None or limit is not None:
                 from dragoman.exchange.filtered import StreamEnding  # noqa: PLC0415 - as above
 
                 self._ending = StreamEnding(self._client, self._options)
         self._decoder = self._client.stream_decoder()
         return [Mutate(remove_headers=("content-length", "content-encoding"))]
+
+    def _stream_limit(self, treatment: Treatment) -> StreamLimit | None:
+        if treatment.limit is None:
+            return None
+        from dragoman.exchange.answer_limit import StreamLimit  # noqa: PLC0415 - seldom wanted
+        from dragoman.wire.frames import framing_of  # noqa: PLC0415 - as above
+
+        framing = framing_of(self._kind, self._max_bytes)
+        return StreamLimit(treatment.limit, self._client, framing)
 
     def on_body(self, data: bytes, *, end_of_stream: bool) -> list[Action]:
         return self._advance(data, closes=end_of_stream, ends_stream=end_of_stream)
@@ -213,7 +232,23 @@ class RespondStage:
         except DragomanError:
             self._response = None
         self._usage = getattr(self._response, "usage", None)
-        return body if self._treatment is None else self._treatment.answer(body, self._kind)
+        if self._treatment is None:
+            return body
+        return self._treatment.answer(self._cut(body, self._treatment.limit), self._kind)
+
+    def _cut(self, body: bytes, limit: AnswerLimit | None) -> bytes:
+        """The answer in one piece, as long as it may be."""
+        if limit is None or self._status >= _ERROR_STATUS:
+            return body
+        if not isinstance(self._response, Response):
+            limit.take(len(body))
+            return body
+        short = limit.cut(self._response)
+        if short is None:
+            return body
+        from dragoman.exchange.filtered import write  # noqa: PLC0415 - seldom wanted
+
+        return write(short, self._client, self._options.framing)
 
     def _fail(self, error: DragomanError, *, ends_stream: bool) -> list[Action]:
         """End the answer: with a status while nothing went out, else as a stream reports it.
@@ -236,10 +271,12 @@ class RespondStage:
     def _fail_stream(self, error: DragomanError) -> bytes:
         if self._editor is None:
             return self._client.stream_encoder(self._options).fail(error)
-        if self._ending is None or not isinstance(error, AnswerDenied):
+        if self._ending is None or not isinstance(error, AnswerDenied | AnswerTooLong):
             return self._editor.finish(self._client.stream_encoder(self._options).fail(error))
         told = self._send(self._editor.leave())
-        return told + self._editor.finish(self._ending.stop(self._usage))
+        is_long = isinstance(error, AnswerTooLong)
+        ending = self._ending.stop(self._usage, "length" if is_long else "content_filter")
+        return told + self._editor.finish(ending)
 
     def _refuse(self, error: DragomanError) -> Respond:
         if not isinstance(error, AnswerDenied) or not isinstance(self._response, Response):
@@ -264,9 +301,9 @@ def open_treatment(
 
     Raises `ServiceUnavailable` where it can no longer be done.
     """
-    guard = _open_guard(facts, guards)
+    guard, limit = _open_guard(facts, guards)
     sealed, profile = facts.get(names.SEALED), facts.get(names.REDACTION)
-    if not sealed and not profile and guard is None:
+    if not sealed and not profile and guard is None and limit is None:
         return None
     redactor = redactors.named(profile) if redactors is not None and profile else None
     if (sealed and redactors is None) or (profile and redactor is None):
@@ -275,17 +312,26 @@ def open_treatment(
 
     caller = facts.get(names.CALLER, "")
     originals = redactors.keys.open(sealed, caller) if sealed and redactors is not None else {}
-    return Treatment(originals, redactor, caller, guard)
+    return Treatment(originals, redactor, caller, guard, limit)
 
 
-def _open_guard(facts: Mapping[str, str], guards: Guards | None) -> AnswerGuard | None:
-    """What looks at the answer; None where nothing does. Raises as `open_treatment`."""
+def _open_guard(
+    facts: Mapping[str, str], guards: Guards | None
+) -> tuple[AnswerGuard | None, AnswerLimit | None]:
+    """What looks at the answer, and what bounds a chat's; None where nothing does. Raises as
+    `open_treatment`."""
     profile = facts.get(names.GUARDRAILS)
     if not profile:
-        return None
+        return None, None
     guard = guards.named(profile) if guards is not None else None
     if guard is None:
         raise ServiceUnavailable("The answer cannot be looked at: its guardrails are gone.")
     from dragoman.exchange.answer_guard import AnswerGuard  # noqa: PLC0415 - seldom wanted
+    from dragoman.exchange.answer_limit import AnswerLimit  # noqa: PLC0415 - as above
 
-    return AnswerGuard(guard.answers) if guard.answers is not None else None
+    most = guard.profile.max_answer_characters
+    is_chat = client_of(facts).operation == CHAT
+    return (
+        AnswerGuard(guard.answers) if guard.answers is not None else None,
+        AnswerLimit(most) if most is not None and is_chat else None,
+    )

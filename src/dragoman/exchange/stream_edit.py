@@ -12,6 +12,8 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.dialects.stream_texts import Channel, ended, is_after, is_ended, stream_texts
+from dragoman.errors import AnswerTooLong
+from dragoman.exchange.answer_limit import StreamLimit
 from dragoman.exchange.treat import Pieces, Treatment
 from dragoman.ir import Json
 from dragoman.wire.frames import Frame, Framing
@@ -76,9 +78,12 @@ class _Text:
 class StreamEditor:
     """`feed` an answer's bytes, send on what comes back. Raises as `Treatment` does."""
 
-    def __init__(self, framing: Framing, treatment: Treatment) -> None:
+    def __init__(
+        self, framing: Framing, treatment: Treatment, limit: StreamLimit | None = None
+    ) -> None:
         self._framing = framing
         self._treatment = treatment
+        self._limit = limit
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
         self._texts: dict[Channel, _Text] = {}
@@ -110,6 +115,12 @@ class StreamEditor:
 
     def _take(self, frame: Frame) -> None:
         """Queue a frame. One whose texts may not go out is not queued: that raises."""
+        if self._limit is not None:
+            try:
+                self._limit.take(frame)
+            except AnswerTooLong:
+                self._end_all()
+                raise
         event = _read(frame.data)
         waiting = _Waiting(frame, event)
         if event is not None:

@@ -20,6 +20,7 @@ from dragoman.wire.json_texts import Place, rewrite
 
 if TYPE_CHECKING:
     from dragoman.exchange.answer_guard import AnswerGuard, PieceGuard
+    from dragoman.exchange.answer_limit import AnswerLimit
 
 _PARTIAL = re.compile(r"\[(?:[A-Z][A-Z0-9_]{0,30}(?:[a-z2-7]{1,8})?)?\Z")
 """The beginning of a placeholder, at the end of a text."""
@@ -53,7 +54,9 @@ class Treatment:
         redactor: Redactor | None = None,
         caller: str = "",
         guard: AnswerGuard | None = None,
+        limit: AnswerLimit | None = None,
     ) -> None:
+        self.limit = limit
         self.guard = guard
         self._originals = originals
         self._redactor = redactor
@@ -101,11 +104,12 @@ class Treatment:
 
     def tell(self) -> Metadata:
         """What was found in the answer so far."""
+        rules = dict.fromkeys(self.guard.found if self.guard is not None else (), 1)
+        if self.limit is not None and self.limit.is_reached:
+            rules[names.ANSWER_LENGTH] = 1
         found = {
             names.REDACTION_ANSWER_NAMESPACE: dict(self.counts),
-            names.GUARDRAILS_ANSWER_NAMESPACE: dict.fromkeys(self.guard.found, 1)
-            if self.guard is not None
-            else {},
+            names.GUARDRAILS_ANSWER_NAMESPACE: rules,
         }
         return {
             space: {what: float(count) for what, count in counts.items()}

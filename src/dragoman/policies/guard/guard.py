@@ -109,7 +109,8 @@ class _Pass:
             raise PromptInjection(where, reached, injection.threshold, tuple(sorted(signs)))
 
     def finish(self) -> Seen:
-        answers = self._of.profile.name if self._of.answers else ""
+        profile = self._of.profile
+        answers = profile.name if profile.looks_at_answers else ""
         if not self._counts:
             return Seen({}, answers=answers)
         rules = sorted(self._counts)
