@@ -162,6 +162,15 @@ def test_an_answer_of_the_least_gets_nothing_made_up() -> None:
     assert DIALECT.encode_response(DIALECT.decode_response(least), Losses(DIALECT.name)) == least
 
 
+def test_a_text_that_is_null_says_nothing() -> None:
+    silent = {"choices": [{"text": None, "finish_reason": "stop"}]}
+    read = DIALECT.decode_response(silent)
+    losses = Losses(CHAT.name)
+    assert CHAT.encode_response(read, losses)["choices"][0]["message"]["content"] is None
+    assert losses.paths == []
+    assert DIALECT.encode_response(read, Losses(DIALECT.name)) == silent
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"choices": []}, {"choices": [{}]}, {"choices": [{"text": 7}]}, {"choices": 7}]
 )

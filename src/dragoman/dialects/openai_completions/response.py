@@ -65,7 +65,8 @@ def _decode_choice(value: Any, path: str) -> tuple[int, Choice]:
     wire = cast("Json", value)
     if wire.get("error"):  # OpenRouter's
         raise stream_error(wire["error"])
-    text = fields.take("text", str)
+    nothing = "text" in wire and wire["text"] is None  # as where a model says nothing at all
+    text = "" if nothing else fields.take("text", str)
     index = fields.take_optional("index", int) or 0
     reason, said = decode_finish(fields.take_optional("finish_reason", str))
     stop = fields.take("stop_reason", str) if isinstance(wire.get("stop_reason"), str) else None
