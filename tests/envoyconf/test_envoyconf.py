@@ -529,6 +529,7 @@ guardrails:
         - {name: far, kind: webhook, url: "https://judge.example/v1?a=b"}
         - {name: by_address, kind: webhook, url: "http://[::1]:8080/"}
         - {name: called, kind: grpc, url: "https://judge.example:50051", key: {env: OPENAI_API_KEY}}
+events: {url: "https://ops.example/events?a=b", key: {env: OPENAI_API_KEY}}
 redaction:
   profiles:
     asks:  # as the other one, and neither gets in the way of the other
@@ -546,7 +547,7 @@ def test_callouts_have_a_listener_that_no_client_reaches(tmp_path: Path) -> None
     assert check_policy(policy) == []
     text = text.replace("https://judge", "http://judge").replace("unix:/run/ner", "http://ner")
     found = check_policy(parse(text.replace("ner.sock", "ner"), "p.yaml", KEYS))
-    assert [finding.problem.partition(" is shown")[0] for finding in found] == [
+    assert [finding.problem.partition(" is reached")[0] for finding in found] == [
         "far", "called", "the recogniser",
     ]  # fmt: skip
     parts = take_apart(document, str(tmp_path))

@@ -29,16 +29,22 @@ _PATH = re.compile(r"/[!-\[\]-~]*")
 Limit = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
+OnFailure = Literal["block", "allow"]
+"""What becomes of a request when no answer comes, or none that can be read."""
+_PROTOBUF = "application/x-protobuf"
+"""Envoy makes a gRPC call of it."""
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who is asked about texts, and how long."""
+    """Who is asked, and how long."""
 
     METHOD: ClassVar[str] = ""
-    """Of gRPC, as a path; empty: it is asked in JSON."""
+    """Of gRPC, as a path; empty: it is no gRPC."""
+    CONTENT_TYPE: ClassVar[str] = "application/json"
+    """Of what it is sent."""
 
     timeout_ms: Annotated[int, msgspec.Meta(ge=1)] = 500
     """For the whole of it, a wait for other requests' callouts included."""
-    on_failure: Literal["block", "allow"] = "block"
-    """What becomes of a request when no answer comes, or none that can be read."""
 
     @property
     def timeout_seconds(self) -> float:
@@ -47,6 +53,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class _Callout(Service, frozen=True, kw_only=True, tag_field="kind"):
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    on_failure: OnFailure = "block"
     action: Literal["block", "report"] = "block"
     speakers: tuple[Speaker, ...] = msgspec.field(default=(), name="in")
     """Whose texts are shown; none: everybody's."""
@@ -77,6 +84,7 @@ class Judge(_Callout, frozen=True, kw_only=True, tag="grpc"):
     """A service of the operator's that speaks gRPC (`proto/callouts.proto`)."""
 
     METHOD: ClassVar[str] = "/dragoman.callouts.v1.Judge/Judge"
+    CONTENT_TYPE: ClassVar[str] = _PROTOBUF
 
     url: str
     """`http(s)://HOST[:PORT]` or `unix:/PATH/OF/SOCKET`."""
@@ -89,6 +97,9 @@ class Recogniser(Service, frozen=True, kw_only=True):
     (`proto/callouts.proto`)."""
 
     METHOD: ClassVar[str] = "/dragoman.callouts.v1.Recogniser/Recognise"
+    CONTENT_TYPE: ClassVar[str] = _PROTOBUF
+
+    on_failure: OnFailure = "block"
 
     url: str
     """As a judge's."""
@@ -100,8 +111,23 @@ class Recogniser(Service, frozen=True, kw_only=True):
     """What it is less sure of is left alone."""
 
 
+class EventSink(Service, frozen=True, kw_only=True):
+    """A service of the operator's that is told of events, each as a CloudEvent in JSON."""
+
+    CONTENT_TYPE: ClassVar[str] = "application/cloudevents+json"
+
+    url: str
+    """As a webhook's."""
+    key: KeySource | None = None
+    """The same."""
+    secret: KeySource | None = None
+    """At least 16 bytes, or `whsec_` and as many in base64: signs what is sent."""
+    timeout_ms: Annotated[int, msgspec.Meta(ge=1)] = 5000
+    """Of one delivery, before it is tried again."""
+
+
 Callout = Moderation | Webhook | Judge
-Own = Webhook | Judge | Recogniser
+Own = Webhook | Judge | Recogniser | EventSink
 """Services of the operator's own."""
 
 
@@ -112,7 +138,7 @@ class Callee(NamedTuple):
     """The path that the workers ask Envoy for."""
     cluster: str
     """Of Envoy."""
-    service: Callout | Recogniser
+    service: Callout | Recogniser | EventSink
 
 
 class Place(NamedTuple):
@@ -162,6 +188,11 @@ def recogniser_callee(profile: str, recogniser: Recogniser) -> Callee:
     return Callee(f"/{profile}/recogniser", f"dragoman_recogniser.{profile}", recogniser)
 
 
+def event_callee(sink: EventSink) -> Callee:
+    """How whoever is told of events is reached."""
+    return Callee("/events", "dragoman_events", sink)
+
+
 class CalloutChecks(NamedTuple):
     """What callouts are checked against."""
 
@@ -172,8 +203,15 @@ class CalloutChecks(NamedTuple):
     """Tells of a key."""
     refuse: Refuse
 
-    def run(self, guardrails: Guardrails | None, redaction: Redaction | None) -> None:
-        """Raises where a callout of any profile cannot be made."""
+    def run(
+        self,
+        guardrails: Guardrails | None,
+        redaction: Redaction | None,
+        events: EventSink | None,
+    ) -> None:
+        """Raises where a callout of any profile cannot be made, or nobody told of events."""
+        if events is not None:
+            self._own(events, "$.events")
         self._guardrails(guardrails)
         self._redaction(redaction)
 

@@ -18,27 +18,29 @@ from dragoman.catalog import ProviderRow, provider_rows
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_table
 from dragoman.config.callers import resolve_callers
-from dragoman.config.callouts import CalloutChecks
+from dragoman.config.callouts import CalloutChecks, EventSink
 from dragoman.config.cores import available_cores
 from dragoman.config.faults import find_fault
 from dragoman.config.governance import QuotaEntry
-from dragoman.config.guardrails import check_guarded, read_guardrails
+from dragoman.config.guardrails import Guardrails, check_guarded, read_guardrails
 from dragoman.config.listener import check_listener
 from dragoman.config.models import find_loaded, resolve_models
 from dragoman.config.policy import (
     Audit,
     Calendar,
     Endpoint,
+    Events,
     PassThroughRoute,
     Policy,
     Provider,
     Quota,
+    Redaction,
     Signing,
 )
 from dragoman.config.redaction import check_name, read_redaction
 from dragoman.config.resilience import CircuitBreaker, HealthCheck
 from dragoman.config.schema import File, ProviderEntry, ServedEntry
-from dragoman.config.secrets import read_secret
+from dragoman.config.secrets import read_secret, signing_key
 from dragoman.config.section import KeySource
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import provider_dialect
@@ -123,15 +125,11 @@ class _Resolver:
     def policy(self, file: File) -> Policy:
         redaction = read_redaction(file.redaction, self._environment, self._refuse)
         guardrails = read_guardrails(file.guardrails, self._refuse)
-        for place, entries in (("callers", file.callers), ("models", file.models)):
-            for name, entry in entries.items():
-                where = f"$.{place}.{name}"
-                check_name(entry.redaction, redaction, f"{where}.redaction", self._refuse)
-                check_guarded(entry.guardrails, guardrails, f"{where}.guardrails", self._refuse)
+        self._check_profiles(file, redaction, guardrails)
         providers = self._providers(file.providers)
         longest = file.timeouts.service_seconds
         checks = CalloutChecks(providers, longest, self._is_there, self._refuse)
-        checks.run(guardrails, redaction)
+        checks.run(guardrails, redaction, file.events)
         self._check_lasting(file)
         callers = resolve_callers(file, providers, self._refuse)
         check_listener(file.listener, self._refuse)
@@ -165,6 +163,7 @@ class _Resolver:
             audit=self._audit(file),
             abuse=file.abuse,
             healing=file.healing,
+            events=self._events(file.events),
             statistics=file.statistics,
             store=file.store,
             simulator=file.simulator,
@@ -173,6 +172,16 @@ class _Resolver:
 
     def _refuse(self, path: str, problem: str) -> ConfigError:
         return ConfigError(self._source, path, problem)
+
+    def _check_profiles(
+        self, file: File, redaction: Redaction | None, guardrails: Guardrails | None
+    ) -> None:
+        """Raises where a caller or a model names one that is not there."""
+        for place, entries in (("callers", file.callers), ("models", file.models)):
+            for name, entry in entries.items():
+                where = f"$.{place}.{name}"
+                check_name(entry.redaction, redaction, f"{where}.redaction", self._refuse)
+                check_guarded(entry.guardrails, guardrails, f"{where}.guardrails", self._refuse)
 
     def _check_lasting(self, file: File) -> None:
         """Raises where what must outlast the gateway would not."""
@@ -185,6 +194,15 @@ class _Resolver:
             return None
         key = read_secret(file.audit.key, "$.audit.key", self._environment, self._refuse)
         return Audit(key=key, keep=file.audit.keep)
+
+    def _events(self, sink: EventSink | None) -> Events | None:
+        if sink is None:
+            return None
+        secret = read_secret(sink.secret, "$.events.secret", self._environment, self._refuse)
+        try:
+            return Events(sink=sink, secret=signing_key(secret))
+        except ValueError as error:
+            raise self._refuse("$.events.secret", "is no base64 behind whsec_") from error
 
     def _pass_through(
         self, file: File, providers: Mapping[str, Provider]

@@ -12,7 +12,15 @@ from urllib.parse import quote
 import msgspec
 
 from dragoman.catalog.profiles import Profile, Profiles
-from dragoman.config.callouts import FAILED, Callee, Recogniser, guardrail_callee, recogniser_callee
+from dragoman.config.callouts import (
+    FAILED,
+    Callee,
+    EventSink,
+    Recogniser,
+    event_callee,
+    guardrail_callee,
+    recogniser_callee,
+)
 from dragoman.config.governance import Abuse, RequestLimits
 from dragoman.config.guardrails import Guardrails
 from dragoman.config.healing import Healing
@@ -369,6 +377,13 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     keep: int
 
 
+class Events(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is told of events, the secret read."""
+
+    sink: EventSink
+    secret: bytes | None
+
+
 class PassThroughRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A path nobody here knows, that the operator lets through to one provider."""
 
@@ -410,6 +425,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     audit: Audit | None
     abuse: Abuse | None
     healing: Healing | None
+    events: Events | None
     statistics: Statistics
     store: Store
     simulator: Simulator | None
@@ -427,12 +443,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def callees(self) -> list[Callee]:
-        """Who is asked about texts, in whatever profile."""
+        """Who is asked about texts, in whatever profile, and who is told of events."""
         guarded = self.guardrails.callouts() if self.guardrails else ()
         redacting = self.redaction.profiles.values() if self.redaction else ()
         return [
             *(guardrail_callee(name, callout) for name, callout in guarded),
             *(recogniser_callee(p.name, p.recogniser) for p in redacting if p.recogniser),
+            *([event_callee(self.events.sink)] if self.events else []),
         ]
 
     def profile(self, provider: str, model: str) -> Profile | None:

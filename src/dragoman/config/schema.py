@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from dragoman.catalog.profiles import Profile
-from dragoman.config.callouts import Recogniser
+from dragoman.config.callouts import EventSink, Recogniser
 from dragoman.config.governance import Abuse, Audit, QuotaEntry, RequestLimits
 from dragoman.config.guardrails import GuardrailSection
 from dragoman.config.healing import Healing
@@ -511,6 +511,8 @@ class File(_Section, frozen=True, kw_only=True):
     audit: Audit | None = None
     abuse: Abuse | None = None
     healing: Healing | None = None
+    events: EventSink | None = None
+    """Who is told of what happens beside requests: levels of quotas, abuse, canaries, targets."""
     statistics: Statistics = Statistics()
     store: Store = Store()
     simulator: Simulator | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dragoman.config.patterns import Refuse
 from dragoman.config.section import KeySource
 
 _MIN_BYTES = 16
+_ENCODED = b"whsec_"
 
 
 def read_secret(
@@ -30,3 +32,11 @@ def read_secret(
     if len(read) < _MIN_BYTES:
         raise refuse(path, f"needs at least {_MIN_BYTES} bytes")
     return read
+
+
+def signing_key(secret: bytes | None) -> bytes | None:
+    """The key in `secret`, which may be written as Standard Webhooks has it. Raises
+    `ValueError`."""
+    if secret is None or not secret.startswith(_ENCODED):
+        return secret
+    return b64decode(secret.removeprefix(_ENCODED), validate=True)

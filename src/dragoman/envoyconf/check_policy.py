@@ -39,7 +39,7 @@ def _services(policy: Policy) -> list[Finding]:
         Finding(
             file=policy.source,
             path=where,
-            problem=f"{name} is shown texts in plain text, over a network",
+            problem=f"{name} is reached in plain text, over a network",
             remedy="Use https",
             severity="warning",
         )
@@ -59,6 +59,8 @@ def _shown(policy: Policy) -> Iterator[tuple[str, str, Own]]:
         if own.recogniser:
             where = f"$.redaction.profiles.{own.name}.recogniser"
             yield where, "the recogniser", own.recogniser
+    if policy.events:
+        yield "$.events", "whoever is told of events", policy.events.sink
 
 
 def _is_here(host: str) -> bool:

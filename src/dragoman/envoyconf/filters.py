@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dragoman import metadata as names
-from dragoman.config.callouts import Own
+from dragoman.config.callouts import Judge, Recogniser, Webhook
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import LENGTH, grpc_service
 from dragoman.envoyconf.identity import identity_filters, peer_attributes, proxy_headers
@@ -153,7 +153,8 @@ def _decide(policy: Policy) -> Json:
 
 def _callout_headers(policy: Policy) -> list[str]:
     """What services of the operator's are told."""
-    own = any(isinstance(callee.service, Own) for callee in policy.callees)
+    asked = (Webhook, Judge, Recogniser)
+    own = any(isinstance(callee.service, asked) for callee in policy.callees)
     return ["x-request-id"] if own else []
 
 

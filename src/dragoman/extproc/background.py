@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dragoman.config.policy import Policy
@@ -20,7 +22,10 @@ from dragoman.stores.trail import AuditTrail, time_of
 from dragoman.telemetry.logging import Logger
 
 if TYPE_CHECKING:
+    from dragoman.extproc.events import EventSender
     from dragoman.extproc.in_force import InForce
+    from dragoman.policies.questions import Fault, Question
+    from dragoman.telemetry.cloud_events import CloudEvent
 
 
 class Beside:
@@ -37,6 +42,8 @@ class Beside:
         self.feedback: FeedbackWatch | None = None
         """Finds out whose answers clients score."""
         self.loads: LoadWatch | None = None
+        self.events: EventSender | None = None
+        """Tells the operator's service of what happens."""
 
     def begin(self, now: InForce, policy: Policy) -> None:
         """Begin what `policy`, which is to be in force in `now`, asks for and is not there yet."""
@@ -54,6 +61,7 @@ class Background(Beside):
 
     def begin(self, now: InForce, policy: Policy) -> None:
         """What is there stays, also when a later policy asks for it no more."""
+        self.events = self.events or self._events(now, policy)
         self.sharing = self.sharing or self._sharing(now, policy)
         self.keeper = self.keeper or self._keeper(now, policy)
         self.abuse = self.abuse or self._abuse(now, policy)
@@ -65,10 +73,40 @@ class Background(Beside):
     async def close(self) -> None:
         """Tell the store the rest."""
         former = (self.keeper, self.canaries, self.abuse, self.feedback)
-        parts = (*former, self.sharing, self.healing, self.loads)
+        parts = (*former, self.sharing, self.healing, self.loads, self.events)
         for part in parts:
             if part is not None:
                 await part.close()
+
+    def _note(
+        self, event: str, who: str | None, what: Mapping[str, str | int], why: str = ""
+    ) -> None:
+        """Enter in the audit trail, and send, what is said once over all workers."""
+        if self._trail:
+            self._trail.note(event, who, what, why)
+        if self.events:
+            more = {"caller": who, "why": why}
+            self.events.put(event, {**what, **{k: v for k, v in more.items() if v}})
+
+    def _events(self, now: InForce, policy: Policy) -> EventSender | None:
+        """Who tells the operator's service, where the policy names one."""
+        if policy.events is None:
+            return None
+        from dragoman.extproc.events import EventSender  # noqa: PLC0415 - seldom wanted
+        from dragoman.telemetry.cloud_events import encode_event  # noqa: PLC0415 - as above
+
+        source = f"/dragoman/{socket.gethostname()}/{self._worker}"
+
+        def make(event: str, data: Mapping[str, object]) -> CloudEvent:
+            return encode_event(secrets.token_hex(16), source, event, time_of(time.time()), data)
+
+        async def ask(questions: Sequence[Question]) -> list[bytes | Fault]:
+            carrier = now.callouts
+            return await carrier.ask(questions) if carrier else ["unreachable"]
+
+        sender = EventSender(lambda: now.policy.events, make, ask, time.time, self._log)
+        sender.start()
+        return sender
 
     def _unreadable(self, row: str) -> None:
         self._log.warning("row_unreadable", path=row)
@@ -84,8 +122,7 @@ class Background(Beside):
         def tell(reached: Reached) -> None:
             told = now.levels.describe(reached)
             self._log.warning("quota_level_reached", **told)
-            if self._trail:
-                self._trail.note("quota.level_reached", None, told)
+            self._note("quota.level_reached", None, told)
 
         name = f"{self._worker}-{secrets.token_hex(6)}"
 
@@ -108,8 +145,7 @@ class Background(Beside):
             self._log.warning(
                 "abuse_found", caller=worse.caller, action=worse.action, why=why, **what
             )
-            if self._trail:
-                self._trail.note(f"abuse.{worse.action}", worse.caller, what, why)
+            self._note(f"abuse.{worse.action}", worse.caller, what, why)
 
         where, cluster = store_url(policy), policy.store.cluster
         store = AbuseStore(where, cluster=cluster, tell=self._unreadable)
@@ -130,10 +166,8 @@ class Background(Beside):
                 self._log.info("target_recovered", why=why, **what)
             else:
                 self._log.warning("target_drifted", why=why, **what)
-            if self._trail:
-                self._trail.note(
-                    f"target.{'recovered' if turn.recovered else 'drifted'}", None, what, why
-                )
+            happened = "recovered" if turn.recovered else "drifted"
+            self._note(f"target.{happened}", None, what, why)
 
         where, cluster = store_url(policy), policy.store.cluster
         store = HealingStore(where, cluster=cluster, tell=self._unreadable)
@@ -189,8 +223,7 @@ class Background(Beside):
         def tell(event: str, progress: Progress) -> None:
             what = {"model": progress.model, "percent": f"{progress.percent:g}"}
             self._log.warning("canary", happened=event, why=progress.why, **what)
-            if self._trail:
-                self._trail.note(f"canary.{event}", None, what, progress.why)
+            self._note(f"canary.{event}", None, what, progress.why)
 
         where, cluster = store_url(policy), policy.store.cluster
         store = CanaryStore(where, cluster=cluster, tell=self._unreadable)

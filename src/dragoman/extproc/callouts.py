@@ -20,10 +20,9 @@ _MAX_KEPT = 32
 """Connections that wait for the next callout."""
 _MAX_ANSWER_BYTES = 4 << 20
 """Head and body together."""
-_OK, _GATEWAY_TIMEOUT = 200, 504
+_OK, _WELL, _GATEWAY_TIMEOUT = 200, range(200, 300), 504
 _GRPC_OK, _DEADLINE_EXCEEDED = (b"", b"0"), b"4"
 """What `grpc-status` says; there is none of what is no gRPC."""
-_JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 
 
 class Callouts:
@@ -52,10 +51,10 @@ class Callouts:
             return "unreachable"
 
     async def _post(self, question: Question, body: bytes) -> bytes | Fault:
-        kind = _PROTOBUF if question.callout.METHOD else _JSON
+        more = "".join(f"{name}: {value}\r\n" for name, value in question.headers)
         head = (
-            f"POST {question.route} HTTP/1.1\r\nhost: callouts\r\ncontent-type: {kind}\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
+            f"POST {question.route} HTTP/1.1\r\nhost: callouts\r\n{more}content-type: "
+            f"{question.callout.CONTENT_TYPE}\r\ncontent-length: {len(body)}\r\n\r\n"
         ).encode()
         while self._kept:
             try:
@@ -151,7 +150,7 @@ class _Connection(asyncio.Protocol):
         if self._answer is None or self._answer.done() or status < _OK:
             return
         self.is_free = self._parser.should_keep_alive()
-        if status == _OK and self._grpc_status in _GRPC_OK:
+        if status in _WELL and self._grpc_status in _GRPC_OK:
             self._answer.set_result(b"".join(self._pieces))
         elif status == _GATEWAY_TIMEOUT or self._grpc_status == _DEADLINE_EXCEEDED:
             self._answer.set_result("timeout")

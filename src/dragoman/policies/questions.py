@@ -45,6 +45,8 @@ class Question(NamedTuple):
     """Of the texts in it, in their order."""
     body: bytes | None
     """None: there is too much to ask about."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent along."""
 
 
 def encode_texts(texts: Iterable[Text], about: About) -> bytes:

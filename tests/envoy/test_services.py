@@ -1,12 +1,19 @@
-"""The shipped recogniser and judge through the real Envoy: gRPC over a Unix socket and over TCP."""
+"""Services of the operator's through the real Envoy: the shipped recogniser and judge, in gRPC over a
+Unix socket and over TCP, and a webhook that is told of events."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 import runpy
 import tempfile
+import threading
+from base64 import b64decode
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,6 +25,26 @@ EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "envoy" / "recogniser.p
 SLOW = {"timeout_ms": 2000}
 NAME = "Ada Öz"
 TEXT = f"Ask Dr. {NAME}, ada@example.com."
+
+
+SECRET = "secret-of-events-3c1f"
+
+
+class Told(BaseHTTPRequestHandler):
+    """Takes nothing the first time, and all from then on."""
+
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[list[tuple[str, dict[str, str], bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        self.send_response(503 if len(self.seen) == 1 else 202)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+        del format, args
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +68,20 @@ def running(all_providers: Simulator) -> Iterator[Gateway]:
         judge = {"name": "house", "kind": "grpc", "url": f"http://127.0.0.1:{port}", **SLOW}
         guardrails = {"default": "asks", "profiles": {"asks": {"callouts": [judge]}}}
         targets = {"targets": [{"provider": "openai", "model": "sim/echo"}]}
+        told = ThreadingHTTPServer(("127.0.0.1", 0), Told)
+        threading.Thread(target=told.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{told.server_address[1]}/events?v=1"
+        secret = Path(folder, "events.secret")
+        secret.write_text(SECRET)
         models = {name: {"redaction": name, **targets} for name in profiles}
         options: dict[str, Any] = {"redaction": {"profiles": profiles}, "guardrails": guardrails}
+        options["events"] = {"url": url, "secret": {"file": str(secret)}}
+        quota = {"name": "calls", "unit": "requests", "limit": 100, "window": "day"}
+        options["quotas"] = [{**quota, "warn_at": [0.01]}]
         with run_gateway(all_providers, models=models, **options) as gateway:
             yield gateway
+        told.shutdown()
+        told.server_close()
         for server in serving:
             server.stop(0).wait()
 
@@ -89,3 +126,24 @@ def test_the_judge_is_asked_over_grpc(running: Gateway, simulator: Simulator) ->
     assert refused.status_code == 400
     assert "refused by house: poison, score 0.8" in refused.text
     assert not simulator.control.requests()
+
+
+def test_events_are_sent_until_they_are_taken(running: Gateway, simulator: Simulator) -> None:
+    """A quota's first percent is reached by any request."""
+    assert send(running, "openai_chat", "near", "Hi.", stream=False).status_code == 200
+    first, again = wait_until(lambda: Told.seen[1:] and Told.seen[:2], what="events")
+    for path, headers, body in (first, again):
+        assert (path, headers["content-type"]) == ("/events?v=1", "application/cloudevents+json")
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        digest = hmac.new(SECRET.encode(), signed, hashlib.sha256).digest()
+        assert b64decode(headers["webhook-signature"].removeprefix("v1,")) == digest
+        assert "x-request-id" not in headers
+    assert first[2] == again[2]
+    event = json.loads(first[2])
+    assert (event["specversion"], event["id"]) == ("1.0", first[1]["webhook-id"])
+    assert event["type"] == "dev.dragoman.quota.level_reached"
+    assert event["data"].pop("used") >= 1
+    quota = {"quota": "calls", "subject": "demo", "unit": "requests"}
+    assert event["data"] == {**quota, "percent": 1, "limit": 100}
+    assert SECRET not in running.written()
+    assert not simulator.control.requests()[1:]
