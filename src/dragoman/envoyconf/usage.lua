@@ -238,6 +238,7 @@ function envoy_on_response(handle)
   local known = {}
   local function found(key, number)
     if known[key] == number then return end
+    if number == 0 and known[key] == nil and dialect.tells[key] == nil then return end
     known[key] = number
     handle:streamInfo():dynamicMetadata():set(NAMESPACE, key, number)
   end

@@ -54,11 +54,13 @@ def _script(tables: Json) -> Json:
 
 
 def _dialect(families: Iterable[str], wrappers: Iterable[tuple[str, ...]]) -> Json:
-    """What may stand in answers in one client dialect."""
+    """What may stand in answers in one client dialect. A count that is 0 is noted only where it
+    tells the family: most of the others are, and to note one costs more than to read it."""
     held = [FAMILIES[name] for name in families]
     counts = [count for family in held for count in family.counts if count.key not in HEADERS]
     listed = {f"[{i}]": _sums(family) for i, family in enumerate(held, 1)}
-    return {**_places(counts, wrappers), "families": listed}
+    tells = {f"['{count.key}']": "+" for family in held for count in family.counts[:2]}
+    return {**_places(counts, wrappers), "tells": tells, "families": listed}
 
 
 def _sums(family: Family) -> Json:
