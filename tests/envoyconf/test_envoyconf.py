@@ -387,6 +387,17 @@ def test_an_admin_interface_that_the_workers_do_not_ask_is_warned_of() -> None:
     assert (finding.path, finding.severity) == ("$.admin.address", "warning")
 
 
+def test_hedging_is_warned_of_wherever_a_route_may_have_it() -> None:
+    document = render(POLICY)
+    (host,) = _manager(document)["route_config"]["virtual_hosts"]
+    host["hedge_policy"] = {"hedge_on_per_try_timeout": True}
+    route = next(route for route in host["routes"] if route["name"] == "plain")
+    route["route"]["hedge_policy"] = {"hedge_on_per_try_timeout": False}
+    (finding,) = check_document(POLICY, document, "e.yaml")
+    assert finding.severity == "warning"
+    assert finding.path.endswith("virtual_hosts[0].hedge_policy.hedge_on_per_try_timeout")
+
+
 def test_no_filter_about_identity_is_there_unasked() -> None:
     names = [item["name"] for item in _manager(RENDERED)["http_filters"]]
     assert names[:2] == ["dragoman.request_id", "dragoman.head"]

@@ -454,6 +454,17 @@ def _mirrors(at: _Inspection, path: str, action: Json) -> None:
             at.report(f"{path}.request_mirror_policies[{i}].cluster", problem, remedy)
 
 
+def _hedges(at: _Inspection) -> None:
+    """Envoy 1.40.0 hedges within the cluster of the first attempt, whatever the order says, and the
+    first attempt is never given up for the next target."""
+    for manager in at.managers:
+        for path, node in _walk(manager[1], manager[0]):
+            if node.get("hedge_policy", {}).get("hedge_on_per_try_timeout"):
+                where = f"{path}.hedge_policy.hedge_on_per_try_timeout"
+                problem = "asks the same provider twice, and the next target never once it has"
+                at.report(where, problem, "Remove it where a model has a next target", "warning")
+
+
 def _fallback(at: _Inspection, path: str, action: Json) -> None:
     """A route that names its cluster has no other one to try."""
     retries = action.get("retry_policy", {})
@@ -564,6 +575,7 @@ _RULES: tuple[Callable[[_Inspection], None], ...] = (
     _provider_clusters,
     _stage_clusters,
     _routes,
+    _hedges,
     _connection_managers,
     _buffers,
     _callouts,
