@@ -312,6 +312,16 @@ class ServiceUnavailable(DragomanError):
     code = "service_unavailable"
 
 
+class WorkerOverloaded(ServiceUnavailable):
+    """A worker has more to do than it can: it takes nothing new for a while."""
+
+    code = "worker_overloaded"
+    retry_after_seconds = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("The gateway has too much to do. Send the request again in a while.")
+
+
 class StoreUnavailable(ServiceUnavailable):
     """The store cannot be reached, or will not talk."""
 

@@ -164,6 +164,7 @@ class _Resolver:
             abuse=file.abuse,
             healing=file.healing,
             events=self._events(file.events),
+            shedding=file.shedding,
             statistics=file.statistics,
             store=file.store,
             simulator=file.simulator,

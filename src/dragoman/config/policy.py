@@ -25,7 +25,7 @@ from dragoman.config.governance import Abuse, RequestLimits
 from dragoman.config.guardrails import Guardrails
 from dragoman.config.healing import Healing
 from dragoman.config.leading import Condition, RollbackEntry
-from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection
+from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection, Shedding
 from dragoman.config.schema import (
     Address,
     Jwks,
@@ -426,6 +426,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     abuse: Abuse | None
     healing: Healing | None
     events: Events | None
+    shedding: Shedding | None
     statistics: Statistics
     store: Store
     simulator: Simulator | None

@@ -62,3 +62,12 @@ class HealthCheck(_Section, frozen=True, kw_only=True):
     """Failed checks, one upon the other, after which it is left out."""
     healthy_threshold: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     """Good ones after which it is asked again."""
+
+
+class Shedding(_Section, frozen=True, kw_only=True):
+    """When a worker turns new requests away, because what it has begun takes all of its time."""
+
+    lag_ms: Annotated[int, msgspec.Meta(ge=10, le=60_000)] = 1000
+    """How late its event loop is on average."""
+    over_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 2
+    """What was longer ago counts for less than a third."""

@@ -22,7 +22,7 @@ from dragoman.config.leading import (
     RuleEntry,
     StickyBy,
 )
-from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection
+from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection, Shedding
 from dragoman.config.section import Action, EntityName, KeySource, Name
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -513,6 +513,8 @@ class File(_Section, frozen=True, kw_only=True):
     healing: Healing | None = None
     events: EventSink | None = None
     """Who is told of what happens beside requests: levels of quotas, abuse, canaries, targets."""
+    shedding: Shedding | None = None
+    """None: nothing is turned away, however late a worker is."""
     statistics: Statistics = Statistics()
     store: Store = Store()
     simulator: Simulator | None = None

@@ -22,6 +22,7 @@ from dragoman.errors import (
     QuotaExceeded,
     Unauthenticated,
     UnsupportedMediaType,
+    WorkerOverloaded,
 )
 from dragoman.exchange.bodies import CONTENT_TYPES
 from dragoman.exchange.heads import RequestHead
@@ -36,7 +37,7 @@ def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
     """The error in the client's dialect, marked as ours in Envoy's response code details."""
     answer = dialect.encode_error(error)
     headers = answer.headers
-    if isinstance(error, QuotaExceeded):
+    if isinstance(error, QuotaExceeded | WorkerOverloaded):
         headers = {**headers, "retry-after": str(ceil(error.retry_after_seconds))}
     elif isinstance(error, Unauthenticated):  # RFC 6750
         problem = ' error="invalid_token"' if isinstance(error, InvalidToken) else ""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dragoman.config.policy import Policy
+from dragoman.extproc.lag import Lag
 from dragoman.policies.route.canary import find_canaries
 from dragoman.stores.canaries import CanaryWatch, Progress
 from dragoman.stores.embedded import store_url
@@ -44,6 +45,8 @@ class Beside:
         self.loads: LoadWatch | None = None
         self.events: EventSender | None = None
         """Tells the operator's service of what happens."""
+        self.lag: Lag | None = None
+        """Turns new requests away."""
 
     def begin(self, now: InForce, policy: Policy) -> None:
         """Begin what `policy`, which is to be in force in `now`, asks for and is not there yet."""
@@ -69,11 +72,12 @@ class Background(Beside):
         self.healing = self.healing or self._healing(now, policy)
         self.feedback = self.feedback or self._feedback(now, policy)
         self.loads = self.loads or self._loads(now, policy)
+        self.lag = self.lag or _lag(now, policy)
 
     async def close(self) -> None:
         """Tell the store the rest."""
         former = (self.keeper, self.canaries, self.abuse, self.feedback)
-        parts = (*former, self.sharing, self.healing, self.loads, self.events)
+        parts = (*former, self.sharing, self.healing, self.loads, self.events, self.lag)
         for part in parts:
             if part is not None:
                 await part.close()
@@ -230,3 +234,12 @@ class Background(Beside):
         watch = CanaryWatch(store, lambda: find_canaries(now.policy), time.time, tell)
         watch.start()
         return watch
+
+
+def _lag(now: InForce, policy: Policy) -> Lag | None:
+    """Who turns requests away where this worker is late, where the policy says so."""
+    if policy.shedding is None:
+        return None
+    lag = Lag(time.monotonic, lambda: now.policy.shedding)
+    lag.start()
+    return lag

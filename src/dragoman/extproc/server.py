@@ -41,7 +41,7 @@ def stage_streams(
 ) -> Mapping[str, Streams]:
     """What each socket of a worker serves, by stage. `trail` takes in what is denied."""
     factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
-        "decide": (PROCESS, lambda: DecideStream(now.decide, now.beside.keeper, now.callouts)),
+        "decide": (PROCESS, lambda: _decide_stream(now)),
         "translate": (PROCESS, lambda: TranslateStream(now.policy)),
         "respond": (PROCESS, lambda: RespondStream(now.policy, now.redactors, now.guards)),
         "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(now, sink, trail=trail)),
@@ -50,6 +50,11 @@ def stage_streams(
         stage: {method: factory, health.METHOD: health.HealthStream}
         for stage, (method, factory) in factories.items()
     }
+
+
+def _decide_stream(now: InForce) -> DecideStream:
+    beside = now.beside
+    return DecideStream(now.decide, beside.keeper, now.callouts, beside.lag)
 
 
 async def listen(

@@ -19,7 +19,7 @@ from dragoman.actions import Action, Mutate, Respond, join_chunks
 from dragoman.config.policy import Policy
 from dragoman.dialects import AnyDialect
 from dragoman.dialects.registry import client_call, client_dialect
-from dragoman.errors import DragomanError, InvalidRequest
+from dragoman.errors import DragomanError, InvalidRequest, WorkerOverloaded
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.decide import Decide
 from dragoman.exchange.guard import Consulting
@@ -28,6 +28,7 @@ from dragoman.exchange.reserve import Pending
 from dragoman.exchange.respond import RespondStage
 from dragoman.exchange.translate import Translate
 from dragoman.extproc import messages
+from dragoman.extproc.lag import Lag
 from dragoman.extproc.transports import Message
 from dragoman.stores.keeper import QuotaKeeper
 from dragoman.wire.form_stream import FormSplitter
@@ -76,8 +77,11 @@ class DecideStream:
         decide: Decide,
         keeper: QuotaKeeper | None = None,
         callouts: Callouts | None = None,
+        lag: Lag | None = None,
     ) -> None:
-        """`keeper` is there where the policy has quotas, `callouts` where it has those."""
+        """`keeper` is there where the policy has quotas, `callouts` where it has those; `lag` None:
+        nothing is turned away."""
+        self._lag = lag
         self._decide = decide
         self._keeper = keeper
         self._callouts = callouts
@@ -92,6 +96,8 @@ class DecideStream:
         if self._form is not None and self._head is not None:
             return self._piece(request, self._head, self._form)
         head = self._head = messages.request_head(request.attributes, request.token)
+        if (late := self._find_late(head)) is not None:
+            return self._end(late)
         if request.in_pieces:
             self._form = FormSplitter(_MAX_FIELD_BYTES)
             refusal = self._decide.on_form(head)
@@ -102,6 +108,16 @@ class DecideStream:
             action = self._decide.on_request(head, None)
             return self._end(action, lambda found: messages.decide_reply(found, "request_headers"))
         raise UnexpectedMessage(f"the decide stage got {request.kind}")
+
+    def _find_late(self, head: RequestHead) -> Respond | None:
+        """The refusal of a request that nobody has looked at yet, where this worker is late."""
+        if self._lag is None:
+            return None
+        try:
+            self._lag.check()
+        except WorkerOverloaded as error:
+            return refuse(error, client_call(head.path, head.headers).dialect)
+        return None
 
     def _piece(
         self, request: messages.Incoming, head: RequestHead, form: FormSplitter

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from dragoman.actions import Respond
 from dragoman.dialects.error_words import error_answer, read_json, words_in, words_of
-from dragoman.errors import DragomanError, UpstreamError
+from dragoman.errors import DragomanError, UpstreamError, WorkerOverloaded
 from dragoman.ir import Json
 
 _KINDS: dict[int, str] = {
@@ -54,4 +54,6 @@ def error_body(error: DragomanError) -> Json:
     kind = _KINDS.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")  # noqa: PLR2004
     if isinstance(error, UpstreamError) and error.kind in _STATUSES:
         kind = error.kind
+    elif isinstance(error, WorkerOverloaded):
+        kind = _KINDS[529]
     return {"type": "error", "error": {"type": kind, "message": error.message}}
