@@ -239,11 +239,12 @@ class RedactionSection(_Section, frozen=True, kw_only=True):
 
 
 FallbackReason = Literal[
-    "context_length", "content_filter", "refusal", "empty", "invalid", "truncated"
+    "context_length", "content_filter", "refusal", "empty", "invalid", "schema", "truncated"
 ]
 """The prompt is longer than the model takes; what it says, or is asked, is filtered; it says no in
 the words its dialect has for that; nothing is said; what is said is no answer, or not the JSON that
-was asked for; it ends at a limit of tokens that nobody asked for."""
+was asked for; it does not fit the schema that was; it ends at a limit of tokens that nobody asked
+for."""
 
 
 class ShorterThan(_Section, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from dragoman.dialects import AnyDialect, read_answer
 from dragoman.errors import DragomanError
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.heads import AttemptHead
-from dragoman.ir import Request, Response
+from dragoman.ir import Json, Request, Response, Tool
 from dragoman.policies.route.fallback import (
     AnswerRefused,
     Criteria,
@@ -22,7 +22,7 @@ from dragoman.policies.route.fallback import (
 from dragoman.wire.content_encoding import ContentDecoder
 
 _ERROR_STATUS = 400
-_OF_THE_REQUEST = frozenset({"invalid", "truncated"})
+_OF_THE_REQUEST = frozenset({"invalid", "schema", "truncated"})
 """What is judged by what the request said."""
 
 
@@ -101,7 +101,8 @@ def watch_for(
     request = read() if wanted & _OF_THE_REQUEST else None
     if isinstance(request, Request):
         is_limited = request.max_tokens is not None
-        criteria = Criteria(wanted, at_least, request.response_format, is_limited)
+        shape, tools = request.response_format, _strict(request)
+        criteria = Criteria(wanted, at_least, shape, is_limited, tools)
 
     def limit() -> str | None:
         if attempts is not None and head.attempt >= attempts:
@@ -109,6 +110,11 @@ def watch_for(
         return "time" if until is not None and clock() * 1000 >= until else None
 
     return Watch(criteria, f"{head.cluster}/{model}", limit)
+
+
+def _strict(request: Request) -> dict[str, Json]:
+    tools = (tool for tool in request.tools if isinstance(tool, Tool))
+    return {tool.name: tool.parameters for tool in tools if tool.strict and tool.parameters}
 
 
 class WatchEditor:

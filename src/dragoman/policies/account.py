@@ -33,6 +33,7 @@ _REASONS = {
     "refusal": "it declined to answer",
     "empty": "its answer said nothing",
     "invalid": "its answer was no JSON, which was asked for",
+    "schema": "its answer did not fit the JSON schema that was asked for",
     "truncated": "its answer ended at a limit of tokens that was not asked for",
     "shorter_than": "its answer was shorter than the model's fallback_on allows",
 }

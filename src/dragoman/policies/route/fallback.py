@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
-from typing import Literal, NamedTuple
+from collections.abc import Container, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from dragoman.config.schema import FallbackReason
 from dragoman.errors import DragomanError, UpstreamError
-from dragoman.ir import Choice, Reasoning, Refusal, Response, ResponseFormat, Text, ToolCall
+from dragoman.ir import Choice, Json, Reasoning, Refusal, Response, ResponseFormat, Text, ToolCall
 
 Reason = FallbackReason | Literal["shorter_than"]
 
 _TOO_LARGE = 413
 _CLIENT_FAULTS = {400, 403, _TOO_LARGE, 422}
 """With these a provider says that it does not like the request itself."""
+_NONE = object()
 _READ = 4096
 """Characters of a message: what is wrong stands at its beginning."""
 _TOO_LONG_CODES = {
@@ -69,6 +71,8 @@ class Criteria(NamedTuple):
     """What the client asked the text to be."""
     is_limited: bool = False
     """How many tokens the answer may have was said, so that to end there is no fault of it."""
+    tools: Mapping[str, Json] = MappingProxyType({})
+    """The schemas of arguments that a tool holds the model to (`strict`), by the tool's name."""
 
 
 def judge_error(error: DragomanError, wanted: Container[str]) -> None:
@@ -97,6 +101,8 @@ def judge_answer(response: Response, criteria: Criteria) -> None:
         _refuse("empty", wanted)
     if shape is not None and shape.kind != "text" and not all(map(_is_json, choices)):
         _refuse("invalid", wanted)
+    if "schema" in wanted and not all(_fits(choice, criteria) for choice in choices):
+        _refuse("schema", wanted)
     if ends == {"length"} and not criteria.is_limited:
         _refuse("truncated", wanted)
     if all(_is_shorter(choice, criteria.at_least) for choice in choices):
@@ -131,10 +137,36 @@ def _is_shorter(choice: Choice, characters: int) -> bool:
 
 def _is_json(choice: Choice) -> bool:
     """Whether the text of the choice is JSON; a call has arguments instead."""
-    if any(isinstance(part, ToolCall) for part in choice.parts):
-        return True
+    return _calls(choice) or _decoded(_text(choice)) is not _NONE
+
+
+def _calls(choice: Choice) -> bool:
+    return any(isinstance(part, ToolCall) for part in choice.parts)
+
+
+def _decoded(text: str) -> Any:
+    """What `text` says as JSON, `_NONE` where it is none."""
     try:
-        msgspec.json.decode(_text(choice))
+        return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _NONE
+
+
+def _fits(choice: Choice, criteria: Criteria) -> bool:
+    """Whether text and calls are what the request's own schemas say. What those do not tell for
+    sure (`policies.validity`) is taken to fit."""
+    calls = [part for part in choice.parts if isinstance(part, ToolCall)]
+    held = [(call.arguments or "{}", criteria.tools.get(call.name)) for call in calls]
+    if not all(schema is None or _fits_schema(arguments, schema) for arguments, schema in held):
         return False
-    return True
+    shape = criteria.shape
+    if shape is None or shape.kind != "json_schema" or shape.schema is None or calls:
+        return True
+    return _fits_schema(_text(choice), shape.schema)
+
+
+def _fits_schema(text: str, schema: Json) -> bool:
+    from dragoman.policies.validity import judge  # noqa: PLC0415 - seldom wanted
+
+    value = _decoded(text)
+    return value is not _NONE and judge(value, schema) != "invalid"
