@@ -14,6 +14,9 @@ REQUEST_NAMESPACE = "dragoman.request"
 provider's filters remove what is not the provider's."""
 ID = "id"
 """There: the request's, as Envoy made it up."""
+TOLD_CHARS = 18
+"""The beginning of it goes to providers, by which Envoy's log of attempts tells whose one was. It
+has 60 random bits; the rest, 62, nobody but the client and the ledger sees."""
 REQUEST_ID_ATTRIBUTE = f"metadata.filter_metadata['{REQUEST_NAMESPACE}']['{ID}']"
 """By which name a stage is told of it."""
 HEAD = "dragoman.head"

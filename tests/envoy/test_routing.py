@@ -319,3 +319,29 @@ def test_what_a_client_says_of_an_answer_is_in_the_ledger(
     kept = {name: line.get(name) for name in ("dragoman.feedback.request_id", "dragoman.caller")}
     assert kept == {"dragoman.feedback.request_id": request_id, "dragoman.caller": "demo"}
     assert (line["dragoman.feedback.score"], line["dragoman.metering"]) == (0.0, "none")
+
+
+def test_the_ledger_tells_of_attempts_that_failed(
+    http: httpx.Client, gateway: Gateway, simulator: Simulator
+) -> None:
+    simulator.control.script({"status": 503}, {"listener": "openai"})
+    asked = {"over": "fall/echo", "dead": "dead/echo"}
+    ids = {}
+    for name, model in asked.items():
+        answer = http.post("/v1/chat/completions", json=body(model))
+        ids[name] = answer.headers["x-dragoman-request-id"]
+        headers = dict(simulator.control.requests()[-1].headers)
+        assert headers["x-request-id"] == ids[name][:18]
+
+    def entries() -> dict[str, Any] | None:
+        found = {e.get("dragoman.request_id"): e for e in gateway.ledger()}
+        return found if set(ids.values()) <= set(found) else None
+
+    found = wait_until(entries, what="ledger") or {}
+    over, dead = (found[ids[name]]["dragoman.attempts.failed"] for name in asked)
+    facts = [(f["attempt"], f["provider"], f.get("status"), f.get("flags")) for f in over + dead]
+    assert facts == [(1, "openai", 503, None), (1, "dead", None, "UF")]
+    assert "Connection refused" in dead[0]["failure"]
+    entry = found[ids["over"]]
+    ended = over[0]["start_ms"] + over[0]["duration_ms"]
+    assert 0 < ended <= entry["dragoman.attempts.last_ms"] <= entry["dragoman.duration_ms"]

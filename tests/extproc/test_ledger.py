@@ -73,6 +73,39 @@ def test_a_call_costs_what_the_model_did_on_its_day(day, cost):
     assert [entry.cost_nanodollars for entry in entries] == [cost]
 
 
+def test_an_attempt_that_failed_is_entered_with_its_request():
+    message = StreamAccessLogsMessage()
+    attempt = message.http_logs.log_entry.add()
+    common = attempt.common_properties
+    common.access_log_type = AccessLogType.UpstreamEnd
+    common.upstream_cluster = "left"
+    common.start_time.FromNanoseconds(5_000_000_000)
+    common.duration.nanos = 7_000_000
+    common.response_flags.upstream_connection_failure = True
+    common.upstream_transport_failure_reason = "Connection refused" + "." * 1000
+    attempt.request.request_id = "r-1"
+    entries = []
+    machine = LedgerStream(InForce(POLICY), entries.extend)
+    machine.feed(message.SerializeToString())
+    assert entries == []
+    request = StreamAccessLogsMessage.FromString(logged(hung_up=False))
+    common = request.http_logs.log_entry[0].common_properties
+    common.start_time.FromNanoseconds(4_998_000_000)
+    common.time_to_first_upstream_tx_byte.nanos = 9_500_000
+    machine.feed(request.SerializeToString())
+    machine.feed(request.SerializeToString())
+    [failed] = entries[0].failed_attempts
+    assert (failed.attempt, failed.provider, failed.model) == (1, "left", None)
+    assert (failed.start_ms, failed.duration_ms, failed.status) == (2.0, 7.0, 0)
+    assert (failed.flags, failed.failure[:18], len(failed.failure)) == (
+        "UF",
+        "Connection refused",
+        200,
+    )
+    assert entries[0].last_attempt_ms == 9.5
+    assert entries[1].failed_attempts == ()
+
+
 def test_only_the_end_of_a_request_is_entered():
     entries = []
     LedgerStream(InForce(POLICY), entries.extend).feed(logged(AccessLogType.NotSet))

@@ -22,7 +22,15 @@ from dragoman.policies.route.choose import Choice, LeftOut
 from dragoman.policies.route.decision import Decision, Skipped, describe_choice, read_decision
 from dragoman.policies.route.naming import name_target
 from dragoman.telemetry import names
-from dragoman.telemetry.ledger import AccessRecord, Entry, encode_lines, log_fields, make_entry
+from dragoman.telemetry.attempts import Attempt
+from dragoman.telemetry.ledger import (
+    AccessRecord,
+    Entry,
+    UpstreamTimes,
+    encode_lines,
+    log_fields,
+    make_entry,
+)
 from dragoman.telemetry.recorded import Recorded, decode
 
 AT = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
@@ -32,6 +40,11 @@ DECISION = (
     "injection=0.98(fake_turn); order=o/m,a/m,c/m; left_out=z/m(quota),y/m(residency)"
 )
 USAGE = {"usage.prompt_tokens": 9.0, "usage.completion_tokens": 3.0}
+
+
+FAILED = Attempt(
+    cluster="o", started=1000.0025, duration_ms=10.0, status=503, flags=("UT",), failure="late"
+)
 
 
 def entry(**changes: Any) -> Entry:
@@ -77,7 +90,10 @@ def test_why_an_answer_was_not_used_is_told_in_words(reason: str) -> None:
 
 
 def test_a_request_is_told_in_words() -> None:
-    lines = told(entry(spaces={"dragoman.fallback": {"o/m": "empty"}}))
+    empty = {"dragoman.fallback": {"o/m": "empty"}}
+    first = msgspec.structs.replace(FAILED, flags=(), failure="")
+    upstream = UpstreamTimes(20.0, 300.0, 812.5)
+    lines = told(entry(spaces=empty, began=1000.0, failed=(first,), upstream=upstream))
     assert lines == [
         "request id-1, entered 2026-11-25 09:30:00+00:00",
         "caller: shop of team web",
@@ -97,6 +113,9 @@ def test_a_request_is_told_in_words() -> None:
         "  left out: y/m: residency (it is not where the request has to stay)",
         "asked: a with m in anthropic_messages, attempts: 2",
         "status: 200 OK; via_upstream (the upstream's answer)",
+        "  attempt  target  status  at      took",
+        "  1        o/m     503     2.5 ms  10 ms     not used: empty (its answer said nothing)",
+        "  2        a/m     200     20 ms   792.5 ms",
         "time: 812.5 ms, first byte after 300 ms",
         "tokens: input 9, output 3",
         "metering: exact (the provider's own count)",
@@ -107,8 +126,17 @@ def test_a_request_is_told_in_words() -> None:
 def test_attempts_that_left_no_trace_are_named_as_unknown() -> None:
     lines = told(entry(attempts=3))
     assert "  1. o/m" in lines
-    lost = "whom 2 of 3 attempts asked, and what came of it: of the last alone it is kept"
+    assert "  2        not known  -       -   -" in lines
+    lost = "whom 2 of 3 attempts asked, and what came of it: no worker got word of them"
     assert lines[-1] == f"not in the ledger: {lost}"
+
+
+def test_attempts_that_failed_are_told_one_by_one() -> None:
+    late = msgspec.structs.replace(FAILED, status=0)
+    lines = told(entry(began=1000.0, failed=(late, FAILED)))
+    what = "UT (the upstream did not answer in time); late"
+    assert f"  1        o/m     -       2.5 ms  10 ms  {what}" in lines
+    assert not [line for line in lines if line.startswith(("  3  ", "not in"))]
 
 
 def test_what_was_learned_is_told() -> None:

@@ -28,6 +28,7 @@ from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.fastest import expect_ms, share_out
 from dragoman.policies.route.observe import observe
 from dragoman.stores.latencies import MOST_KEYS, Latencies, Sums
+from dragoman.telemetry.attempts import Attempt
 from dragoman.telemetry.ledger import AccessRecord, UpstreamTimes, make_entry
 
 EXPLORE = 0.05
@@ -401,3 +402,16 @@ def test_explain_says_how_it_is_ordered() -> None:
     policy = parse(TEXT, "test.yaml", KEYS)
     told = explain(policy, policy.callers.by_name["demo"], Wish("chat", "openai_chat", "fast"))
     assert "strategy fastest: half-life 30 s, explores 5.00%" in told.lines
+
+
+def test_each_target_that_failed_is_blamed_for_its_own_time() -> None:
+    at = Gateway()
+    facts = at.ask()
+    (first, _), (second, _), *_ = json.loads(facts["targets"])
+    failed = tuple(
+        Attempt(cluster=name, started=0, duration_ms=ms, status=503, flags=(), failure="")
+        for name, ms in ((first, 900.0), (second, 2.0))
+    )
+    at.end(facts, 10, attempts=3, failed=failed)
+    keys = [f"{facts['latency_key']}\n{p}\n{m}" for p, m in json.loads(facts["targets"])[:2]]
+    assert [at.latencies.find(key).failed_ms for key in keys] == [900.0, 2.0]

@@ -18,6 +18,7 @@ from dragoman.metadata import (
     NAMESPACE,
     PATHS_NAMESPACE,
     REQUEST_ID_ATTRIBUTE,
+    TOLD_CHARS,
     UPSTREAM_MODEL,
     USAGE_NAMESPACE,
 )
@@ -67,7 +68,6 @@ _DIALECT_HEADERS = (
 _HOP_HEADERS = (
     "x-forwarded-for",
     "x-forwarded-proto",
-    "x-request-id",
     "x-envoy-external-address",
     "x-envoy-original-host",
     "x-envoy-attempt-count",
@@ -332,15 +332,13 @@ def _header_mutations(provider: Provider) -> list[Json]:
     foreign = [name for name in _DIALECT_HEADERS if not name.startswith(makers)]
     names = (*_CREDENTIAL_HEADERS, *_HOP_HEADERS, *foreign)
     removed: list[Json] = [{"remove": name} for name in names]
-    return removed + [
-        {
-            "append": {
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                "header": {"key": name, "value": value},
-            }
-        }
-        for name, value in provider.headers.items()
-    ]
+    added = [_set(name, value) for name, value in provider.headers.items()]
+    told = f"%REQ(x-request-id):{TOLD_CHARS}%"
+    return [*removed, _set("x-request-id", told, "OVERWRITE_IF_EXISTS"), *added]
+
+
+def _set(name: str, value: str, action: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Json:
+    return {"append": {"append_action": action, "header": {"key": name, "value": value}}}
 
 
 def credential(secret: str, header: str, prefix: str) -> Json:

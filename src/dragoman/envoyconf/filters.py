@@ -7,6 +7,7 @@ from dragoman.config.callouts import Judge, Recogniser, Webhook
 from dragoman.config.policy import Policy
 from dragoman.envoyconf.clusters import LENGTH, grpc_service
 from dragoman.envoyconf.identity import identity_filters, peer_attributes, proxy_headers
+from dragoman.envoyconf.statistics import attempt_logs
 from dragoman.envoyconf.typed import message, seconds, typed
 from dragoman.envoyconf.usage import usage_filters
 from dragoman.ir import Json
@@ -57,7 +58,8 @@ def http_filters(policy: Policy) -> list[Json]:
     ]
     filters += usage_filters(policy.native)
     router = "extensions.filters.http.router.v3.Router"
-    return [*filters, typed("router", router, suppress_envoy_headers=True)]
+    settings = {"suppress_envoy_headers": True, "upstream_log": attempt_logs()}
+    return [*filters, typed("router", router, **settings)]
 
 
 def _request_id() -> Json:

@@ -91,18 +91,7 @@ def access_logs(
     reaches; `cost`: requests bring the prices of their day; `limited`: providers whose rate limits
     are looked at."""
     ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
-    ledger = typed(
-        "envoy.access_loggers.http_grpc",
-        "extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
-        common_config={
-            "log_name": "dragoman",
-            "transport_api_version": "V3",
-            "buffer_flush_interval": "0.2s",
-            "buffer_size_bytes": _WAITING_BYTES,
-            "grpc_service": grpc_service("ledger"),
-        },
-        additional_response_headers_to_log=["x-dragoman-dropped"],
-    )
+    ledger = _ledger(additional_response_headers_to_log=["x-dragoman-dropped"])
     return [
         *_requests(ended),
         *([_redactions(redaction, ended)] if redaction else []),
@@ -116,6 +105,36 @@ def access_logs(
         ),
         {**ledger, "filter": _any(ended, _all(_RUNNING, _has(names.QUOTA)))},
     ]
+
+
+def attempt_logs() -> list[Json]:
+    """Of each attempt that failed: to the ledger, which knows of the others from the request."""
+    failed: Json = {
+        "status_code_filter": {
+            "comparison": {
+                "op": "GE",
+                "value": {"default_value": 400, "runtime_key": "dragoman.failed_status"},
+            }
+        }
+    }
+    return [{**_ledger(), "filter": _any(failed, {"response_flag_filter": {}})}]
+
+
+def _ledger(**more: list[str]) -> Json:
+    """The ledger's logger. All with this `common_config` share one stream a thread of Envoy, so
+    that an attempt comes before its request."""
+    return typed(
+        "envoy.access_loggers.http_grpc",
+        "extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+        common_config={
+            "log_name": "dragoman",
+            "transport_api_version": "V3",
+            "buffer_flush_interval": "0.2s",
+            "buffer_size_bytes": _WAITING_BYTES,
+            "grpc_service": grpc_service("ledger"),
+        },
+        **more,
+    )
 
 
 def _requests(ended: Json) -> list[Json]:

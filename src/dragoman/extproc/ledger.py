@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
+import msgspec
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from dragoman.catalog.profiles import Prices
 from dragoman.extproc.in_force import InForce
@@ -34,6 +36,7 @@ from dragoman.metadata import (
     REDACTION_NAMESPACE,
     REQUEST_NAMESPACE,
     SUBJECT_NAMESPACE,
+    TOLD_CHARS,
     USAGE_NAMESPACE,
 )
 from dragoman.policies.quotas import decode_holds
@@ -41,7 +44,14 @@ from dragoman.policies.route.canary import read_side
 from dragoman.policies.route.observe import observe, see_targets
 from dragoman.policies.route.reward import takes_feedback
 from dragoman.stores.trail import AuditTrail
-from dragoman.telemetry.ledger import AccessRecord, Entry, UpstreamTimes, make_entry
+from dragoman.telemetry.attempts import Attempt, Waiting
+from dragoman.telemetry.ledger import (
+    AccessRecord,
+    Entry,
+    UpstreamTimes,
+    find_request_id,
+    make_entry,
+)
 
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 DROPPED_HEADER = "x-dragoman-dropped"
@@ -62,6 +72,9 @@ _READ = (
 )
 _ENDED = AccessLogType.DownstreamEnd
 _RUNNING = AccessLogType.DownstreamPeriodic
+_ATTEMPTED = AccessLogType.UpstreamEnd
+_MOST_FAILURE = 200
+"""Characters of what Envoy says of a connection that failed."""
 
 _Time = Literal[
     "time_to_first_upstream_tx_byte",
@@ -111,6 +124,7 @@ class LedgerStream:
         self._trail = trail
         self._clock = clock
         self._sink = sink
+        self._attempts = Waiting()
         self.finished = False
 
     def feed(self, message: Message, *, more: bool = False) -> list[bytes]:
@@ -120,7 +134,7 @@ class LedgerStream:
         for logged in logs.http_logs.log_entry:
             if logged.common_properties.access_log_type == _ENDED:
                 healing = self._in_force.beside.healing
-                record = read_record(logged, timed=healing is not None)
+                record = self._join(read_record(logged, timed=healing is not None))
                 entry = make_entry(record, self._in_force.find_dialect, self._prices, self._belongs)
                 self._settle(record, entry)
                 self._learn(entry, observe(record, entry, self._in_force.latencies))
@@ -130,11 +144,19 @@ class LedgerStream:
                 self._watch(entry, record.address)
                 self._judge(record, entry)
                 entries.append(entry)
+            elif logged.common_properties.access_log_type == _ATTEMPTED:
+                told = logged.request.request_id[:TOLD_CHARS]
+                self._attempts.add(told, read_attempt(logged))
             elif logged.common_properties.access_log_type == _RUNNING:
                 self._renew(logged.common_properties)
         if entries:
             self._sink(entries)
         return []
+
+    def _join(self, record: AccessRecord) -> AccessRecord:
+        """`record` with those of its attempts that failed, as far as this stream was told."""
+        failed = self._attempts.take(find_request_id(record)[:TOLD_CHARS])
+        return msgspec.structs.replace(record, failed=tuple(failed)) if failed else record
 
     def _note(self, entry: Entry) -> None:
         why = entry.denied or entry.denied_answer
@@ -210,7 +232,8 @@ def read_record(logged: HTTPAccessLogEntry, *, timed: bool = False) -> AccessRec
     common, response = logged.common_properties, logged.response
     spaces = common.metadata.filter_metadata
     metadata = {name: _scalars(spaces[name].fields) for name in _READ if name in spaces}
-    learns = timed or LATENCY_KEY in metadata.get(NAMESPACE, {})
+    retried = common.upstream_request_attempt_count > 1
+    learns = timed or retried or LATENCY_KEY in metadata.get(NAMESPACE, {})
     return AccessRecord(
         address=common.downstream_remote_address.socket_address.address,
         metadata=metadata,
@@ -227,6 +250,20 @@ def read_record(logged: HTTPAccessLogEntry, *, timed: bool = False) -> AccessRec
         time_to_first_byte_ms=_time_of(common, "time_to_first_downstream_tx_byte"),
         dropped=response.response_headers.get(DROPPED_HEADER, ""),
         upstream=_upstream_times(common) if learns else None,
+        began=_seconds(common.start_time) if retried else 0.0,
+    )
+
+
+def read_attempt(logged: HTTPAccessLogEntry) -> Attempt:
+    """An entry of the router's log of attempts as plain values."""
+    common = logged.common_properties
+    return Attempt(
+        cluster=common.upstream_cluster,
+        started=_seconds(common.start_time),
+        duration_ms=_duration_ms(common) or 0.0,
+        status=logged.response.response_code.value,
+        flags=_flags(common.response_flags),
+        failure=common.upstream_transport_failure_reason[:_MOST_FAILURE],
     )
 
 
@@ -260,6 +297,10 @@ def _upstream_times(common: AccessLogCommon) -> UpstreamTimes:
 
 def _time_of(common: AccessLogCommon, field: _Time) -> float | None:
     return _milliseconds(getattr(common, field)) if common.HasField(field) else None
+
+
+def _seconds(at: Timestamp) -> float:
+    return at.seconds + at.nanos / 1e9
 
 
 def _milliseconds(duration: Duration) -> float:

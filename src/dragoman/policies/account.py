@@ -11,6 +11,7 @@ import msgspec
 from dragoman.policies.route.decision import ENVOY, Decision, read_decision
 from dragoman.policies.route.least_loaded import UNKNOWN
 from dragoman.policies.route.naming import quote_name
+from dragoman.telemetry.attempts import FailedAttempt
 from dragoman.telemetry.ledger import Metering, Tokens
 from dragoman.telemetry.recorded import Recorded
 
@@ -88,6 +89,8 @@ _FLAGS = {
     "DF": "the upstream's name was not found",
     "DR": "the client reset the stream",
 }
+_MOST_ATTEMPTS = 1000
+"""That are shown of an entry, whatever number it says."""
 _MADE_BY_US = "dragoman_"
 
 
@@ -105,6 +108,27 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     became: str | None = None
     """`asked_last`, `not_used`; None: not asked, or asked and not noted."""
     reason: Told | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several: whom it asked, when, and what came of it."""
+
+    number: int
+    """From 1."""
+    target: str | None
+    """None: it is not in the ledger whom it asked, nor anything else of it."""
+    start_ms: float | None = None
+    """Since the request came; of the last one, when it went out to the upstream."""
+    duration_ms: float | None = None
+    """Until it failed, or until the answer's end."""
+    status: int | None = None
+    """0: no answer came."""
+    flags: list[Told] = []
+    failure: str | None = None
+    """Why there was no connection, in Envoy's words."""
+    reason: Told | None = None
+    """Why its answer was not used, where its status was not why."""
+    is_last: bool = False
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -150,6 +174,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     kept: Told | None
     """Why the answer would not have been used, but for a limit."""
     attempts: int
+    each: list[Attempt]
+    """Of several attempts each, in order; of one this account says it all."""
     provider: str | None
     """Who was asked last; None: no upstream was reached."""
     upstream_model: str | None
@@ -191,12 +217,13 @@ def give_account(entry: Recorded, feedback: Iterable[Recorded] = ()) -> Account:
         fallbacks=entry.fallbacks,
         kept=_kept(entry.kept),
         attempts=entry.attempts,
+        each=_attempts(entry) if entry.attempts > 1 else [],
         provider=entry.provider or None,
         upstream_model=entry.upstream_model or None,
         upstream_dialect=entry.upstream_dialect or None,
         status=entry.status,
         details=Told(entry.details, _origin(entry.details)),
-        flags=[Told(flag, _FLAGS.get(flag)) for flag in entry.flags.split(",") if flag],
+        flags=_flags(entry.flags),
         duration_ms=entry.duration_ms,
         time_to_first_byte_ms=entry.first_byte_ms,
         tokens=entry.tokens,
@@ -210,6 +237,47 @@ def give_account(entry: Recorded, feedback: Iterable[Recorded] = ()) -> Account:
         guardrails_score=entry.guardrails_score,
         feedback=[Scored(said.feedback_score, said.caller) for said in feedback],
         unsaid=list(_unsaid(entry, decision)),
+    )
+
+
+def _flags(flags: str) -> list[Told]:
+    return [Told(flag, _FLAGS.get(flag)) for flag in flags.split(",") if flag]
+
+
+def _attempts(entry: Recorded) -> list[Attempt]:
+    known = {failed.attempt: failed for failed in entry.failed_attempts}
+    before = range(1, min(entry.attempts, _MOST_ATTEMPTS))
+    return [*(_failed(n, known.get(n), entry) for n in before), _last(entry)]
+
+
+def _failed(number: int, failed: FailedAttempt | None, entry: Recorded) -> Attempt:
+    if failed is None:
+        return Attempt(number=number, target=None)
+    target = f"{failed.provider}/{failed.model}" if failed.model else failed.provider
+    reason = entry.fallbacks.get(target)
+    return Attempt(
+        number=number,
+        target=target,
+        start_ms=failed.start_ms,
+        duration_ms=failed.duration_ms,
+        status=failed.status,
+        flags=_flags(failed.flags),
+        failure=failed.failure or None,
+        reason=_reason(reason) if reason else None,
+    )
+
+
+def _last(entry: Recorded) -> Attempt:
+    start, end = entry.last_attempt_ms, entry.duration_ms
+    target = f"{entry.provider}/{entry.upstream_model}" if entry.upstream_model else entry.provider
+    return Attempt(
+        number=entry.attempts,
+        target=target or None,
+        start_ms=start,
+        duration_ms=None if start is None or end is None else round(end - start, 3),
+        status=entry.status,
+        flags=_flags(entry.flags),
+        is_last=True,
     )
 
 
@@ -269,10 +337,10 @@ def _origin(details: str) -> str | None:
 
 
 def _unsaid(entry: Recorded, decision: Decision | None) -> Iterator[str]:
-    known = len(entry.fallbacks) + bool(entry.provider)
-    if entry.attempts > known:
-        lost = f"{entry.attempts - known} of {entry.attempts} attempts"
-        yield f"whom {lost} asked, and what came of it: of the last alone it is kept"
+    known = max(len(entry.failed_attempts), len(entry.fallbacks))
+    if entry.attempts - 1 > known:
+        lost = f"{entry.attempts - 1 - known} of {entry.attempts} attempts"
+        yield f"whom {lost} asked, and what came of it: no worker got word of them"
     if entry.provider and decision is None:
         yield "why this provider was asked: the entry has no decision"
     if entry.provider and entry.cost_usd is None:
@@ -297,6 +365,7 @@ def describe_account(account: Account) -> Iterator[str]:
     if account.decision:
         yield from _decision_lines(account.decision)
     yield from _answer_lines(account)
+    yield from _attempt_lines(account.each)
     yield from _amount_lines(account)
     yield from _finding_lines(account)
     yield from (f"not in the ledger: {what}" for what in account.unsaid)
@@ -338,6 +407,33 @@ def _answer_lines(account: Account) -> Iterator[str]:
         yield f"kept: {_say(account.kept)}"
     yield f"status: {_status(account.status)}; {_say(account.details)}"
     yield from (f"flag: {_say(flag)}" for flag in account.flags)
+
+
+def _attempt_lines(attempts: list[Attempt]) -> Iterator[str]:
+    rows = [_row(attempt) for attempt in attempts]
+    if not rows:
+        return
+    rows.insert(0, ("attempt", "target", "status", "at", "took"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    became = ["", *map(_became, attempts)]
+    for row, words in zip(rows, became, strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        yield f"  {'  '.join([*cells, words])}".rstrip()
+
+
+def _row(attempt: Attempt) -> tuple[str, ...]:
+    times = (attempt.start_ms, attempt.duration_ms)
+    told = ["-" if time is None else f"{time:g} ms" for time in times]
+    status = str(attempt.status) if attempt.status else "-"
+    return str(attempt.number), attempt.target or "not known", status, *told
+
+
+def _became(attempt: Attempt) -> str:
+    """What the status alone does not say."""
+    words = [_say(flag) for flag in attempt.flags]
+    words += [attempt.failure] if attempt.failure else []
+    words += [f"not used: {_say(attempt.reason)}"] if attempt.reason else []
+    return "; ".join(words)
 
 
 def _status(status: int) -> str:

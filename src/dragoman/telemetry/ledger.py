@@ -27,6 +27,7 @@ from dragoman.catalog.counts import FAMILIES, KINDS, Family, Kind
 from dragoman.catalog.profiles import Prices
 from dragoman.dialects import COUNT, EMBEDDINGS, RERANK
 from dragoman.telemetry import names
+from dragoman.telemetry.attempts import Attempt, FailedAttempt, place
 
 REQUEST, FEEDBACK = "request", "feedback"
 """The events of the lines: of a request, and of one that only brought what a client said of another
@@ -92,7 +93,11 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
     time_to_first_byte_ms: float | None = None
     dropped: str = ""
     upstream: UpstreamTimes | None = None
-    """Where something is learned of them."""
+    """Where something is learned of them, or several were asked."""
+    began: float = 0.0
+    """When the request came, in Unix seconds, where several were asked."""
+    failed: tuple[Attempt, ...] = ()
+    """Attempts that failed, perhaps the last one too."""
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +138,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     upstream_dialect: str | None
     stream: bool
     attempts: int
+    failed_attempts: tuple[FailedAttempt, ...] = ()
+    """Those before the last, as far as they are known."""
+    last_attempt_ms: float | None = None
+    """When the last of several went out, since the request came."""
     status: int
     details: str
     flags: tuple[str, ...]
@@ -186,37 +195,35 @@ def make_entry(
     """The entry for `record`."""
     facts = record.metadata.get(keys.NAMESPACE, {})
     provider = record.cluster if record.upstream_reached else None
-    usage = record.metadata.get(keys.USAGE_NAMESPACE, {})
     tokens, metering = measure(record)
     models = record.metadata.get(keys.MODELS_NAMESPACE, {})
     client = _text(facts, keys.CLIENT_DIALECT)
     asked = _text(models, provider) if provider else None
     caller = _text(facts, keys.CALLER)
+    dialect = upstream_dialect(provider, client, asked or "") if provider and client else None
+    cost = find_cost(tokens, metering, prices(provider, asked)) if provider and asked else None
     return Entry(
-        request_id=_text(record.metadata.get(keys.REQUEST_NAMESPACE, {}), keys.ID)
-        or record.request_id,
+        request_id=find_request_id(record),
         caller=caller,
         operation=_text(facts, keys.OPERATION),
         model=_text(facts, keys.MODEL),
         provider=provider,
         upstream_model=asked,
         client_dialect=client,
-        upstream_dialect=(
-            upstream_dialect(provider, client, asked or "") if provider and client else None
-        ),
+        upstream_dialect=dialect,
         stream=facts.get(keys.STREAM) == keys.FLAG,
         attempts=record.attempts,
+        failed_attempts=_failed_attempts(record),
+        last_attempt_ms=record.upstream.began if record.upstream and record.attempts > 1 else None,
         status=record.status,
         details=record.details,
         flags=record.flags,
         duration_ms=record.duration_ms,
         time_to_first_byte_ms=record.time_to_first_byte_ms,
         tokens=tokens,
-        cost_nanodollars=(
-            find_cost(tokens, metering, prices(provider, asked)) if provider and asked else None
-        ),
+        cost_nanodollars=cost,
         metering=metering,
-        dropped=", ".join(filter(None, _dropped(record, usage))) or None,
+        dropped=", ".join(filter(None, _dropped(record))) or None,
         decision=_text(facts, keys.DECISION),
         fallbacks=_fallbacks(record) or None,
         kept=_text(record.metadata.get(keys.FALLBACK_NAMESPACE, {}), keys.KEPT),
@@ -232,9 +239,24 @@ def make_entry(
     )
 
 
-def _dropped(record: AccessRecord, usage: Mapping[str, object]) -> tuple[str | None, ...]:
+def _dropped(record: AccessRecord) -> tuple[str | None, ...]:
     """Of a whole answer, as its header says; of a stream, by the one stage and by the other."""
+    usage = record.metadata.get(keys.USAGE_NAMESPACE, {})
     return record.dropped, _text(usage, "dropped"), _text(usage, "withheld")
+
+
+def find_request_id(record: AccessRecord) -> str:
+    """As Envoy made it up, whatever became of the header."""
+    return _text(record.metadata.get(keys.REQUEST_NAMESPACE, {}), keys.ID) or record.request_id
+
+
+def _failed_attempts(record: AccessRecord) -> tuple[FailedAttempt, ...]:
+    if not record.failed:
+        return ()
+    order = _text(record.metadata.get(keys.NAMESPACE, {}), keys.TARGETS)
+    models = record.metadata.get(keys.MODELS_NAMESPACE, {})
+    placed = place(record.failed, record.began, keys.decode_order(order or ""), models)
+    return tuple(attempt for attempt in placed if attempt.attempt < record.attempts)
 
 
 def measure(record: AccessRecord) -> tuple[Tokens, Metering]:
@@ -320,7 +342,7 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.CLIENT_DIALECT: entry.client_dialect,
         names.UPSTREAM_DIALECT: entry.upstream_dialect,
         names.STREAM: entry.stream,
-        names.ATTEMPTS: entry.attempts,
+        **_attempt_fields(entry),
         names.RESPONSE_STATUS_CODE: entry.status,
         names.RESPONSE_DETAILS: entry.details or None,
         names.RESPONSE_FLAGS: ",".join(entry.flags) or None,
@@ -352,6 +374,14 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.FEEDBACK_SCORE: entry.feedback.score if entry.feedback else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _attempt_fields(entry: Entry) -> dict[str, object]:
+    return {
+        names.ATTEMPTS: entry.attempts,
+        names.FAILED_ATTEMPTS: entry.failed_attempts or None,
+        names.LAST_ATTEMPT_MS: entry.last_attempt_ms,
+    }
 
 
 def encode_lines(entries: Iterable[Entry], at: datetime) -> bytes:

@@ -9,6 +9,7 @@ from typing import Annotated, BinaryIO
 import msgspec
 
 from dragoman.telemetry import names
+from dragoman.telemetry.attempts import FailedAttempt
 from dragoman.telemetry.ledger import FEEDBACK, Metering, Tokens
 from dragoman.telemetry.ledger_lines import read_lines
 
@@ -32,6 +33,8 @@ class Recorded(
         "upstream_dialect": names.UPSTREAM_DIALECT,
         "stream": names.STREAM,
         "attempts": names.ATTEMPTS,
+        "failed_attempts": names.FAILED_ATTEMPTS,
+        "last_attempt_ms": names.LAST_ATTEMPT_MS,
         "status": names.RESPONSE_STATUS_CODE,
         "details": names.RESPONSE_DETAILS,
         "flags": names.RESPONSE_FLAGS,
@@ -82,6 +85,8 @@ class Recorded(
     upstream_dialect: str = ""
     stream: bool = False
     attempts: Count = 0
+    failed_attempts: tuple[FailedAttempt, ...] = ()
+    last_attempt_ms: Amount | None = None
     status: Count = 0
     details: str = ""
     flags: str = ""

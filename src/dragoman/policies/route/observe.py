@@ -43,9 +43,10 @@ def observe(record: AccessRecord, entry: Entry, latencies: Latencies) -> str | N
     steps = names.decode_order(order)
     times = _times(record)
     last = min(record.attempts, len(steps)) - 1
-    for provider, model in _failed(steps[: record.attempts - 1], entry):
-        failed_ms = times.waited / (record.attempts - 1)
-        failed = Sums(failures=1.0, failed_ms=failed_ms)
+    took = {failed.attempt: failed.duration_ms for failed in entry.failed_attempts}
+    guess = times.waited / max(1, record.attempts - 1)
+    for number, (provider, model) in _failed(steps[: record.attempts - 1], entry):
+        failed = Sums(failures=1.0, failed_ms=took.get(number, guess))
         latencies.observe(target_key(key, provider, model), failed)
     ended = target_key(key, *steps[last])
     if steps[last][0] != record.cluster:
@@ -59,7 +60,7 @@ def see_targets(record: AccessRecord, entry: Entry, see: Callable[[str, str], Se
     if not isinstance(order, str) or not record.attempts:
         return
     steps = names.decode_order(order)
-    for step in _failed(steps[: record.attempts - 1], entry):
+    for _, step in _failed(steps[: record.attempts - 1], entry):
         see(*step).attempt(failed=True)
     ended = steps[min(record.attempts, len(steps)) - 1]
     flags = frozenset(record.flags)
@@ -86,10 +87,11 @@ def _see_answer(seen: Seen, times: _Times, entry: Entry) -> None:
             seen.answer("usd", entry.cost_nanodollars / NANODOLLARS)
 
 
-def _failed(steps: names.Order, entry: Entry) -> Iterator[tuple[str, str]]:
-    for provider, model in steps:
+def _failed(steps: names.Order, entry: Entry) -> Iterator[tuple[int, tuple[str, str]]]:
+    """The attempts, by their numbers, that say something against their targets."""
+    for number, (provider, model) in enumerate(steps, 1):
         if (entry.fallbacks or {}).get(f"{provider}/{model}") not in _OF_THE_REQUEST:
-            yield provider, model
+            yield number, (provider, model)
 
 
 def _observe_last(
