@@ -275,13 +275,13 @@ def test_what_callouts_say_is_done_and_told(consulting: Gateway, simulator: Simu
         assert status == 200 or text not in body
     keys = {path: headers.get("authorization") for path, headers, _ in House.seen}
     assert keys == {"/": f"Bearer {HOUSE_KEY}", "/judge?v=1": None}
-    entries = wait_until(lambda: (e := consulting.ledger())[4:] and e[-4:], what="ledger")
-    assert [entry["dragoman.guardrails"] for entry in entries] == [
-        {"house": 1},
-        {"house:failed": 1},
-        {"harm": 1},
-        {"house:failed": 1, "harm": 1},
-    ]
+    told = [{"house": 1}, {"house:failed": 1}, {"harm": 1}, {"house:failed": 1, "harm": 1}]
+
+    def entered() -> list[dict[str, Any]] | None:
+        entries = [entry for entry in consulting.ledger() if "dragoman.guardrails" in entry][-4:]
+        return entries if [entry["dragoman.guardrails"] for entry in entries] == told else None
+
+    entries = wait_until(entered, what="ledger")
     decision = entries[-1]["dragoman.decision"]
     assert "house:failed=(status); harm=(violence 0.95, limit 0.9)" in decision
 
