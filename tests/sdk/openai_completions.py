@@ -52,7 +52,7 @@ def read(wire: Wire) -> Said:
     if wire.kind == "application/json":
         answer = create(model="m", prompt="x")
         choice = answer.choices[0]
-        return _said(choice.text, choice.finish_reason or "stop", answer.usage)
+        return _said(choice.text or "", choice.finish_reason or "stop", answer.usage)
     text, finish, usage = "", "stop", None
     for chunk in create(model="m", prompt="x", stream=True):
         usage = chunk.usage or usage
