@@ -18,6 +18,8 @@ from dragoman.ir import Json
 
 MAX_DEPTH = 128
 """Objects and arrays inside each other, the outermost counted."""
+_LONG = 4096
+"""Bytes of a body, beyond which its brackets are not counted."""
 
 T = TypeVar("T")
 
@@ -120,8 +122,11 @@ def _unique(items: Iterable[tuple[_Name, T]]) -> dict[str, T]:
 
 
 def _may_be_deep(raw: bytes) -> bool:
-    """Whether there are enough brackets for it, in strings or not: most bodies have too few."""
-    return raw.count(b"{") + raw.count(b"[") > MAX_DEPTH
+    """Whether there are enough brackets for it, in strings or not: most bodies have too few.
+
+    In a long body, of which most is text, they cost more to count than its values to look at.
+    """
+    return len(raw) > _LONG or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH
 
 
 def _is_too_deep(body: Json) -> bool:
