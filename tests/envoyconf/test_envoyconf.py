@@ -210,6 +210,17 @@ def test_each_fault_is_found_with_its_path(spoil: Callable[[Any], None], words: 
     assert all(finding.startswith("e.yaml: $.") for finding in findings)
 
 
+@pytest.mark.parametrize(
+    ("kind", "members"), [("aggregate", ["openai"]), ("composite", [{"name": "openai"}])]
+)
+def test_providers_are_not_to_be_members_of_a_cluster(kind: str, members: Any) -> None:
+    document = copy.deepcopy(RENDERED)
+    made = {"name": f"envoy.clusters.{kind}", "typed_config": {"clusters": members}}
+    document["static_resources"]["clusters"].append({"name": "all", "cluster_type": made})
+    (finding,) = check_document(POLICY, document, "e.yaml")
+    assert "asks providers without their filters" in str(finding)
+
+
 def test_a_route_with_one_cluster_has_no_other_to_refresh() -> None:
     document = copy.deepcopy(RENDERED)
     action = {**_plain(document)["route"], "retry_policy": {"retry_on": "5xx"}}

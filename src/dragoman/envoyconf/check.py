@@ -41,6 +41,7 @@ _JWT_AUTHN = "jwt_authn.v3.JwtAuthentication"
 _OAUTH2 = "oauth2.v3.OAuth2"
 _DOWNSTREAM_TLS = "tls.v3.DownstreamTlsContext"
 _BUFFER = "buffer.v3.Buffer"
+_AGGREGATES = ("envoy.clusters.aggregate", "envoy.clusters.composite")
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -367,6 +368,18 @@ def _provider_clusters(at: _Inspection) -> None:
         _unhealthy(at, path, cluster, provider)
 
 
+def _aggregates(at: _Inspection) -> None:
+    """Envoy 1.40.0 runs the filters of the cluster that a route names, none of its members'."""
+    for path, cluster in at.clusters.values():
+        kind = cluster.get("cluster_type", {})
+        members: list[Json | str] = kind.get("typed_config", {}).get("clusters", [])
+        found = {one if isinstance(one, str) else one["name"] for one in members}
+        if kind.get("name") in _AGGREGATES and at.policy.providers.keys() & found:
+            problem = "asks providers without their filters: no translation, and no key of theirs"
+            remedy = "Name them in a route's weighted_clusters, or as targets of a model"
+            at.report(f"{path}.cluster_type.typed_config.clusters", problem, remedy)
+
+
 def _breakers(at: _Inspection, path: str, cluster: Json, provider: Provider) -> None:
     """What a breaker stops is never sent to the next target, retries least of all."""
     thresholds: list[Json] = cluster.get("circuit_breakers", {}).get("thresholds", [])
@@ -573,6 +586,7 @@ _RULES: tuple[Callable[[_Inspection], None], ...] = (
     _addresses,
     _message_timeouts,
     _provider_clusters,
+    _aggregates,
     _stage_clusters,
     _routes,
     _hedges,
