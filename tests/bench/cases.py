@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 
 _WORDS = "The quick brown fox jumps over the lazy dog. "
 _KEEP, _TRANSLATE, _STRIP = "pass-through", "translated", "usage-stripped"
-KINDS = (_KEEP, _TRANSLATE, _STRIP)
-"""OpenAI chat in, and out: OpenAI chat · Anthropic · OpenAI chat, less the usage nobody asked for."""
+_POLICIES, _FASTEST = "policies", "fastest"
+"""OpenAI chat in, and out: OpenAI chat · Anthropic · OpenAI chat, less the usage nobody asked for ·
+OpenAI chat under quotas and redaction · OpenAI chat from the fastest of three."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,7 @@ class Case:
     """Requests a second; None: a closed loop."""
     seconds: float = 1.0
     """Of the length that a measured stretch has unless told otherwise."""
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        return KINDS if self.stream else KINDS[:2]
+    kinds: tuple[str, ...] = (_KEEP, _TRANSLATE)
 
     def body(self, model: str, kind: str) -> bytes:
         """The request of a client that speaks OpenAI chat."""
@@ -42,20 +41,22 @@ class Case:
         return json.dumps(body).encode()
 
 
+_Stream = partial(Case, stream=True, kinds=(_KEEP, _STRIP, _TRANSLATE))
+
 CASES = (
-    Case("json-2k", "bytes-2000", connections=(1, 16, 64)),
-    Case("json-400k", "bytes-2000", request_bytes=400_000),
-    Case("stream-100", "chunks-100+pause-0", stream=True),
-    Case("stream-1000", "chunks-1000+pause-0", stream=True, seconds=2),
-    Case("json-2k-200rps", "bytes-2000", connections=(64,), rate=200, seconds=2),
     Case(
-        "stream-1000-paced",
-        "chunks-1000+pause-1",
-        stream=True,
-        connections=(64,),
-        rate=5,
-        seconds=2,
+        "json-2k",
+        "bytes-2000",
+        connections=(1, 16, 64),
+        kinds=(_KEEP, _POLICIES, _FASTEST, _TRANSLATE),
     ),
+    Case("json-400k", "bytes-2000", request_bytes=400_000),
+    _Stream("stream-20-paced", "chunks-20+pause-1", connections=(1,)),
+    _Stream("stream-100", "chunks-100+pause-0"),
+    _Stream("stream-1000", "chunks-1000+pause-0", seconds=2),
+    Case("json-2k-200rps", "bytes-2000", connections=(64,), rate=200, seconds=2),
+    _Stream("stream-1000-paced", "chunks-1000+pause-1", connections=(64,), rate=5, seconds=2),
 )
 """`pause-0` writes every chunk by itself as fast as it can, `pause-1` one a millisecond: far apart
-enough that none is merged with its neighbour, so that each costs what a slow model's chunk costs."""
+enough that none is merged with its neighbour, so that each costs what a slow model's chunk costs.
+Over one connection nothing waits for others: there the first event shows how soon a token comes."""

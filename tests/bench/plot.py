@@ -11,19 +11,19 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 Line = dict[str, Any]
-_BASES = ("envoy", "dragoman", "portkey", "litellm")
 _LABELS = {
     "envoy": "Envoy alone",
     "dragoman": "Dragoman",
+    "policies": "… with policies",
     "portkey": "Portkey",
     "litellm": "LiteLLM",
 }
-_WIDTH, _PANEL_WIDTH, _LABEL_WIDTH, _BAR_WIDTH = 860, 420, 92, 210
+_WIDTH, _PANEL_WIDTH, _LABEL_WIDTH, _BAR_WIDTH = 860, 420, 100, 202
 _ROW, _HEAD, _TOP = 24, 44, 52
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .title { font-weight: 600 } .note { fill: #57606a; font-size: 11px }
-.envoy { fill: #9aa4af } .dragoman { fill: #2f81f7 } .portkey { fill: #c08a2b } .litellm { fill: #b4566b }
+.envoy { fill: #9aa4af } .dragoman, .policies { fill: #2f81f7 } .portkey { fill: #c08a2b } .litellm { fill: #b4566b }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .note { fill: #9aa4af } .envoy { fill: #6e7681 }
 }
@@ -97,7 +97,7 @@ def main(lines_path: str, plot_path: str) -> None:
 
 def draw(lines: list[Line]) -> str:
     """The whole picture."""
-    height = _HEAD + _ROW * len(_BASES) + 20
+    height = _HEAD + _ROW * len(_LABELS) + 20
     rows = (len(_PANELS) + 1) // 2
     parts = [
         _panel(panel, lines, 10 + (i % 2) * (_PANEL_WIDTH + 20), _TOP + (i // 2) * height)
@@ -121,10 +121,11 @@ def _caption(lines: list[Line]) -> str:
 
 
 def _panel(panel: Panel, lines: list[Line], left: int, top: int) -> str:
-    shown = dict(_values(panel, lines))
+    asked = dict(_asked(panel, lines))
+    shown = {base: panel.value(line) for base, line in asked.items() if "failed" not in line}
     largest = max(shown.values(), default=1.0) or 1.0
     parts = [_text(left, top, panel.title, "title"), _text(left, top + 16, panel.note, "note")]
-    for number, base in enumerate(_BASES):
+    for number, base in enumerate(base for base in _LABELS if base in asked):
         y = top + _HEAD - 12 + number * _ROW
         parts.append(_text(left, y + 12, _LABELS[base], ""))
         x = left + _LABEL_WIDTH
@@ -139,18 +140,19 @@ def _panel(panel: Panel, lines: list[Line], left: int, top: int) -> str:
     return "\n".join(parts)
 
 
-def _values(panel: Panel, lines: list[Line]) -> Iterator[tuple[str, float]]:
+def _asked(panel: Panel, lines: list[Line]) -> Iterator[tuple[str, Line]]:
+    """The panel's lines by what they are a bar of."""
     for line in lines:
         name = line.get("system", "")
-        is_it = line.get("case") == panel.case and line.get("connections") == panel.connections
+        if (line.get("case"), line.get("connections")) != (panel.case, panel.connections):
+            continue
+        if name != "envoy" and name.endswith("translated") != panel.translated:
+            continue
         base = name.removesuffix("-translated")
         if name in ("pass-through", "translated"):
             base = "dragoman"
-        translated = name.endswith("translated") or name == "envoy"
-        plain = not name.endswith("translated")
-        if is_it and "failed" not in line and (translated if panel.translated else plain):
-            if base in _BASES:
-                yield base, panel.value(line)
+        if base in _LABELS:
+            yield base, line
 
 
 def _figure(value: float) -> str:

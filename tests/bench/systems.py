@@ -24,8 +24,6 @@ from tests.bench.processes import command, tree
 KEY = "dragoman-demo"
 _DIGEST = "f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974"
 START_SECONDS = 90.0
-_UPSTREAM = {"pass-through": "openai", "usage-stripped": "openai", "translated": "anthropic"}
-"""Who is asked by kind, which is also the first half of the model's name."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class System:
 
     name: str
     kind: str
-    """Of `cases.KINDS`."""
+    """Of those that a case has."""
     port: int
     model: str
     """Its name for a model; `{}` stands for the case's directive."""
@@ -68,6 +66,39 @@ def policy(port: int, admin_port: int, simulator: int, workers: int) -> dict[str
             name: {"kind": f"simulator-{name}", "url": url} for name in ("openai", "anthropic")
         },
         "models": models,
+    }
+
+
+def _governed() -> dict[str, object]:
+    """Changes of the policy for `policies`: quotas that nobody reaches, and the redaction scan."""
+    price = {"model": "sim/*", "prices": {"input": 1, "output": 4}}
+    entities = {"personal": "replace", "secret": "block"}
+    return {
+        "quotas": [
+            {"name": "tokens", "unit": "tokens", "limit": 10**12, "window": "day"},
+            {"name": "budget", "unit": "usd", "limit": 10**9, "window": "month"},
+        ],
+        "profiles": [{"provider": name, **price} for name in ("openai", "anthropic")],
+        "redaction": {"default": "strict", "profiles": {"strict": {"entities": entities}}},
+    }
+
+
+def _three(simulator: int) -> dict[str, object]:
+    """Changes of the policy for `fastest`: each model at any of three providers."""
+    provider = {"kind": "simulator-openai", "url": f"http://127.0.0.1:{simulator}"}
+    names = ("first", "second", "third")
+    return {
+        "providers": dict.fromkeys(names, provider),
+        "models": {
+            f"openai/{case.directive}": {
+                "strategy": "fastest",
+                "targets": [
+                    {"provider": name, "model": f"sim/{case.directive}", "priority": 0}
+                    for name in names
+                ],
+            }
+            for case in CASES
+        },
     }
 
 
@@ -201,16 +232,29 @@ def gateway(provider: int, workers: int, **changes: object) -> Iterator[Gateway]
 
 @contextlib.contextmanager
 def ours(provider: int, simulator_pid: int, workers: int) -> Iterator[list[System]]:
-    """Envoy alone and the gateway, by kind of request."""
-    with bare_envoy(provider, workers) as (bare, bare_pid), gateway(provider, workers) as up:
-        both = {"simulator": (simulator_pid,)}
-        key = {"authorization": f"Bearer {KEY}"}
-        alone = {"envoy": (bare_pid,), **both}
+    """Envoy alone and the gateway, by kind of request.
+
+    No policy has more in it than its kind says, for what it has costs whoever goes by it.
+    """
+    both = {"simulator": (simulator_pid,)}
+    key = {"authorization": f"Bearer {KEY}"}
+
+    def system(kind: str, up: Gateway, upstream: str) -> System:
         roles = {"sidecar": up.sidecar, "envoy": up.envoy, "supervisor": up.supervisor, **both}
+        return System(kind, kind, up.port, f"{upstream}/{{}}", key, roles)
+
+    with (
+        bare_envoy(provider, workers) as (bare, bare_pid),
+        gateway(provider, workers) as plain,
+        gateway(provider, workers, **_governed()) as governed,
+        gateway(provider, workers, **_three(provider)) as three,
+    ):
+        alone = {"envoy": (bare_pid,), **both}
         yield [
             System("envoy", "pass-through", bare, "sim/{}", key, alone),
-            *(
-                System(kind, kind, up.port, f"{provider_name}/{{}}", key, roles)
-                for kind, provider_name in _UPSTREAM.items()
-            ),
+            system("pass-through", plain, "openai"),
+            system("policies", governed, "openai"),
+            system("fastest", three, "openai"),
+            system("usage-stripped", plain, "openai"),
+            system("translated", plain, "anthropic"),
         ]

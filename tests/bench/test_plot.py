@@ -15,11 +15,14 @@ def line(system, rps, **more):
 def test_bars_and_figures():
     lines = [MACHINE, line("envoy", 4000.0), line("pass-through", 1234.0)]
     lines += [line("translated", 777.0), {**line("portkey", 1.0), "failed": "500"}]
+    lines += [line("policies", 1111.0)]
     picture = draw(lines)
     ET.fromstring(picture)
     assert "1,234" in picture
     assert "777" in picture
+    assert "1,111" in picture
     assert "not answered" in picture
+    assert "LiteLLM</text>" not in picture
 
 
 def test_bars_are_as_long_as_their_figures():
