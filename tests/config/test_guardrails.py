@@ -130,6 +130,11 @@ BAD: dict[str, tuple[Any, str]] = {
         {"profiles": {"a": {"deny": [RULE | {"name": "answer_length"}]}}},
         "$.guardrails.profiles.a.deny[0].name: answer_length is taken",
     ),
+    "disclaimer": ({"profiles": {"a": {"disclaimer": {"text": " "}}}}, "$.guardrails.profiles"),
+    "disclaimer_taken": (
+        {"profiles": {"a": {"deny": [RULE | {"name": "disclaimer"}]}}},
+        "$.guardrails.profiles.a.deny[0].name: disclaimer is taken",
+    ),
     "threshold": ({"profiles": {"a": {"injection": {"threshold": 0}}}}, "$.guardrails.profiles"),
 }
 

@@ -152,6 +152,26 @@ def test_an_answer_ends_where_it_may_be_no_longer(
     wait_until(entered, what="ledger")
 
 
+@pytest.mark.parametrize("client", ["openai_chat", "anthropic_messages"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_has_its_disclaimer(
+    consulting: Gateway, simulator: Simulator, client: str, *, stream: bool
+) -> None:
+    """Passed through and translated."""
+    simulator.control.reset()
+    answer = send(consulting, client, "noted", "Of cats.", stream=stream)
+    said = text_of(client, answer, stream=stream)
+    assert said == "You said: Of cats.\n\nMade by a machine."
+    request_id = answer.headers["x-dragoman-request-id"]
+
+    def entered() -> dict[str, Any] | None:
+        entries = [e for e in consulting.ledger() if e["dragoman.request_id"] == request_id]
+        return entries[0] if entries else None
+
+    entry = wait_until(entered, what="ledger")
+    assert entry["dragoman.guardrails.answer"] == {"disclaimer": 1}
+
+
 def _entry(gateway: Gateway) -> dict[str, Any]:
     return wait_until(
         lambda: next((e for e in gateway.ledger() if e.get("dragoman.guardrails") == RULES), None)
@@ -205,6 +225,7 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
                     ]
                 },
                 "short": {"max_answer_characters": 30},
+                "noted": {"disclaimer": {"text": "Made by a machine."}},
                 "lenient": {
                     "callouts": [
                         house | FAST | {"url": "http://127.0.0.1:9/", "on_failure": "allow"},
@@ -215,7 +236,7 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
         }
         models = {
             name: {"guardrails": name, "targets": [{"provider": "openai", "model": "sim/echo"}]}
-            for name in ("both", "near", "lenient", "short")
+            for name in ("both", "near", "lenient", "short", "noted")
         }
         with run_gateway(all_providers, guardrails=section, models=models) as gateway:
             yield gateway

@@ -11,7 +11,7 @@ from dragoman.config.callouts import FAILED, Callout
 from dragoman.config.patterns import Refuse, any_of, check_pattern, read_words
 from dragoman.config.section import Name
 from dragoman.dialects.speakers import Speaker
-from dragoman.metadata import ANSWER_LENGTH, SCORE
+from dragoman.metadata import ANSWER_LENGTH, DISCLAIMER, SCORE
 
 Sign = Literal[
     "addressed_to_model", "chat_template", "conceal_from_user", "encoded_instruction",
@@ -54,6 +54,14 @@ class InjectionEntry(_Section, frozen=True, kw_only=True):
     action: Literal["block", "report"] = "block"
 
 
+class DisclaimerEntry(_Section, frozen=True, kw_only=True):
+    """A text that an answer must have."""
+
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"\S")]
+    where: Literal["start", "end"] = "end"
+    """A blank line stands between it and what the model wrote."""
+
+
 class GuardrailEntry(_Section, frozen=True, kw_only=True):
     """What a request under this profile, and its answer, are searched for."""
 
@@ -63,6 +71,8 @@ class GuardrailEntry(_Section, frozen=True, kw_only=True):
     """Asked together, once nothing above has refused the request."""
     max_answer_characters: Annotated[int, msgspec.Meta(ge=1, le=2**40)] | None = None
     """Of chats; None: as long as the model makes it."""
+    disclaimer: DisclaimerEntry | None = None
+    """Of chats: added where the model did not write it."""
     unread: Literal["refuse", "pass"] = "refuse"
     """Bodies that nobody reads (files, batches, `pass_through`) cannot be searched."""
 
@@ -96,11 +106,13 @@ class GuardProfile(msgspec.Struct, frozen=True, kw_only=True):
     injection: InjectionEntry | None
     callouts: tuple[Callout, ...]
     max_answer_characters: int | None = None
+    disclaimer: DisclaimerEntry | None = None
     refuses_unread: bool
 
     @property
     def looks_at_answers(self) -> bool:
-        return bool(self.answers) or self.max_answer_characters is not None
+        bounds = self.max_answer_characters is not None
+        return bool(self.answers) or bounds or self.disclaimer is not None
 
 
 class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +132,8 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
             found = {rule.name for profile in profiles for rule in profile.answers}
             if any(profile.max_answer_characters is not None for profile in profiles):
                 found.add(ANSWER_LENGTH)
+            if any(profile.disclaimer is not None for profile in profiles):
+                found.add(DISCLAIMER)
             return tuple(sorted(found))
         denied = {rule.name for profile in profiles for rule in profile.deny}
         signs = SIGNS if any(profile.injection for profile in profiles) else ()
@@ -159,11 +173,11 @@ def check_guarded(name: str | None, section: Guardrails | None, path: str, refus
 
 
 def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> GuardProfile:
-    length = entry.max_answer_characters
-    if not (entry.deny or entry.injection or entry.callouts or length):
-        problem = "names nothing to look for: give deny, injection, callouts or "
-        raise refuse(path, f"{problem}max_answer_characters")
-    names = [SCORE, ANSWER_LENGTH, *SIGNS]
+    length, disclaimer = entry.max_answer_characters, entry.disclaimer
+    if not (entry.deny or entry.injection or entry.callouts or length or disclaimer):
+        problem = "names nothing to look for: give deny, injection, callouts, "
+        raise refuse(path, f"{problem}max_answer_characters or disclaimer")
+    names = [SCORE, ANSWER_LENGTH, DISCLAIMER, *SIGNS]
     for i, rule in enumerate(entry.deny):
         if rule.name in names:
             raise refuse(f"{path}.deny[{i}].name", f"{rule.name} is taken")
@@ -183,6 +197,7 @@ def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> Gua
         injection=entry.injection,
         callouts=entry.callouts,
         max_answer_characters=length,
+        disclaimer=disclaimer,
         refuses_unread=entry.unread == "refuse",
     )
 

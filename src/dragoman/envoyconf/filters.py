@@ -179,7 +179,7 @@ def _respond(policy: Policy) -> Json:
         wanted += [names.SEALED, names.REDACTION, names.CALLER]
         written.append(names.REDACTION_ANSWER_NAMESPACE)
     if guards:
-        wanted.append(names.GUARDRAILS)
+        wanted += [names.GUARDRAILS, names.JSON_WANTED]
         written.append(names.GUARDRAILS_ANSWER_NAMESPACE)
     if redacts or guards:  # either may keep an answer back, and says so
         written.append(names.NAMESPACE)

@@ -260,6 +260,9 @@ class Decide:
     ) -> Mutate | Respond | Pending | Consulting:
         """What becomes of the request, of which `treated` goes on."""
         caller, treated = asker.caller, treated.guarded_as(seen)
+        if seen.answers and self._guard.keeps_json(asked, caller):
+            treated = treated.telling({names.JSON_WANTED: names.FLAG})
+            note = (*note, "disclaimer=skipped(json)")
         if treated.body is not asked.sent:
             body = read_body(asked.call.body, treated.body)
             asked = msgspec.structs.replace(asked, raw=body)

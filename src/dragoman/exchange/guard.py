@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dragoman import ir
 from dragoman.actions import Mutate, Respond
 from dragoman.config.callouts import Moderation
 from dragoman.config.policy import Caller, Model, Policy
-from dragoman.dialects import BodyKind
+from dragoman.dialects import CHAT, BodyKind
 from dragoman.dialects.speakers import speaker_of
 from dragoman.dialects.texts import edit_texts
-from dragoman.errors import GuardrailFailed, InvalidRequest, PermissionDenied
+from dragoman.errors import DragomanError, GuardrailFailed, InvalidRequest, PermissionDenied
 from dragoman.exchange.asked import Asked, Asker
 from dragoman.exchange.redaction import ENGINE_FAULTS, HARMLESS
 from dragoman.exchange.reserve import Pending
-from dragoman.ir import Json
+from dragoman.ir import Json, Request
 from dragoman.policies.guard.callouts import make_questions
 from dragoman.policies.guard.seen import Seen
 from dragoman.policies.questions import MAX_TEXTS, About, Fault, Question, Text
@@ -73,6 +74,16 @@ class RequestGuard:
         except ENGINE_FAULTS as error:
             raise GuardrailFailed("The request could not be looked at by its guardrail.") from error
 
+    def keeps_json(self, asked: Asked, caller: Caller) -> bool:
+        """Whether the answer is to be JSON, and a text would have to be added to it."""
+        guard = self._guards.choose(caller, asked.model) if self._guards else None
+        if guard is None or guard.profile.disclaimer is None or asked.client.operation != CHAT:
+            return False
+        try:
+            return _wants_json(asked.request)
+        except DragomanError:  # what cannot be decoded goes to the provider as it is
+            return False
+
     def questions(self, asked: Asked, sent: bytes, asker: Asker) -> tuple[Question, ...]:
         """What callouts are asked about a request, of which `sent` will go on: what redaction took
         out, nobody is shown. Raises `ResidencyRefused` where one would be asked elsewhere than the
@@ -88,6 +99,15 @@ class RequestGuard:
                 name = callout.provider
                 check_region(name, self._providers[name].region, demands)
         return tuple(questions)
+
+
+def _wants_json(request: Request) -> bool:
+    """Whether it says so, or has the model go on with JSON."""
+    shape, last = request.response_format, request.messages[-1:]
+    if shape is not None and shape.kind != "text":
+        return True
+    own = [part for turn in last if turn.role == "assistant" for part in turn.parts]
+    return any(isinstance(p, ir.Text) and p.content.lstrip()[:1] in ("{", "[") for p in own[-1:])
 
 
 def about_of(asker: Asker, model: str) -> About:

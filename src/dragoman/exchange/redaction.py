@@ -58,6 +58,10 @@ class Treated(NamedTuple):
         facts = {**self.facts, names.GUARDRAILS: seen.answers, names.RESPOND: names.FLAG}
         return self._replace(guarded=seen.counts, facts=facts)
 
+    def telling(self, facts: Json) -> Treated:
+        """With more that later stages must know."""
+        return self._replace(facts={**self.facts, **facts})
+
     def tell(self, spaces: Metadata) -> Metadata:
         """`spaces`, with what this request alone has to say."""
         told = {names.NAMESPACE: self.facts, names.REDACTION_NAMESPACE: self.counts}

@@ -33,11 +33,11 @@ from dragoman.wire.content_encoding import ContentDecoder, content_decoder
 from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 
 if TYPE_CHECKING:
-    from dragoman.exchange.answer_guard import AnswerGuard
     from dragoman.exchange.answer_limit import AnswerLimit, StreamLimit
+    from dragoman.exchange.disclaimer import DisclaimedStream, Disclaimer
     from dragoman.exchange.filtered import StreamEnding
     from dragoman.exchange.stream_edit import StreamEditor
-    from dragoman.exchange.treat import Treatment
+    from dragoman.exchange.treat import Guarding, Treatment
     from dragoman.policies.guard.guard import Guards
     from dragoman.policies.redact.profiles import Redactors
 
@@ -70,6 +70,8 @@ class RespondStage:
         self._editor: StreamEditor | None = None
         self._ending: StreamEnding | None = None
         """Where guardrails may have to end the stream."""
+        self._disclaimed: DisclaimedStream | None = None
+        """Writes the stream with the text that it must have."""
         self._encoding: ContentDecoder | None = None
         self._dropped = ""
         """What the translate stage said of its own."""
@@ -113,6 +115,12 @@ class RespondStage:
             framing = framing_of(self._kind, self._max_bytes)
             limit = self._stream_limit(self._treatment)
             self._editor = StreamEditor(framing, self._treatment, limit)
+            if self._treatment.disclaimer is not None:
+                from dragoman.exchange.disclaimer import DisclaimedStream  # noqa: PLC0415 - as above
+
+                self._disclaimed = DisclaimedStream(
+                    self._treatment.disclaimer, self._client, self._options
+                )
             if self._treatment.guard is not None or limit is not None:
                 from dragoman.exchange.filtered import StreamEnding  # noqa: PLC0415 - as above
 
@@ -182,6 +190,8 @@ class RespondStage:
         """`data` as the client gets it."""
         if self._ending is not None:
             self._ending.follow(data)
+        if self._disclaimed is not None:
+            data = self._disclaimed.feed(data)
         return self._write(self._frames.feed(data)) if self._strips else data
 
     def _write(self, frames: list[SseEvent]) -> bytes:
@@ -224,6 +234,7 @@ class RespondStage:
         if self._decoder is not None:
             self._is_whole = self._observe(self._decoder.close)
             rest = self._send(self._editor.close() if self._editor is not None else b"")
+            rest += self._disclaimed.close() if self._disclaimed is not None else b""
             return rest + self._write(self._frames.close()) if self._strips else rest
         body = bytes(self._body)
         try:
@@ -234,7 +245,19 @@ class RespondStage:
         self._usage = getattr(self._response, "usage", None)
         if self._treatment is None:
             return body
-        return self._treatment.answer(self._cut(body, self._treatment.limit), self._kind)
+        treated = self._treatment.answer(self._cut(body, self._treatment.limit), self._kind)
+        return self._disclaim(treated, self._treatment.disclaimer)
+
+    def _disclaim(self, body: bytes, disclaimer: Disclaimer | None) -> bytes:
+        """The answer in one piece, with the text that it must have."""
+        if disclaimer is None or self._status >= _ERROR_STATUS:
+            return body
+        said = disclaimer.add(self._client.decode_response(read_answer(self._client, body)))
+        if said is None:
+            return body
+        from dragoman.exchange.filtered import write  # noqa: PLC0415 - seldom wanted
+
+        return write(said, self._client, self._options.framing)
 
     def _cut(self, body: bytes, limit: AnswerLimit | None) -> bytes:
         """The answer in one piece, as long as it may be."""
@@ -272,11 +295,16 @@ class RespondStage:
         if self._editor is None:
             return self._client.stream_encoder(self._options).fail(error)
         if self._ending is None or not isinstance(error, AnswerDenied | AnswerTooLong):
+            if self._disclaimed is not None:
+                return self._disclaimed.fail(error)
             return self._editor.finish(self._client.stream_encoder(self._options).fail(error))
         told = self._send(self._editor.leave())
         is_long = isinstance(error, AnswerTooLong)
         ending = self._ending.stop(self._usage, "length" if is_long else "content_filter")
-        return told + self._editor.finish(ending)
+        ending = self._editor.finish(ending)
+        if self._disclaimed is not None:
+            ending = self._disclaimed.feed(ending) + self._disclaimed.close()
+        return told + ending
 
     def _refuse(self, error: DragomanError) -> Respond:
         if not isinstance(error, AnswerDenied) or not isinstance(self._response, Response):
@@ -301,9 +329,9 @@ def open_treatment(
 
     Raises `ServiceUnavailable` where it can no longer be done.
     """
-    guard, limit = _open_guard(facts, guards)
+    guarding = _open_guard(facts, guards)
     sealed, profile = facts.get(names.SEALED), facts.get(names.REDACTION)
-    if not sealed and not profile and guard is None and limit is None:
+    if not sealed and not profile and guarding is None:
         return None
     redactor = redactors.named(profile) if redactors is not None and profile else None
     if (sealed and redactors is None) or (profile and redactor is None):
@@ -312,26 +340,27 @@ def open_treatment(
 
     caller = facts.get(names.CALLER, "")
     originals = redactors.keys.open(sealed, caller) if sealed and redactors is not None else {}
-    return Treatment(originals, redactor, caller, guard, limit)
+    return Treatment(originals, redactor, caller, guarding)
 
 
-def _open_guard(
-    facts: Mapping[str, str], guards: Guards | None
-) -> tuple[AnswerGuard | None, AnswerLimit | None]:
-    """What looks at the answer, and what bounds a chat's; None where nothing does. Raises as
-    `open_treatment`."""
+def _open_guard(facts: Mapping[str, str], guards: Guards | None) -> Guarding | None:
+    """Raises as `open_treatment`."""
     profile = facts.get(names.GUARDRAILS)
     if not profile:
-        return None, None
+        return None
     guard = guards.named(profile) if guards is not None else None
     if guard is None:
         raise ServiceUnavailable("The answer cannot be looked at: its guardrails are gone.")
     from dragoman.exchange.answer_guard import AnswerGuard  # noqa: PLC0415 - seldom wanted
     from dragoman.exchange.answer_limit import AnswerLimit  # noqa: PLC0415 - as above
+    from dragoman.exchange.disclaimer import Disclaimer  # noqa: PLC0415 - as above
+    from dragoman.exchange.treat import Guarding  # noqa: PLC0415 - as above
 
-    most = guard.profile.max_answer_characters
+    most, disclaimer = guard.profile.max_answer_characters, guard.profile.disclaimer
     is_chat = client_of(facts).operation == CHAT
-    return (
+    may_add = is_chat and names.JSON_WANTED not in facts
+    return Guarding(
         AnswerGuard(guard.answers) if guard.answers is not None else None,
         AnswerLimit(most) if most is not None and is_chat else None,
+        Disclaimer(disclaimer) if disclaimer is not None and may_add else None,
     )

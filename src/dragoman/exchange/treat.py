@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -21,6 +21,7 @@ from dragoman.wire.json_texts import Place, rewrite
 if TYPE_CHECKING:
     from dragoman.exchange.answer_guard import AnswerGuard, PieceGuard
     from dragoman.exchange.answer_limit import AnswerLimit
+    from dragoman.exchange.disclaimer import Disclaimer
 
 _PARTIAL = re.compile(r"\[(?:[A-Z][A-Z0-9_]{0,30}(?:[a-z2-7]{1,8})?)?\Z")
 """The beginning of a placeholder, at the end of a text."""
@@ -45,6 +46,16 @@ class Pieces(Protocol):
     def close(self) -> str: ...
 
 
+class Guarding(NamedTuple):
+    """What guardrails do to one answer; None: nothing."""
+
+    guard: AnswerGuard | None = None
+    limit: AnswerLimit | None = None
+    """Of a chat's."""
+    disclaimer: Disclaimer | None = None
+    """The same."""
+
+
 class Treatment:
     """One answer's: what the request hid, and the profiles the answer is under, if any."""
 
@@ -53,10 +64,9 @@ class Treatment:
         originals: Mapping[str, str],
         redactor: Redactor | None = None,
         caller: str = "",
-        guard: AnswerGuard | None = None,
-        limit: AnswerLimit | None = None,
+        guarding: Guarding | None = None,
     ) -> None:
-        self.limit = limit
+        guard, self.limit, self.disclaimer = guarding or Guarding()
         self.guard = guard
         self._originals = originals
         self._redactor = redactor
@@ -107,6 +117,8 @@ class Treatment:
         rules = dict.fromkeys(self.guard.found if self.guard is not None else (), 1)
         if self.limit is not None and self.limit.is_reached:
             rules[names.ANSWER_LENGTH] = 1
+        if self.disclaimer is not None and self.disclaimer.is_added:
+            rules[names.DISCLAIMER] = 1
         found = {
             names.REDACTION_ANSWER_NAMESPACE: dict(self.counts),
             names.GUARDRAILS_ANSWER_NAMESPACE: rules,

@@ -68,6 +68,8 @@ def _guardrail_lines(policy: Policy, caller: Caller, model: Model) -> list[str]:
     said += [f"{_verb(rule)} {rule.name} in answers" for rule in profile.answers]
     if (most := profile.max_answer_characters) is not None:
         said.append(f"cuts answers at {most:,} characters")
+    if disclaimer := profile.disclaimer:
+        said.append(f"has a disclaimer at the {disclaimer.where} of answers")
     if injection := profile.injection:
         said.append(f"{injection.action}s injection from {injection.threshold}")
     said += [f"asks {c.name} ({c.action}; on failure {c.on_failure})" for c in profile.callouts]
