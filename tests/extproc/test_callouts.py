@@ -86,6 +86,8 @@ def test_one_connection_serves_one_after_the_other(run: Any) -> None:
     [
         (b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", "status"),
         (b"HTTP/1.1 504 No\r\ncontent-length: 0\r\n\r\n", "timeout"),
+        (b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n", "rejected"),
+        (b"HTTP/1.1 429 No\r\ncontent-length: 0\r\n\r\n", "status"),
         (b"HTTP/1.1 302 No\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", "status"),
         (OK.replace(b"\r\n\r\n", b"\r\ngrpc-status: 0\r\n\r\n"), b"well"),
         (OK.replace(b"\r\n\r\n", b"\r\ngrpc-status: 13\r\n\r\n"), "status"),

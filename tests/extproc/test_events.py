@@ -62,7 +62,7 @@ def test_what_is_sent_and_how_it_is_signed() -> None:
     service = Service()
     sender = service.sender()
     sender.put("quota.level_reached", {"quota": "calls", "percent": 80})
-    asyncio.run(sender.flush())
+    asyncio.run(sender.refresh())
     (question,) = service.got
     assert (question.route, question.callout.CONTENT_TYPE) == (
         "/events",
@@ -93,11 +93,26 @@ def test_sent_again_in_order_until_it_is_taken() -> None:
     pauses = []
     for _ in range(4):
         pauses.append(sender.pause_seconds)
-        asyncio.run(sender.flush())
+        asyncio.run(sender.refresh())
     assert service.ids() == ["id-1", "id-1", "id-1", "id-2", "id-2", "id-3"]
     assert pauses == [0.25, 0.5, 1.0, 0.5]
-    told = [("events_wait", {"events": 3, "why": "status"})]
-    assert service.log == [*told, ("events_wait", {"events": 2, "why": "unreachable"})]
+    assert service.log == []
+
+
+def test_what_is_rejected_again_and_again_is_given_up_and_the_others_come_through() -> None:
+    service = Service(*["rejected"] * 5, "timeout", *["rejected"] * 8)
+    sender = service.sender()
+    for event in ("key.issued", "target.drifted", "target.recovered"):
+        sender.put(event, {})
+    pauses = []
+    while not service.log:
+        pauses.append(sender.pause_seconds)
+        asyncio.run(sender.refresh())
+    assert service.ids() == ["id-1"] * 14 + ["id-2", "id-3"]
+    assert pauses[6:] == [16.0, 32.0] + [60.0] * 6
+    told = {"id": "id-1", "happened": "key.issued", "events": 1}
+    assert service.log == [("event_given_up", told)]
+    assert sender.pause_seconds == 0.25
 
 
 def test_so_many_wait_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +127,7 @@ def test_so_many_wait_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -
     service.answers = ["timeout"] * 30
     sender.put("target.drifted", {})
     for _ in range(20):
-        asyncio.run(sender.flush())
+        asyncio.run(sender.refresh())
     assert sender.pause_seconds == 60.0
     asyncio.run(sender.close())
     assert service.log[-1] == ("events_lost", {"events": 1})
@@ -122,13 +137,13 @@ def test_nobody_is_told_where_the_policy_names_nobody() -> None:
     service = Service("status")
     sender = service.sender()
     sender.put("target.drifted", {})
-    asyncio.run(sender.flush())
+    asyncio.run(sender.refresh())
     service.events = None
     sender.put("target.drifted", {})
-    asyncio.run(sender.flush())
+    asyncio.run(sender.refresh())
     asyncio.run(sender.close())
     assert service.ids() == ["id-1"]
-    assert [event for event, _ in service.log] == ["events_wait"]
+    assert service.log == []
 
 
 def test_secrets() -> None:
@@ -142,7 +157,7 @@ def test_secrets() -> None:
     service.events = unsigned
     sender = service.sender()
     sender.put("canary.step", {})
-    asyncio.run(sender.flush())
+    asyncio.run(sender.refresh())
     assert [name for name, _ in service.got[0].headers] == ["webhook-id", "webhook-timestamp"]
     for wrong, said in (
         ({"secret": {"env": "ODD"}}, "$.events.secret: is no base64"),

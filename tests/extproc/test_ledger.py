@@ -139,7 +139,7 @@ def test_what_a_request_that_goes_on_has_reserved_is_held_on():
     beside.keeper = keeper
     in_force = InForce(POLICY, beside)
     LedgerStream(in_force, entries.extend).feed(message.SerializeToString())
-    asyncio.run(keeper.flush())
+    asyncio.run(keeper.refresh())
     assert entries == []
     assert store.settlements == [Settlement("w-0", 0, 7, 0, int(HOLD_SECONDS * 1000))]
 
@@ -169,10 +169,10 @@ def test_what_was_denied_is_entered_in_the_trail(fact, event, more):
     [entry] = message.http_logs.log_entry
     entry.common_properties.metadata.filter_metadata["dragoman"].update({fact: "rival was found"})
     store = Entered()
-    trail = AuditTrail(store, "w", lambda: 0.0, lambda _: None)
+    trail = AuditTrail(store, "w", lambda: 0.0)
     LedgerStream(InForce(POLICY), lambda _: None, trail=trail).feed(message.SerializeToString())
     LedgerStream(InForce(POLICY), lambda _: None, trail=trail).feed(logged())
-    asyncio.run(trail.flush())
+    asyncio.run(trail.refresh())
     [entered] = store.events
     assert (entered.event, entered.who, entered.why) == (event, "demo", "rival was found")
     told = {"request_id": "r-1", "operation": None, "status": 200, "code": "via_upstream"}

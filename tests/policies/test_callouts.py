@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ TEXTS = [Text("$.a", "system", "one"), Text("$.b", "user", "two"), Text("$.c", "
 ABOUT = About("team", "m", "r-1")
 HOUSE = Webhook(name="house", url="unix:/s")
 HARM = Moderation(name="harm", provider="p", model="mod", threshold=0.5)
-FAULTS: tuple[Fault, ...] = ("timeout", "unreachable", "status", "too_long", "bad_answer")
+FAULTS: tuple[Fault, ...] = get_args(Fault)
 
 
 def asked(*callouts: Callout, texts: list[Text] = TEXTS) -> list[Question]:

@@ -83,7 +83,7 @@ def test_what_one_worker_saw_all_know(store: Store) -> None:
         workers[1].observe("9 other", Sums(failures=1.0, failed_ms=5.0))
         for _ in range(2):
             for sharing in shares:
-                await sharing.share()
+                await sharing.refresh()
         seen = KEY.encode("utf-8", "replace").decode()
         for known in workers:
             assert known.find(seen) == pytest.approx(ONE.times(2), rel=0.1)
@@ -118,14 +118,14 @@ def test_without_the_store_a_worker_goes_on_with_its_own_and_tells_it_later(
         with pytest.raises(StoreUnavailable):
             await RedisLatencies(own_store.url).share({})
         known.observe("99 a", ONE)
-        await sharing.share()
+        await sharing.refresh()
         known.observe("99 a", ONE)
-        await sharing.share()
+        await sharing.refresh()
         assert known.find("99 a") == pytest.approx(ONE.times(2))
         own_store.start()
         await sharing.close()
         later = LatencySharing(other, RedisLatencies(own_store.url))
-        await later.share()
+        await later.refresh()
         assert other.find("99 a") == pytest.approx(ONE.times(2), rel=0.05)
         await later.close()
 

@@ -146,7 +146,7 @@ def test_what_was_reserved_is_held_for_as_long_as_its_request_is_told_to_go_on(
         await quotas.close()
         told += held_seconds()
         other.renew(holds)
-        await other.flush()
+        await other.refresh()
         told += held_seconds()
         other.settle(holds, {"requests": 1})
         await other.close()
@@ -236,7 +236,7 @@ def test_a_provider_that_did_not_serve_costs_the_store_nothing(store: Store) -> 
         holds = await quota.acquire((Demand(counter(), 1), Demand(other, 0)))
         assert not isinstance(holds, Exceeded)
         quota.settle(holds, {"requests": 1}, "a")
-        await quota.flush()
+        await quota.refresh()
         with redis.Redis.from_url(store.url, decode_responses=True) as client:
             assert client.hgetall("{b}") == {}
         await quota.close()
@@ -393,11 +393,11 @@ def test_an_open_quota_goes_on_without_the_store_and_counts_when_it_is_back(
     async def run() -> None:
         quota = keeper(own_store)
         assert await spend(quota, counter(is_open=True), 10) == 10
-        await quota.flush()
+        await quota.refresh()
         own_store.kill()
         assert await spend(quota, counter(is_open=True), 50) == 50
         for _ in range(3):
-            await quota.flush()
+            await quota.refresh()
         own_store.start()
         await quota.close()
 
@@ -422,7 +422,7 @@ def test_what_the_store_acknowledged_survives_its_death(own_store: Store) -> Non
     async def run() -> None:
         quota = keeper(own_store)
         await spend(quota, counter(limit=50), 25)
-        await quota.flush()
+        await quota.refresh()
         own_store.kill()
         own_store.start()
         assert await spend(quota, counter(limit=50), 60) == 25

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dragoman.config.policy import Policy
+from dragoman.errors import DragomanError
 from dragoman.extproc.lag import Lag
 from dragoman.policies.route.canary import find_canaries
 from dragoman.stores.canaries import CanaryWatch, Progress
@@ -18,9 +19,10 @@ from dragoman.stores.incidents import TargetWatch, Turn
 from dragoman.stores.keeper import Levels, QuotaKeeper, Reached
 from dragoman.stores.latencies import LatencySharing
 from dragoman.stores.loads import LoadWatch
+from dragoman.stores.periodic import Tell
 from dragoman.stores.standings import AbuseWatch, Standing
 from dragoman.stores.trail import AuditTrail, time_of
-from dragoman.telemetry.logging import Logger
+from dragoman.telemetry.logging import Logger, stack
 
 if TYPE_CHECKING:
     from dragoman.extproc.events import EventSender
@@ -82,12 +84,16 @@ class Background(Beside):
             if part is not None:
                 await part.close()
 
+    def _failing(self, task: str) -> Tell:
+        return failing(self._log, task)
+
     def _note(
         self, event: str, who: str | None, what: Mapping[str, str | int], why: str = ""
     ) -> None:
         """Enter in the audit trail, and send, what is said once over all workers."""
         if self._trail:
             self._trail.note(event, who, what, why)
+            self._trail.hasten()
         if self.events:
             more = {"caller": who, "why": why}
             self.events.put(event, {**what, **{k: v for k, v in more.items() if v}})
@@ -109,7 +115,7 @@ class Background(Beside):
             return await carrier.ask(questions) if carrier else ["unreachable"]
 
         sender = EventSender(lambda: now.policy.events, make, ask, time.time, self._log)
-        sender.start()
+        sender.start(self._failing("events"))
         return sender
 
     def _unreadable(self, row: str) -> None:
@@ -134,7 +140,7 @@ class Background(Beside):
             return now.levels.levels(key, at)
 
         keeper = QuotaKeeper(store, name, time.time, levels, tell)
-        keeper.start()
+        keeper.start(self._failing("quotas"))
         return keeper
 
     def _abuse(self, now: InForce, policy: Policy) -> AbuseWatch | None:
@@ -154,7 +160,7 @@ class Background(Beside):
         where, cluster = store_url(policy), policy.store.cluster
         store = AbuseStore(where, cluster=cluster, tell=self._unreadable)
         watch = AbuseWatch(store, lambda: now.policy.abuse, time.time, tell)
-        watch.start()
+        watch.start(self._failing("abuse"))
         return watch
 
     def _healing(self, now: InForce, policy: Policy) -> TargetWatch | None:
@@ -176,7 +182,7 @@ class Background(Beside):
         where, cluster = store_url(policy), policy.store.cluster
         store = HealingStore(where, cluster=cluster, tell=self._unreadable)
         watch = TargetWatch(store, lambda: now.policy.healing, time.time, tell)
-        watch.start()
+        watch.start(self._failing("healing"))
         return watch
 
     def _sharing(self, now: InForce, policy: Policy) -> LatencySharing | None:
@@ -187,7 +193,7 @@ class Background(Beside):
 
         store = RedisLatencies(store_url(policy), cluster=policy.store.cluster)
         sharing = LatencySharing(now.latencies, store)
-        sharing.start()
+        sharing.start(self._failing("latencies"))
         return sharing
 
     def _feedback(self, now: InForce, policy: Policy) -> FeedbackWatch | None:
@@ -199,7 +205,7 @@ class Background(Beside):
 
         store = RedisFeedback(store_url(policy), cluster=policy.store.cluster)
         watch = FeedbackWatch(store, now.latencies, time.time)
-        watch.start()
+        watch.start(self._failing("feedback"))
         return watch
 
     def _loads(self, now: InForce, policy: Policy) -> LoadWatch | None:
@@ -208,14 +214,8 @@ class Background(Beside):
             return None
         from dragoman.extproc.statistics import EnvoyStatistics  # noqa: PLC0415 - loads a parser
 
-        def tell(problem: str | None) -> None:
-            if problem is None:
-                self._log.info("load_known")
-            else:
-                self._log.warning("load_unknown", problem=problem)
-
-        watch = LoadWatch(now.loads, EnvoyStatistics(lambda: now.policy), tell)
-        watch.start()
+        watch = LoadWatch(now.loads, EnvoyStatistics(lambda: now.policy))
+        watch.start(self._failing("loads"))
         return watch
 
     def _canaries(self, now: InForce, policy: Policy) -> CanaryWatch | None:
@@ -232,8 +232,23 @@ class Background(Beside):
         where, cluster = store_url(policy), policy.store.cluster
         store = CanaryStore(where, cluster=cluster, tell=self._unreadable)
         watch = CanaryWatch(store, lambda: find_canaries(now.policy), time.time, tell)
-        watch.start()
+        watch.start(self._failing("canaries"))
         return watch
+
+
+def failing(log: Logger, task: str) -> Tell:
+    """Who is told what a task beside requests fails with; it goes on all the same."""
+
+    def tell(failure: Exception | None) -> None:
+        if failure is None:
+            log.info("task_recovered", task=task)
+        elif isinstance(failure, DragomanError):
+            log.warning("task_fails", task=task, problem=failure.message)
+        else:
+            kind = type(failure).__name__
+            log.error("task_fails", task=task, error_type=kind, **stack(failure))
+
+    return tell
 
 
 def _lag(now: InForce, policy: Policy) -> Lag | None:
@@ -241,5 +256,5 @@ def _lag(now: InForce, policy: Policy) -> Lag | None:
     if policy.shedding is None:
         return None
     lag = Lag(time.monotonic, lambda: now.policy.shedding)
-    lag.start()
+    lag.start()  # it asks nobody
     return lag

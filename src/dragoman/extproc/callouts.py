@@ -21,6 +21,8 @@ _MAX_KEPT = 32
 _MAX_ANSWER_BYTES = 4 << 20
 """Head and body together."""
 _OK, _WELL, _GATEWAY_TIMEOUT = 200, range(200, 300), 504
+_REJECTS = frozenset(range(400, 500)) - {408, 409, 425, 429}
+"""Statuses that say that it is the request's own fault; those four may be otherwise later."""
 _GRPC_OK, _DEADLINE_EXCEEDED = (b"", b"0"), b"4"
 """What `grpc-status` says; there is none of what is no gRPC."""
 
@@ -155,7 +157,7 @@ class _Connection(asyncio.Protocol):
         elif status == _GATEWAY_TIMEOUT or self._grpc_status == _DEADLINE_EXCEEDED:
             self._answer.set_result("timeout")
         else:
-            self._answer.set_result("status")
+            self._answer.set_result("rejected" if status in _REJECTS else "status")
 
     def _give(self, fault: Fault) -> None:
         if self._answer is not None and not self._answer.done():

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable
 
 from dragoman.config.resilience import Shedding
 from dragoman.errors import WorkerOverloaded
+from dragoman.stores.periodic import Periodic
 
 _TICK_SECONDS = 0.1
 
 
-class Lag:
+class Lag(Periodic):
     """The mean lateness of ticks, weighted by age. What the loop has before it waits as long."""
 
     def __init__(self, clock: Callable[[], float], rule: Callable[[], Shedding | None]) -> None:
         """`clock` tells seconds and never goes back; `rule` is the one in force."""
+        super().__init__(None, _TICK_SECONDS)
         self._clock = clock
         self._rule = rule
         self._mean = 0.0
         self._ticked = clock()
-        self._running: asyncio.Task[None] | None = None
 
     def tick(self) -> None:
         """The loop came to what was due a tick after the last time."""
@@ -44,18 +44,5 @@ class Lag:
         kept = math.exp(-passed / rule.over_seconds)
         return self._mean * kept + max(0.0, passed - _TICK_SECONDS) * (1.0 - kept)
 
-    def start(self) -> None:
-        """Tick from now on, until `close`."""
-        self._ticked = self._clock()
-        self._running = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK_SECONDS)
-            self.tick()
-
-    async def close(self) -> None:
-        """Tick no longer."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+    async def _refresh(self) -> None:
+        self.tick()

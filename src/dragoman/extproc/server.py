@@ -19,7 +19,7 @@ from dragoman.config.allocator import keep_buffers, release_unused
 from dragoman.config.policy import Policy
 from dragoman.errors import DragomanError
 from dragoman.extproc import health, ledger
-from dragoman.extproc.background import Background
+from dragoman.extproc.background import Background, failing
 from dragoman.extproc.in_force import InForce
 from dragoman.extproc.stages import DecideStream, RespondStream, TranslateStream
 from dragoman.extproc.transports import Server, StreamMachine, Streams, Transport
@@ -95,12 +95,12 @@ async def _serve(
     log = make_logger(worker=worker)
     transport = _transport(policy, log)
     watch = _watch(policy, log)
-    trail = _trail(policy, worker, log)
+    trail = _trail(policy, worker)
     if trail:
-        trail.start()
+        trail.start(failing(log, "audit"))
     if watch:
         await watch.refresh()
-        watch.start()
+        watch.start(failing(log, "keys"))
     beside = Background(worker, log, trail)
     now = InForce(policy, beside, watch)
     servers = await listen(transport, policy, worker, stage_streams(now, _sink(policy), trail))
@@ -142,23 +142,21 @@ async def _follow(
                 _note_policy(trail, now.policy)
 
 
-def _trail(policy: Policy, worker: int, log: Logger) -> AuditTrail | None:
+def _trail(policy: Policy, worker: int) -> AuditTrail | None:
     """Who enters what this worker denies; first of all, which policy it has."""
     if policy.audit is None:
         return None
     from dragoman.stores.audit import open_audit  # noqa: PLC0415 - the Redis client is heavy
 
-    def warn(waiting: int) -> None:
-        log.warning("audit_waits_for_the_store", events=waiting)
-
     name = f"worker-{worker}@{socket.gethostname()}"
-    trail = AuditTrail(open_audit(policy), name, time.time, warn)
+    trail = AuditTrail(open_audit(policy), name, time.time)
     _note_policy(trail, policy)
     return trail
 
 
 def _note_policy(trail: AuditTrail, policy: Policy) -> None:
     trail.note("policy.load", trail.worker, {"file": policy.source, "sha256": policy.digest})
+    trail.hasten()
 
 
 def _transport(policy: Policy, log: Logger) -> Transport:

@@ -13,8 +13,8 @@ from dragoman.config.callouts import Service
 from dragoman.dialects.speakers import Speaker
 from dragoman.wire.protobuf import field
 
-Fault = Literal["timeout", "unreachable", "status", "too_long", "bad_answer"]
-"""Why there is no answer."""
+Fault = Literal["timeout", "unreachable", "status", "rejected", "too_long", "bad_answer"]
+"""Why there is no answer. `rejected`: to ask the same again would change nothing."""
 MAX_TEXTS = 10_000
 """Of a request with more nobody is asked: what is sent may be many times what came."""
 

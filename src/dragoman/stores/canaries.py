@@ -9,7 +9,6 @@ import msgspec
 
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.config.policy import Canary
-from dragoman.errors import StoreUnavailable
 from dragoman.stores.periodic import Periodic
 
 _PERIOD_SECONDS = 0.5
@@ -123,21 +122,20 @@ class CanaryWatch(Periodic):
         tally = self._tallies.setdefault(model, Tally(Sums(), Sums()))
         (tally.candidate if candidate else tally.stable).add(answered)
 
-    async def refresh(self) -> None:
-        """Tell what came together, and take in how far each is, as far as the store answers. What
-        it does not answer to is not told again: it may have been counted."""
-        try:
-            for model, canary in self._canaries().items():
-                tally = self._tallies.pop(model, None)
-                found = self._progress.get(model)
-                if tally is not None or found is None or found.digest != canary.digest:
-                    tally = tally or Tally(Sums(), Sums())
-                    happened = await self._store.observe(model, canary, tally, self._clock())
-                    if happened is not None:
-                        self._tell(*happened)
-            version = await self._store.version()
-            if version != self._version:
-                self._progress = await self._store.progress()
-                self._version = version
-        except StoreUnavailable:
-            return
+    async def _refresh(self) -> None:
+        await self._send()
+        version = await self._store.version()
+        if version != self._version:
+            self._progress = await self._store.progress()
+            self._version = version
+
+    async def _send(self) -> None:
+        """What the store does not answer to is not told again: it may have been counted."""
+        for model, canary in self._canaries().items():
+            tally = self._tallies.pop(model, None)
+            found = self._progress.get(model)
+            if tally is not None or found is None or found.digest != canary.digest:
+                tally = tally or Tally(Sums(), Sums())
+                happened = await self._store.observe(model, canary, tally, self._clock())
+                if happened is not None:
+                    self._tell(*happened)

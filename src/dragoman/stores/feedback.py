@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from dragoman.errors import StoreUnavailable
 from dragoman.stores.latencies import Latencies, Sums
 from dragoman.stores.periodic import Periodic
 
@@ -93,14 +92,10 @@ class FeedbackWatch(Periodic):
             self._waiting[caller] += 1
         self._scores[name] = _Waiting(caller, score, self._clock() + PATIENCE_SECONDS)
 
-    async def refresh(self) -> None:
-        """Tell and ask, as far as the store answers."""
-        try:
-            while len(self._answers) > _MOST_AT_ONCE:
-                await self._tell({})
-            await self._ask()
-        except StoreUnavailable:
-            return
+    async def _refresh(self) -> None:
+        while len(self._answers) > _MOST_AT_ONCE:
+            await self._share({})
+        await self._ask()
 
     async def _ask(self) -> None:
         """Of all scores; who waited long enough, waits no longer."""
@@ -108,7 +103,7 @@ class FeedbackWatch(Periodic):
         for start in range(0, len(names), _MOST_AT_ONCE) or (0,):
             asked = names[start : start + _MOST_AT_ONCE]
             rows = {name: self._scores[name] for name in asked}
-            known = await self._tell({name: row.score for name, row in rows.items()})
+            known = await self._share({name: row.score for name, row in rows.items()})
             for name, row in rows.items():
                 if name in known or row.until <= self._clock():
                     self._forget(name, row)
@@ -124,7 +119,7 @@ class FeedbackWatch(Periodic):
         if not self._waiting[row.caller]:
             del self._waiting[row.caller]
 
-    async def _tell(self, scores: Mapping[bytes, float]) -> Mapping[bytes, Known]:
+    async def _share(self, scores: Mapping[bytes, float]) -> Mapping[bytes, Known]:
         answers = dict(islice(self._answers.items(), _MOST_AT_ONCE))
         if not answers and not scores:
             return {}

@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from dragoman.config.healing import Healing
-from dragoman.errors import StoreUnavailable
 from dragoman.stores.periodic import Periodic
 
 PERIOD_SECONDS = 0.5
@@ -101,16 +100,12 @@ class TargetWatch(Periodic):
                 self._seen[target] = seen
         return seen
 
-    async def refresh(self) -> None:
-        """Tell what came together, and take in what was found, as far as the store answers."""
-        try:
-            await self._send()
-            version = await self._store.version()
-            if version != self._version:
-                self.incidents = await self._store.incidents()
-                self._version = version
-        except StoreUnavailable:
-            return
+    async def _refresh(self) -> None:
+        await self._send()
+        version = await self._store.version()
+        if version != self._version:
+            self.incidents = await self._store.incidents()
+            self._version = version
 
     async def _send(self) -> None:
         """What the store does not answer to may have been taken in: it is not sent again."""

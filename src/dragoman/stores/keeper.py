@@ -21,6 +21,7 @@ from dragoman.stores.leases import (
     Taken,
     Want,
 )
+from dragoman.stores.periodic import Periodic
 
 FLUSH_SECONDS = 0.1
 """How often settlements go to the store: what a worker that is killed may not have told."""
@@ -117,7 +118,7 @@ class _Sum:
         return Batch(key, self.life_seconds, number, settlements, levels)
 
 
-class QuotaKeeper:
+class QuotaKeeper(Periodic):
     """All quotas of one worker. Not thread-safe: it belongs to its event loop."""
 
     def __init__(
@@ -130,6 +131,7 @@ class QuotaKeeper:
     ) -> None:
         """`worker` is a name no other process has, not even an earlier life of this one. `levels`
         says which of a counter's are to be told; `tell` is told, once over all workers."""
+        super().__init__(store, FLUSH_SECONDS)
         self._levels = levels
         self._tell = tell
         self._untold: deque[Reached] = deque(maxlen=_MOST_UNTOLD)
@@ -141,7 +143,6 @@ class QuotaKeeper:
         self._wanted: dict[Counter, int] = {}
         """What requests are waiting for."""
         self._asking: asyncio.Task[None] | None = None
-        self._flushing: asyncio.Task[None] | None = None
         self._down_until = 0.0
         """The store did not answer a moment ago: it is not asked again before."""
         self._sums: dict[str, _Sum] = {}
@@ -237,30 +238,17 @@ class QuotaKeeper:
             self._sums[key] = _Sum(life_seconds)
         return self._sums[key]
 
-    def start(self) -> None:
-        """Settle and return leases from now on, until `close`."""
-        self._flushing = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await self.flush()
-
-    async def flush(self) -> None:
+    async def _refresh(self) -> None:
         """Send what has come together. What the store did not take is sent again the next time."""
         for lease in self._book.sweep(self._clock()):
             self._give_back(lease)
         await self._send()
 
-    async def close(self) -> None:
+    async def _finish(self) -> None:
         """Settle the rest, and give back every lease."""
-        if self._flushing is not None:
-            self._flushing.cancel()
-            await asyncio.gather(self._flushing, return_exceptions=True)
         for lease in self._book.close():
             self._give_back(lease)
-        await self._send()
-        await self._store.close()
+        await self.refresh()
 
     def _give_back(self, lease: Retired) -> None:
         counter = lease.counter
@@ -273,10 +261,8 @@ class QuotaKeeper:
             levels = self._levels(key, self._clock())
             self._batches[key] = self._sums.pop(key).batch(key, self._number, levels)
         for key, batch in list(self._batches.items()):
-            try:
-                settled = await self._store.settle(self._worker, batch)
-            except StoreUnavailable:
-                return
+            self._batches[key] = self._batches.pop(key)  # if it fails, the others come first
+            settled = await self._store.settle(self._worker, batch)
             del self._batches[key]
             for part in settled.reached:
                 reached = Reached(key, part, settled.used, settled.limit)

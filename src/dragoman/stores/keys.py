@@ -79,12 +79,8 @@ class KeyWatch(Periodic):
         row = self._keys.get(digest)
         return row if row is not None and row.is_valid(self._clock()) else None
 
-    async def refresh(self) -> None:
-        """Take in what changed, if anything did and the store answers."""
-        try:
-            version = await self._store.version()
-            if version != self._version:
-                self._keys = await self._store.all()
-                self._version = version
-        except StoreUnavailable:
-            return
+    async def _refresh(self) -> None:
+        version = await self._store.version()
+        if version != self._version:
+            self._keys = await self._store.all()
+            self._version = version

@@ -6,11 +6,10 @@ that long without news all its sums are half of what they were.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from dragoman.errors import StoreUnavailable
+from dragoman.stores.periodic import Periodic
 
 SHARE_SECONDS = 1.0
 """How often a worker tells the store what it saw, and asks what all saw."""
@@ -110,7 +109,7 @@ class Latencies:
         return found if found.weight >= LEAST_WEIGHT else _NOTHING
 
     def send(self) -> Mapping[str, Sums]:
-        """What the store is to be told; it counts here until `receive` or `keep`."""
+        """What the store is to be told; it counts here until `receive`, or `keep`."""
         now = self._clock()
         self._seen = {
             key: _Faded(now, sums)
@@ -149,7 +148,7 @@ class LatencyStore(Protocol):
     async def close(self) -> None: ...
 
 
-class LatencySharing:
+class LatencySharing(Periodic):
     """Tells the store what this worker saw and takes in what all saw, once a second.
 
     Without the store a worker goes on with what it sees itself. What the store did not confirm is
@@ -157,33 +156,10 @@ class LatencySharing:
     """
 
     def __init__(self, latencies: Latencies, store: LatencyStore) -> None:
+        super().__init__(store, SHARE_SECONDS)
         self._latencies = latencies
         self._store = store
-        self._running: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Share from now on, until `close`."""
-        self._running = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        while True:
-            await self.share()
-            await asyncio.sleep(SHARE_SECONDS)
-
-    async def share(self) -> None:
-        """Tell and ask once."""
-        try:
-            told = await self._store.share(self._latencies.send())
-        except StoreUnavailable:
-            self._latencies.keep()
-        else:
-            self._latencies.receive(told)
-
-    async def close(self) -> None:
-        """Tell the rest, if the store takes it."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
-        self._latencies.keep()
-        await self.share()
-        await self._store.close()
+    async def _refresh(self) -> None:
+        self._latencies.keep()  # where the last time failed, or was cut short
+        self._latencies.receive(await self._store.share(self._latencies.send()))

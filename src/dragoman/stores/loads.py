@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from dragoman.errors import StatisticsUnavailable
 from dragoman.stores.periodic import Periodic
 
 LOOK_SECONDS = 0.2
@@ -116,26 +115,11 @@ class Statistics(Protocol):
 class LoadWatch(Periodic):
     """Keeps `loads` as Envoy counts it."""
 
-    def __init__(
-        self, loads: Loads, statistics: Statistics, tell: Callable[[str | None], None]
-    ) -> None:
-        """`tell` is told why Envoy cannot be asked, once, and None once it can again."""
+    def __init__(self, loads: Loads, statistics: Statistics) -> None:
         super().__init__(statistics, LOOK_SECONDS)
         self._loads = loads
         self._statistics = statistics
-        self._tell = tell
-        self._problem: str | None = None
 
-    async def refresh(self) -> None:
-        """Ask once."""
+    async def _refresh(self) -> None:
         self._loads.begin_look()
-        problem = None
-        try:
-            counted = await self._statistics.read()
-        except StatisticsUnavailable as error:
-            problem = error.message
-        else:
-            self._loads.end_look(counted)
-        if problem != self._problem:
-            self._problem = problem
-            self._tell(problem)
+        self._loads.end_look(await self._statistics.read())

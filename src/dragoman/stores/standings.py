@@ -10,7 +10,7 @@ import msgspec
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.config.callouts import FAILED
 from dragoman.config.governance import Abuse
-from dragoman.errors import CallerSuspended, StoreUnavailable
+from dragoman.errors import CallerSuspended
 from dragoman.stores.periodic import Periodic
 
 PERIOD_SECONDS = 0.5
@@ -113,16 +113,12 @@ class AbuseWatch(Periodic):
         for."""
         return self._standings.get(caller) if self._rule() is not None else None
 
-    async def refresh(self) -> None:
-        """Tell what came together, and take in what was found, as far as the store answers."""
-        try:
-            await self._send()
-            version = await self._store.version()
-            if version != self._version:
-                self._standings = await self._store.standings()
-                self._version = version
-        except StoreUnavailable:
-            return
+    async def _refresh(self) -> None:
+        await self._send()
+        version = await self._store.version()
+        if version != self._version:
+            self._standings = await self._store.standings()
+            self._version = version
 
     async def _send(self) -> None:
         """A tally that the store does not answer to may have been taken in: it is not sent again,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dragoman.errors import StoreUnavailable
 from dragoman.stores.chain import Event
+from dragoman.stores.periodic import Periodic
 
-_FLUSH_SECONDS = 0.5
+_FLUSH_SECONDS = 0.1
+"""What a worker that is killed may not have entered."""
 _MOST_WAITING = 10_000
 """Events that wait for the store; more are counted and their number is entered."""
 _BATCH = 200
@@ -29,28 +29,23 @@ class Sink(Protocol):
     async def close(self) -> None: ...
 
 
-class AuditTrail:
+class AuditTrail(Periodic):
     """A worker's way into the chain: takes events at once and enters them soon after.
 
     While the store is down they wait, up to a number; what is above it is counted, and the count
     entered in their place. No request ever waits for it or is lost by it.
     """
 
-    def __init__(
-        self, store: Sink, worker: str, clock: Callable[[], float], warn: Callable[[int], None]
-    ) -> None:
-        """`worker` signs what is entered of its own; `clock` tells Unix seconds; `warn` is told,
-        once for each time the store cannot be reached, how many events wait."""
+    def __init__(self, store: Sink, worker: str, clock: Callable[[], float]) -> None:
+        """`worker` signs what is entered of its own; `clock` tells Unix seconds."""
+        super().__init__(store, _FLUSH_SECONDS)
         self._store = store
         self.worker = worker
         self._clock = clock
-        self._warn = warn
         self._waiting: deque[Event] = deque()
         self._batch: list[Event] = []
         """Given to the store, and not yet known to be there."""
         self._lost = 0
-        self._is_down = False
-        self._flushing: asyncio.Task[None] | None = None
 
     def note(
         self, event: str, who: str | None, what: Mapping[str, str | int | None], why: str = ""
@@ -62,28 +57,12 @@ class AuditTrail:
         at = time_of(self._clock())
         self._waiting.append(Event(event=event, time=at, who=who, what=what, why=why))
 
-    def start(self) -> None:
-        """Enter events from now on, until `close`."""
-        self._flushing = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(_FLUSH_SECONDS)
-            await self.flush()
-
-    async def flush(self) -> None:
+    async def _refresh(self) -> None:
         """Enter what waits. What the store did not take stays for the next time."""
         while self._batch or self._waiting or self._lost:
             if not self._batch:
                 self._batch = self._next_batch()
-            try:
-                await self._store.append(self._batch)
-            except StoreUnavailable:
-                if not self._is_down:
-                    self._warn(len(self._batch) + len(self._waiting))
-                self._is_down = True
-                return
-            self._is_down = False
+            await self._store.append(self._batch)
             self._batch = []
 
     def _next_batch(self) -> list[Event]:
@@ -94,11 +73,3 @@ class AuditTrail:
             taken.append(Event(event="audit.lost", time=at, who=self.worker, what=what, why=why))
             self._lost = 0
         return taken
-
-    async def close(self) -> None:
-        """Enter the rest, if the store takes it."""
-        if self._flushing is not None:
-            self._flushing.cancel()
-            await asyncio.gather(self._flushing, return_exceptions=True)
-        await self.flush()
-        await self._store.close()

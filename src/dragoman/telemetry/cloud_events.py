@@ -22,6 +22,8 @@ class CloudEvent(NamedTuple):
 
     id: str
     """The same each time it is sent."""
+    name: str
+    """What happened."""
     body: bytes
 
 
@@ -38,7 +40,7 @@ def encode_event(
         "datacontenttype": "application/json",
         "data": data,
     }
-    return CloudEvent(event_id, msgspec.json.encode(fields))
+    return CloudEvent(event_id, event, msgspec.json.encode(fields))
 
 
 def signature_headers(

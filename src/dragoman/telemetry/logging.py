@@ -22,7 +22,19 @@ ALLOWED_KEYS = frozenset(
     | {"event", "level", "timestamp", "logger", "worker", "process", "pid", "status", "signal"}
     | {"error_type", "stack", "method", "path", "problem", "seconds", "open_requests", "version"}
     | {"dropped_keys", "events", "quota", "subject", "unit", "percent", "used", "limit"}
-    | {"target", "caller", "model", "action", "happened", "score", "why", "since", "until"}
+    | {
+        "target",
+        "caller",
+        "model",
+        "action",
+        "happened",
+        "task",
+        "id",
+        "score",
+        "why",
+        "since",
+        "until",
+    }
 )
 """Every key that may be written."""
 
