@@ -160,6 +160,9 @@ OWN: dict[str, dict[str, Any]] = {
         content=[
             {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "closed": True},
             {"type": "thinking", "thinking": [{"type": "text", "text": "a", "x": 1}]},
+            {"type": "thinking", "thinking": [{"type": "text", "text": "b"}], "signature": "s"},
+            {"type": "thinking", "thinking": [], "signature": "s"},
+            {"type": "thinking", "thinking": []},
         ]
     ),
     "refusal": _assistant(content=None, refusal="no"),
@@ -828,6 +831,59 @@ def test_who_wants_calls_whole_reads_a_thought_in_the_content(
 
     assert told["content"] == content
     assert not [name for name in ("reasoning", "reasoning_content") if told.get(name)]
+
+
+def _thinks(text: str, **more: str) -> dict[str, Any]:
+    """A chunk of Mistral's that holds a piece of a thought."""
+    texts = [{"type": "text", "text": text}] if text else []
+    return _delta(content=[{"type": "thinking", "thinking": texts, **more}])
+
+
+@pytest.mark.parametrize("client", ["anthropic_messages", "gemini_generate", CHAT.name])
+def test_a_signature_of_mistrals_comes_back_to_it(client: str) -> None:
+    """From a stream, by way of a client of any dialect."""
+    wire = _wire(_thinks("h"), _thinks("m"), _thinks("", signature="s"), _delta(content="Hi"), STOP)
+    answer = fold(_decode(wire))
+    dialect = client_dialect(client)
+    told = dialect.decode_response(dialect.encode_response(answer, Losses(client)))
+    history = Message(role="assistant", parts=told.choices[0].parts)
+    sent = CHAT.encode_request(Request(model="m", messages=(history,)), Losses(CHAT.name))
+
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "signature": "s"}
+    assert sent["messages"][0]["content"] == [thought, HI]
+
+
+STATES = {
+    "a signature": Residue(dialect=ANTHROPIC, fields={"signature": "s"}),
+    "a redacted thought": Residue(dialect=ANTHROPIC, fields={"data": "x"}),
+}
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_the_state_of_a_thought_comes_back_from_mistrals_clients(state: Residue) -> None:
+    """Whole, and as pieces of a stream that the client sends back as they came."""
+    thought = Reasoning(content="" if "data" in state.fields else "hm", residue=state)
+    parts = (thought, Text(content="Hi"))
+    dialect = client_dialect(CHAT.name, WHOLE_CALLS)
+    answer = Response(id="1", model="m", choices=(Choice(parts=parts, finish_reason="stop"),))
+    told = dialect.encode_response(answer, Losses(dialect.name))
+    whole = told["choices"][0]["message"]["content"]
+    encoder = dialect.stream_encoder(StreamOptions(framing=WHOLE_CALLS))
+    pieces = [Delta(content="h"), Delta(content="m")] if thought.content else []
+    stream: list[Event] = [PartStart(kind="reasoning"), *pieces, PartEnd(residue=state)]
+    opening = encoder.feed(Start(id="1", model="m"))
+    wire = b"".join(map(encoder.feed, stream)).removeprefix(opening)
+    chunks = [msgspec.json.decode(line[6:]) for line in wire.split(b"\n\n") if line]
+    streamed = [item for chunk in chunks for item in chunk["choices"][0]["delta"]["content"]]
+
+    for content in (whole, [*streamed, HI]):
+        request = CHAT.decode_request(_assistant(content=content))
+        message = request.messages[-1]
+        assert [(part.content, part.residue) for part in message.parts[:1]] == [
+            (thought.content, state)
+        ]
+        sent = client_dialect(ANTHROPIC).encode_request(request, Losses(ANTHROPIC))
+        assert len(sent["messages"][-1]["content"]) == 2
 
 
 def test_choices_come_in_order_with_what_stopped_them() -> None:

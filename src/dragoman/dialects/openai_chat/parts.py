@@ -9,8 +9,11 @@ whole for this dialect alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
+import msgspec
+
+from dragoman.dialects.carrying import decode_signature, encode_signature
 from dragoman.dialects.openai_chat.spelling import (
     NAME,
     Encoding,
@@ -42,9 +45,11 @@ _PART = "part"
 """Spelling of a text or refusal that came as a content part and not as a plain string."""
 _BARE = "bare"
 """Spelling of media whose address stood where an object usually does."""
-THINKING = "thinking"
+THINKING, SIGNATURE = "thinking", "signature"
+_REDACTED = "data"
+"""The state of a thought that only its author can read, in Anthropic's word."""
 _TEXTS, _CLOSED = "texts", "closed"
-"""Of a `thinking` part: its texts where they are several, and its field of that name."""
+"""Of a `thinking` part: its texts unless it is one, and its field of that name."""
 _URL_KINDS: dict[str, Modality] = {
     "image_url": "image",
     "video_url": "video",
@@ -77,12 +82,32 @@ _AUDIO_STARTS = {
 
 def decode_content(fields: Fields, name: str = "content") -> list[Part]:
     """The parts of a field that is a string, an array of parts, or absent."""
-    return [
-        Text(content=item, at=path)
-        if isinstance(item, str) and path == fields.at(name)
-        else decode_part(item, path)
-        for path, item in fields.one_or_many(name)
-    ]
+    parts: list[Part] = []
+    for path, item in fields.one_or_many(name):
+        if isinstance(item, str) and path == fields.at(name):
+            return [Text(content=item, at=path)]
+        _append(decode_part(item, path), parts)
+    return parts
+
+
+def _append(part: Part, parts: list[Part]) -> None:
+    """Thoughts are one with the wordless one behind them that carries their author's state: they
+    are pieces of a stream, sent back as they came. A redacted one has no words of its own."""
+    if isinstance(part, Reasoning) and not part.content and _carries(part.residue):
+        said: list[str] = [part.content]
+        while parts and _is_unsigned(before := parts[-1]):
+            said.append(before.content)
+            parts.pop()
+        part = msgspec.structs.replace(part, content="".join(reversed(said)))
+    parts.append(part)
+
+
+def _carries(residue: Residue | None) -> bool:
+    return residue is not None and THINKING not in residue.form and _REDACTED not in residue.fields
+
+
+def _is_unsigned(part: Part) -> TypeGuard[Reasoning]:
+    return isinstance(part, Reasoning) and part.residue is not None and not part.residue.fields
 
 
 def decode_part(value: object, path: str) -> Part:
@@ -118,10 +143,14 @@ def _decode_thinking(fields: Fields) -> Part | None:
     """
     given = [item for _, item in fields.items(THINKING)]
     texts = [item["text"] for item in given if _is_plain_text(item)]
-    if not texts or len(texts) != len(given):
+    signature = fields.peek(SIGNATURE)
+    carried = decode_signature(signature) if isinstance(signature, str) else None
+    if len(texts) != len(given) or not (texts or signature):
         return None
+    if carried is not None:
+        return Reasoning(content="".join(texts), at=fields.path, residue=carried)
     form = [THINKING]
-    if len(texts) > 1:
+    if len(texts) != 1:
         form += pack(_TEXTS, texts)
     if isinstance(fields.peek(_CLOSED), bool):
         form += pack(_CLOSED, fields.take(_CLOSED, bool))
@@ -137,15 +166,24 @@ def _is_plain_text(item: Any) -> bool:
 
 
 def _encode_thinking(part: Reasoning) -> Json:
-    texts: list[str] = packed(part.residue, NAME, _TEXTS) or [part.content]
+    texts: list[str] | None = packed(part.residue, NAME, _TEXTS)
     closed = packed(part.residue, NAME, _CLOSED)
-    known = thinking_part(*texts)
+    known = thinking_part(*([part.content] if texts is None else texts))
     return known if closed is None else {**known, _CLOSED: closed}
 
 
 def thinking_part(*texts: str) -> Json:
     """A part of content that is reasoning, as Mistral has it."""
     return {"type": THINKING, THINKING: [{"type": "text", "text": text} for text in texts]}
+
+
+def signed_part(part: Reasoning) -> Json:
+    """Reasoning for Mistral's clients, with the state that its author must see again."""
+    known = thinking_part(*([part.content] if part.content else []))
+    if part.residue is not None and says(part.residue, THINKING):
+        return merge(part.residue.fields, known)
+    state = encode_signature(part.residue)
+    return {**known, SIGNATURE: state} if state else known
 
 
 def decode_url(fields: Fields, whole: Json, kind: str) -> Uri | Blob:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from dragoman.dialects.carrying import decode_signature, encode_signature
+from dragoman.dialects.openai_chat.parts import THINKING
 from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, says
 from dragoman.errors import InvalidRequest
@@ -127,7 +128,7 @@ def encode_detail(part: Reasoning, index: int) -> Json:
         elif signature := residue.fields.get("signature"):  # empty where nobody signed
             known["signature"] = signature
         known["format"] = _FORMAT
-    elif residue is not None and residue.dialect == NAME and residue.fields:
+    elif residue is not None and residue.dialect == NAME and _is_detail(residue):
         name = text_name(residue.fields)
         if name is None or name in residue.fields:
             return residue.fields
@@ -136,6 +137,10 @@ def encode_detail(part: Reasoning, index: int) -> Json:
         known |= {"signature": encode_signature(residue), "format": _CARRIED}
     is_unindexed = residue is not None and _UNINDEXED in residue.form
     return known if is_unindexed else {**known, "index": index}
+
+
+def _is_detail(residue: Residue) -> bool:
+    return bool(residue.fields) and not says(residue, THINKING)
 
 
 def encode_details(parts: Sequence[Reasoning]) -> list[Json]:

@@ -16,8 +16,8 @@ from dragoman.dialects.openai_chat.messages import (
     decode_message,
     encode_turn,
 )
-from dragoman.dialects.openai_chat.parts import thinking_part
-from dragoman.dialects.openai_chat.reasoning import PLAIN_FIELDS, answer_quirks
+from dragoman.dialects.openai_chat.parts import signed_part
+from dragoman.dialects.openai_chat.reasoning import PLAIN_FIELDS, answer_quirks, decode_reasoning
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, is_own, merge, nest, rest, says
 from dragoman.dialects.openai_chat.usage import decode_usage, encode_usage
 from dragoman.errors import InvalidRequest, UpstreamProtocolError
@@ -210,13 +210,13 @@ def in_content(body: Json) -> Json:
 
 
 def _think_in_content(message: Json) -> Json:
-    thought = next((text for name in PLAIN_FIELDS if (text := message.get(name))), None)
-    if not isinstance(thought, str):
+    thoughts, names = decode_reasoning(Fields(message, "$"), message)
+    if not thoughts:
         return message
-    left = {n: v for n, v in message.items() if n not in PLAIN_FIELDS or v not in (thought, None)}
+    left = {n: v for n, v in message.items() if n not in names and (n not in PLAIN_FIELDS or v)}
     said = message.get("content")
     text = [{"type": "text", "text": said}] if isinstance(said, str) and said else as_list(said)
-    return {**left, "content": [thinking_part(thought), *text]}
+    return {**left, "content": [*map(signed_part, thoughts), *text]}
 
 
 def _as_given(known: Json, extra: Json, residue: Residue | None) -> Json:

@@ -11,11 +11,13 @@ from typing import Any
 
 import msgspec
 
+from dragoman.dialects.carrying import decode_signature
 from dragoman.dialects.decoding import TRUNCATED, FrameDecoder
 from dragoman.dialects.openai_chat import reasoning
 from dragoman.dialects.openai_chat.errors import stream_error
 from dragoman.dialects.openai_chat.finish import decode_finish
 from dragoman.dialects.openai_chat.images import IMAGES, decode_images
+from dragoman.dialects.openai_chat.parts import SIGNATURE, THINKING
 from dragoman.dialects.openai_chat.response import call_id
 from dragoman.dialects.openai_chat.spelling import NAME
 from dragoman.dialects.openai_chat.usage import decode_usage
@@ -209,6 +211,8 @@ class _Candidate:
         self._thought: list[str] = []
         self._detail: Json | None = None
         self._details = 0
+        self._residue: Residue | None = None
+        """Of the open part."""
 
     def take(self, delta: _Delta, logprobs: Json | None, events: list[Event]) -> None:
         """Events of one delta: reasoning first, as it is what a model does first."""
@@ -287,11 +291,10 @@ class _Candidate:
     def _end(self, events: list[Event]) -> None:
         if self._kind is None:
             return
-        residue = None
         if self._detail is not None:
-            residue = self._read_detail(self._detail)
-        events.append(PartEnd(choice=self._choice, residue=residue))
-        self._kind, self._detail, self._thought = None, None, []
+            self._residue = self._read_detail(self._detail)
+        events.append(PartEnd(choice=self._choice, residue=self._residue))
+        self._kind, self._detail, self._thought, self._residue = None, None, [], None
         self._end_waiting(events)
 
     def _think(self, text: str, events: list[Event]) -> None:
@@ -308,9 +311,11 @@ class _Candidate:
                 case {"type": "text", "text": str(text)}:
                     self._open_plain("text", events)
                     self._piece(text, events)
-                case {"type": "thinking", "thinking": [*inner]}:
+                case {"type": "thinking", "thinking": [*inner], **more}:
                     for piece in inner:
                         self._think(_text_of(piece), events)
+                    if isinstance(signature := more.get(SIGNATURE), str) and signature:
+                        self._sign_thought(signature, events)
                 case {"type": str(kind)}:
                     start = PartStart(
                         kind="opaque", choice=self._choice, name=kind, value=item, dialect=NAME
@@ -318,6 +323,13 @@ class _Candidate:
                     self._open(start, events)
                 case _:
                     raise UpstreamProtocolError("The upstream sent content of an unknown shape.")
+
+    def _sign_thought(self, signature: str, events: list[Event]) -> None:
+        """Mistral's signature, at the end of what it signs."""
+        self._open_plain("reasoning", events)
+        own = Residue(dialect=NAME, fields={SIGNATURE: signature}, form=(THINKING,))
+        self._residue = decode_signature(signature) or own
+        self._end(events)
 
     def _take_detail(self, item: Json, events: list[Event]) -> None:
         """One detail, or a piece of the open one: a piece has the same type and index.

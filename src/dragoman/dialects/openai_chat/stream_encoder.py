@@ -11,7 +11,7 @@ from dragoman.dialects.openai_chat import reasoning
 from dragoman.dialects.openai_chat.errors import encode_stream_error
 from dragoman.dialects.openai_chat.finish import encode_finish
 from dragoman.dialects.openai_chat.images import IMAGES, encode_image, is_image
-from dragoman.dialects.openai_chat.parts import thinking_part
+from dragoman.dialects.openai_chat.parts import signed_part, thinking_part
 from dragoman.dialects.openai_chat.spelling import NAME, WHOLE_CALLS, Encoding
 from dragoman.dialects.openai_chat.usage import encode_usage
 from dragoman.errors import DragomanError
@@ -202,6 +202,9 @@ class ChatStreamEncoder:
         place = reasoning.place_of(Reasoning(content="", residue=event.residue))
         if place is not None and not candidate.thought:
             return self._signature(event, place)
+        if self._is_whole:
+            part = signed_part(Reasoning(content="", residue=event.residue))
+            return self._frame(_ChoiceOut(event.choice, {"content": [part]}))
         detail = self._detail(candidate, event.residue)
         candidate.details += 1
         return self._frame(_ChoiceOut(event.choice, {reasoning.DETAILS: [detail]}))
