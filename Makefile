@@ -69,7 +69,7 @@ matrix: $(VENV)/.dev ## regenerate the matrices in the README of src/dragoman/di
 	$(BIN)/python -m tests.matrix
 
 faults: $(VENV)/.dev ## try each fault against each routing strategy; one table, and its section in envoy/README.md
-	$(BIN)/python -m tests.envoy.faults
+	$(BIN)/python -m tests.envoy.trials
 
 envoy-yaml: $(VENV)/.dev ## regenerate envoy/envoy.yaml from envoy/dragoman.yaml
 	OPENAI_API_KEY=at-run-time ANTHROPIC_API_KEY=at-run-time $(BIN)/dragoman envoy -c envoy/dragoman.yaml > envoy/envoy.yaml

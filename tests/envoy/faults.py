@@ -1,43 +1,22 @@
-"""What becomes of a request whose first target fails: each fault against each strategy.
+"""What is to become of a request whose first target fails: each fault against each strategy.
 
-What is to happen is stated here; `test_faults.py` holds the gateway to it. `python -m
-tests.envoy.faults` tries all of it, prints a table, and brings envoy/README.md up to date.
+`test_faults.py` holds the gateway to it. `python -m tests.envoy.trials` tries all of it, prints a
+table, and brings envoy/README.md up to date.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import tempfile
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from itertools import count, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
-
-from dragoman.simulator import Simulator
-from tests.envoy.gateway import (
-    KEY,
-    KINDS,
-    Gateway,
-    digest,
-    free_port,
-    key_file,
-    provider_entry,
-    run_gateway,
-    wait_until,
-)
+from tests.envoy.gateway import KINDS
 
 README = Path(__file__).parents[2] / "envoy" / "README.md"
-BEGIN = "<!-- faults: written by `python -m tests.envoy.faults`, from what the tests hold it to -->"
+BEGIN = "<!-- faults: written by `python -m tests.envoy.trials`, from what the tests hold it to -->"
 END = "<!-- faults: end -->"
-AT_ONCE = 32
-"""Cells tried at a time: most of a cell that waits for a time-out is waiting."""
-TIMEOUTS = {"connect_seconds": 1.5, "first_byte_seconds": 1.5, "idle_seconds": 1.5}
 
 NEXT = "next"
 OWN_ERROR = "its error"
@@ -46,10 +25,10 @@ EVENT = "error event"
 CUT = "cut"
 AS_IS = "as it is"
 EMPTY = "empty"
-FIRST = "the first target's answer"
-"""Never stated: each fault is one."""
+FIRST = "its answer"
 MEANINGS = {
     NEXT: "the next target's whole answer",
+    FIRST: "the first target's whole answer",
     OWN_ERROR: "the provider's status and message, in the client's dialect",
     NO_ERROR: "the gateway's own error, in the client's dialect",
     EVENT: "a stream that ends with an error event of the client's dialect",
@@ -98,12 +77,20 @@ class Strategy(NamedTuple):
     settings: Mapping[str, Any] = {}
     shared: bool = False
     """Of one priority: weight and price make `first` the first."""
+    learns: bool = False
+    """Likewise, and no setting says which is the first: it is asked until it was."""
+    by_provider: bool = False
+    """It learns of providers, not of models: they are others than those of other strategies."""
+    region: str = ""
+    """Where the request has to stay. A target before these two is nowhere."""
 
     @property
     def watches(self) -> bool:
         return "fallback_on" in self.settings
 
 
+_WATCHED = {"fallback_on": ["context_length", "content_filter", "empty", "invalid"]}
+_GREEDY = {"learning": {"explore": 0}}
 STRATEGIES = (
     Strategy("to anthropic", "openai", "anthropic"),
     Strategy("to openai", "anthropic", "openai"),
@@ -111,13 +98,26 @@ STRATEGIES = (
     Strategy("weighted", "openai", "anthropic", shared=True),
     Strategy("cheapest", "openai", "anthropic", {"strategy": "cheapest"}, shared=True),
     Strategy("sticky", "openai", "anthropic", {"sticky": "conversation"}, shared=True),
+    Strategy("residency", "openai", "anthropic", region="eu"),
+    Strategy("fallback_on", "openai", "anthropic", _WATCHED),
+    Strategy("fastest", "openai", "anthropic", {"strategy": "fastest", **_GREEDY}, learns=True),
     Strategy(
-        "fallback_on",
+        "bandit",
         "openai",
         "anthropic",
-        {"fallback_on": ["context_length", "content_filter", "empty", "invalid"]},
+        {"strategy": "bandit", "reward": {"error": 1}, **_GREEDY},
+        learns=True,
+    ),
+    Strategy(
+        "least_loaded",
+        "openai",
+        "anthropic",
+        {"strategy": "least_loaded"},
+        learns=True,
+        by_provider=True,
     ),
 )
+APART = "apart"
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 
 
@@ -191,6 +191,7 @@ def _in_stream(dialect: str, stream: bool) -> Mapping[str, Any]:
 
 _PASSED = Outcomes(AS_IS, AS_IS)
 _BEGUN = Outcomes(CUT, CUT)
+_SLOW = Outcomes(FIRST, FIRST)
 FAULTS = (
     Fault("connection refused", at="refused"),
     Fault("name not resolved", at="unresolved"),
@@ -202,8 +203,21 @@ FAULTS = (
     Fault("500", _always(status=500)),
     Fault("503", _always(status=503)),
     Fault("529", _always(status=529)),
+    Fault(
+        "slow to begin, in time",
+        _always(first_byte_delay_ms=500),
+        passed=_SLOW,
+        translated=_SLOW,
+        watched_passed=_SLOW,
+        watched_translated=_SLOW,
+    ),
     Fault("no answer in time", _always(stall=True)),
     Fault("headers, then closed", _always(cut_after_bytes=0), passed=_BEGUN),
+    Fault(
+        "headers, then a reset",
+        _always(cut_after_bytes=0, body_delay_ms=50, cut_by_reset=True),
+        passed=_BEGUN,
+    ),
     Fault("headers, then silence", _always(body_delay_ms=30_000), passed=_BEGUN),
     Fault(
         "cut in the middle",
@@ -284,8 +298,18 @@ FAULTS = (
 )
 
 
+class Expected(NamedTuple):
+    """What is to come of one request."""
+
+    outcome: str
+    """A key of `MEANINGS`."""
+    asked: list[str]
+    """The simulator's listeners that are to get it, in order."""
+    attempts: int
+
+
 class Cell(NamedTuple):
-    """One request."""
+    """One fault, strategy and way to ask."""
 
     fault: Fault
     strategy: Strategy
@@ -296,41 +320,67 @@ class Cell(NamedTuple):
     """In the model and in the text, so that it is found again in every log."""
 
     @property
+    def then(self) -> Mapping[str, Any]:
+        """What the simulator does."""
+        script = self.fault.script
+        return script(KINDS[self.strategy.first], self.stream) if script else {}
+
+    @property
     def targets(self) -> tuple[str, str]:
-        """The providers in the order they are to be asked."""
+        """The providers, of which the first fails."""
         fault, (_, first, second, *_) = self.fault, self.strategy
-        at = f"{fault.at}-{first}" if fault.at else first
-        return at, f"{fault.at}-{second}" if fault.at and fault.everywhere else second
+        own = APART if self.strategy.by_provider else ""
+        at = fault.at or (self.name if self.pauses else own)
+        return at_provider(at, first), at_provider(fault.at if fault.everywhere else own, second)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether a provider is left alone for a while: it is one of this cell's own."""
+        return self.strategy.by_provider and "retry_after" in self.then
+
+    @property
+    def pattern(self) -> str:
+        """The model as the policy has it. What is learned in one cell says nothing in another."""
+        shared = f"{self.strategy.name.replace(' ', '-')}-{'-'.join(self.targets)}"
+        return f"{shared}/{self.name if self.strategy.learns else '*'}"
 
     @property
     def model(self) -> str:
-        return f"{_model(self.strategy, *self.targets)}/{self.name}"
+        return self.pattern.replace("*", self.name)
+
+    def expect(self, first: str) -> Expected:
+        """Where the provider `first` is the first one asked."""
+        fails, serves = self.strategy.first, self.strategy.second
+        asked = [fails, serves]
+        if self.fault.script is None:
+            asked = [] if self.fault.everywhere else [serves]
+        if first != self.targets[0]:
+            everywhere = self.fault.everywhere
+            asked = asked[::-1] if everywhere else [serves]
+            return Expected(self._outcome if everywhere else NEXT, asked, 1 + everywhere)
+        goes_on = self._outcome == NEXT or self.fault.everywhere
+        return Expected(self._outcome, asked if goes_on else asked[:1], 1 + goes_on)
 
     @property
-    def expected(self) -> str:
+    def _outcome(self) -> str:
         is_own = self.client == KINDS[self.strategy.first]
         way = ("watched_" if self.strategy.watches else "") + ("passed" if is_own else "translated")
         outcomes: Outcomes = getattr(self.fault, way)
         return outcomes.stream if self.stream else outcomes.json
 
     @property
-    def goes_on(self) -> bool:
-        """Whether the second target is to be asked."""
-        return self.expected == NEXT or self.fault.everywhere
+    def mark(self) -> str:
+        """In the text of all cells in which a provider does the same."""
+        kind = "s" if self.stream else "j"
+        return f"fault{FAULTS.index(self.fault)}{kind}-{self.strategy.first}-"
 
-    @property
-    def asked(self) -> list[str]:
-        """Who is to get the request."""
-        targets = self.targets if self.goes_on else self.targets[:1]
-        return [name for name in targets if name in KINDS]
+    def text(self, number: int) -> str:
+        """Of the request of this number."""
+        return f"{self.mark}{self.name}n{number}x one two three"
 
-    @property
-    def text(self) -> str:
-        return f"{self.name} one two three"
-
-    def body(self) -> dict[str, Any]:
+    def body(self, number: int) -> dict[str, Any]:
         """What the two dialects write differently: a system prompt and stop sequences."""
-        system, turn = "be brief", {"role": "user", "content": self.text}
+        system, turn = "be brief", {"role": "user", "content": self.text(number)}
         asked: dict[str, Any] = {"model": self.model, "max_tokens": 100, "stream": self.stream}
         if self.client == "anthropic":
             return {**asked, "system": system, "stop_sequences": ["@"], "messages": [turn]}
@@ -338,203 +388,17 @@ class Cell(NamedTuple):
         return {**asked, "stop": ["@"], "messages": turns}
 
 
+def at_provider(at: str, name: str) -> str:
+    """A provider as the policy calls it: `name`, or another that is reached `at` somewhere else."""
+    return f"{at}-{name}" if at else name
+
+
 def all_cells() -> list[Cell]:
     numbers = count(1)
     return [
-        Cell(fault, strategy, client, stream, f"cell{next(numbers)}x")
+        Cell(fault, strategy, client, stream, f"cell{next(numbers)}")
         for fault, strategy, client, stream in product(FAULTS, STRATEGIES, PATHS, (False, True))
     ]
-
-
-class Seen(NamedTuple):
-    """What came of one request."""
-
-    outcome: str
-    """A key of `MEANINGS`, or what else came."""
-    asked: list[str]
-    """The providers that got it, in order."""
-    foreign: list[str]
-    """Those of them that got it in another dialect than their own."""
-    attempts: int
-    milliseconds: float
-
-
-def _model(strategy: Strategy, first: str, second: str) -> str:
-    return f"{strategy.name.replace(' ', '-')}-{first}-{second}"
-
-
-def _models() -> dict[str, Any]:
-    models: dict[str, Any] = {}
-    for cell in all_cells():
-        targets: list[dict[str, Any]] = [
-            {"provider": name, "model": "sim/echo"} for name in cell.targets
-        ]
-        if cell.strategy.shared:
-            targets = [target | {"priority": 0} for target in targets]
-            targets[0]["weight"] = 1_000_000
-        settings = {**cell.strategy.settings, "targets": targets}
-        models[f"{_model(cell.strategy, *cell.targets)}/*"] = settings
-    return models
-
-
-def _providers(simulator: Simulator, folder: Path) -> dict[str, Any]:
-    """Four that answer, and the same four where nobody does."""
-    found: dict[str, Any] = {}
-    nobody, plain = free_port(), simulator.url("openai").rpartition(":")[2]
-    urls = {
-        "refused": f"http://127.0.0.1:{nobody}",
-        "unresolved": "http://nowhere.invalid:80",
-        "plain": f"https://localhost:{plain}",
-    }
-    for name in ("openai", "anthropic", "openai-b", "anthropic-b"):
-        found[name] = provider_entry(name, simulator, folder)
-        for at, url in urls.items():
-            key = {"file": str(key_file(name, folder))}
-            found[f"{at}-{name}"] = {"kind": KINDS[name], "url": url, "key": key}
-    return found
-
-
-@contextlib.contextmanager
-def failing_gateway(simulator: Simulator) -> Iterator[Gateway]:
-    """A gateway that loses patience soon, with a model for each order of targets."""
-    with tempfile.TemporaryDirectory() as folder:
-        providers = _providers(simulator, Path(folder))
-        prices = [
-            {
-                "provider": name,
-                "model": "*",
-                "prices": {"input": price, "output": price},
-            }
-            for name in providers
-            for price in [9 if name.startswith("anthropic") else 1]
-        ]
-        with run_gateway(
-            simulator,
-            timeouts=TIMEOUTS,
-            providers=providers,
-            models=_models(),
-            profiles=prices,
-            callers={"demo": {"keys": [digest(KEY)]}},
-        ) as gateway:
-            yield gateway
-
-
-def try_all(gateway: Gateway) -> list[tuple[Cell, Seen]]:
-    """Each cell once, some at a time."""
-    cells = all_cells()
-    control = gateway.simulator.control
-    for cell in cells:
-        if cell.fault.script is not None:
-            first = {} if cell.fault.everywhere else {"listener": cell.strategy.first}
-            then = cell.fault.script(KINDS[cell.strategy.first], cell.stream)
-            control.script(then, {**first, "body_contains": cell.text})
-    headers = {"x-api-key": KEY}
-    with (
-        httpx.Client(base_url=gateway.url, headers=headers, timeout=30) as client,
-        ThreadPoolExecutor(AT_ONCE) as pool,
-    ):
-        told = list(pool.map(lambda cell: _ask(client, cell), cells))
-    asked = [(request, request.body_text or "") for request in control.requests()]
-    names = {cell.model for cell in cells}
-
-    def attempts() -> dict[str, int] | None:
-        entries = {e["gen_ai.request.model"]: e for e in gateway.ledger()}
-        found = {name: e["dragoman.attempts"] for name, e in entries.items()}
-        return found if names <= set(found) else None
-
-    counted = wait_until(attempts, what="ledger") or {}
-    seen: list[tuple[Cell, Seen]] = []
-    for cell, (outcome, milliseconds) in zip(cells, told, strict=True):
-        mine = [request for request, text in asked if cell.text in text]
-        asked_of = [request.listener for request in mine]
-        foreign = [r.listener for r in mine if not _speaks(r.listener, r.target, r.json())]
-        is_first = outcome == NEXT and asked_of[-1:] != [cell.strategy.second]
-        found = Seen(
-            FIRST if is_first else outcome, asked_of, foreign, counted[cell.model], milliseconds
-        )
-        seen.append((cell, found))
-    return seen
-
-
-def _speaks(listener: str, target: str, body: Any) -> bool:
-    """Whether a provider was asked in its own dialect, and in no part of the other."""
-    dialect = KINDS[listener]
-    own = {"openai": {"stop"}, "anthropic": {"stop_sequences", "system"}}
-    other = own["anthropic" if dialect == "openai" else "openai"]
-    return target == PATHS[dialect] and own[dialect] <= set(body) and not other & set(body)
-
-
-def _ask(client: httpx.Client, cell: Cell) -> tuple[str, float]:
-    """What came, and after how many milliseconds."""
-    started, text, is_cut = time.monotonic(), "", False
-    with client.stream("POST", PATHS[cell.client], json=cell.body()) as answer:
-        try:
-            for piece in answer.iter_text():
-                text += piece
-        except httpx.RemoteProtocolError:
-            is_cut = True
-    milliseconds = (time.monotonic() - started) * 1000
-    return CUT if is_cut else _name(cell, answer.status_code, text), milliseconds
-
-
-def _name(cell: Cell, status: int, text: str) -> str:
-    """The outcome's name; what has none is told as it came."""
-    if status >= 400:
-        return _name_error(cell, status, text)
-    whole = f"You said: {cell.text}"
-    if cell.fault.script is not None:
-        then = cell.fault.script(KINDS[cell.strategy.first], cell.stream)
-        if text == _sent(then):
-            return AS_IS
-    if cell.stream and _tells_error(cell.client, text):
-        return EVENT
-    with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
-        return {whole: NEXT, "": EMPTY}.get(_said(cell, text), text)
-    return f"{status}: {text}"
-
-
-def _sent(then: Mapping[str, Any]) -> str | None:
-    if "body" in then:
-        return json.dumps(then["body"], separators=(",", ":"))
-    return then.get("raw_body", then.get("sse_raw"))
-
-
-def _name_error(cell: Cell, status: int, text: str) -> str:
-    error = json.loads(text)
-    is_own = ("type" in error) == (cell.client == "anthropic") and "message" in error["error"]
-    if not is_own:
-        return f"{status}: {text}"
-    if cell.fault.script is None:
-        return NO_ERROR if status == 503 else f"{status}: {text}"
-    then = cell.fault.script(KINDS[cell.strategy.first], cell.stream)
-    message = then.get("message") or then.get("body", {}).get("error", {}).get("message")
-    told = (status, error["error"]["message"])
-    return OWN_ERROR if told == (then.get("status"), message) else f"{status}: {text}"
-
-
-def _tells_error(client: str, text: str) -> bool:
-    last = text.strip().split("\n\n")[-1]
-    if client == "anthropic":
-        return last.startswith("event: error\n") and '"type":"error"' in last.replace(" ", "")
-    lines = [line for line in text.splitlines() if line.startswith("data: {")]
-    return bool(lines) and set(json.loads(lines[-1][6:])) == {"error"}
-
-
-def _said(cell: Cell, text: str) -> str:
-    """The text of a whole answer; raises for one that is not whole."""
-    if not cell.stream:
-        found = json.loads(text)
-        if cell.client == "openai":
-            return str(found["choices"][0]["message"]["content"] or "")
-        return "".join(block["text"] for block in found["content"])
-    ends = "data: [DONE]" if cell.client == "openai" else "event: message_stop"
-    if text.count(ends) != 1:
-        raise ValueError(text)
-    events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
-    if cell.client == "openai":
-        deltas = [choice["delta"] for event in events for choice in event["choices"]]
-        return "".join(delta.get("content") or "" for delta in deltas)
-    return "".join(event.get("delta", {}).get("text", "") for event in events)
 
 
 def render() -> str:
@@ -561,30 +425,3 @@ def replace(text: str) -> str:
     if not begin or not end:
         raise ValueError(f"the README has no place for the section: {BEGIN}")
     return head + render() + tail
-
-
-def print_table(seen: list[tuple[Cell, Seen]]) -> None:
-    """A line for each fault and strategy: what came, after how many attempts and milliseconds.
-
-    In each the OpenAI client and the Anthropic client, JSON and a stream.
-    """
-    for fault, strategy in product(FAULTS, STRATEGIES):
-        print(f"{fault.name:26} {strategy.name:13}", end="")
-        for cell, found in seen:
-            if (cell.fault, cell.strategy) == (fault, strategy):
-                told = f"{found.outcome[:40]} {found.attempts}× {found.milliseconds:.0f} ms"
-                print(f" | {told:22}", end="" if found.outcome == cell.expected else " (!)")
-        print()
-
-
-def main() -> None:
-    """Try, print, and write down."""
-    with Simulator(list(KINDS)) as simulator, failing_gateway(simulator) as gateway:
-        seen = try_all(gateway)
-    print_table(seen)
-    print(Counter(found.outcome[:40] for _, found in seen))
-    README.write_text(replace(README.read_text()))
-
-
-if __name__ == "__main__":
-    main()

@@ -112,6 +112,7 @@ def test_delays(simulator):
     [
         ({"reset_before_headers": True}, "reset"),
         ({"cut_after_bytes": 10}, "cut"),
+        ({"cut_after_bytes": 0, "cut_by_reset": True}, "cut"),
     ],
 )
 def test_broken_connections(simulator, then, outcome):

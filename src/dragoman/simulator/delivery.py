@@ -91,7 +91,10 @@ async def play(link: Link, reply: Reply, then: Then) -> str:
         return "answered"
     if then.stall:
         await asyncio.Event().wait()
-    link.close()
+    if then.cut_by_reset:
+        link.reset()
+    else:
+        link.close()
     return "cut"
 
 

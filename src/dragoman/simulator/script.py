@@ -78,6 +78,8 @@ class Then(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Between pieces; 0 writes each on its own, without it a body is written at once."""
     cut_after_bytes: int | None = None
     """Close the connection after so many bytes of the body."""
+    cut_by_reset: bool = False
+    """Reset it there instead of closing it."""
     reset_before_headers: bool = False
     """Reset the connection instead of answering."""
     stall: bool = False
