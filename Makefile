@@ -8,10 +8,10 @@ PEER_CASES := json-2k,json-400k,stream-100
 SOURCES := $(shell find src -name '*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-recordings fuzz matrix faults check proto goldens envoy-yaml bench bench-streams bench-reload bench-peers bench-results soak chaos lock clean
+.PHONY: help run test test-recordings fuzz matrix faults check proto goldens envoy-yaml bench bench-instructions bench-streams bench-reload bench-peers bench-results soak chaos lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
@@ -78,6 +78,9 @@ bench: $(VENV)/.dev ## measure against Envoy alone; one JSON object a line; BENC
 	$(BIN)/python -m tests.bench $(BENCH)
 	$(BIN)/python -m tests.redaction
 	$(BIN)/python -m tests.guardrails
+
+bench-instructions: $(VENV)/.dev ## count Envoy's instructions a request under callgrind; needs valgrind; INSTRUCTIONS="--help" for options
+	$(BIN)/python -m tests.bench.instructions $(INSTRUCTIONS)
 
 soak: $(VENV)/.dev ## 500,000 mixed requests, and what they leave in memory; SOAK="--count 50000" for fewer
 	$(BIN)/python -m tests.bench.soak $(SOAK)

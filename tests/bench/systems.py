@@ -21,6 +21,7 @@ from tests.bench.cases import CASES, Case
 from tests.bench.generator import Target
 from tests.bench.processes import command, tree
 
+ENVOY = str(Path(envoy.__file__).parent / "_bin" / "envoy")
 KEY = "dragoman-demo"
 _DIGEST = "f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974"
 START_SECONDS = 90.0
@@ -102,7 +103,7 @@ def _three(simulator: int) -> dict[str, object]:
     }
 
 
-def _bare(port: int, simulator: int) -> dict[str, object]:
+def bare_config(port: int, simulator: int) -> dict[str, object]:
     """An Envoy with a router and nothing else."""
     prefix = "type.googleapis.com/envoy.extensions.filters"
     route = {"match": {"prefix": "/"}, "route": {"cluster": "up", "timeout": "0s"}}
@@ -180,10 +181,9 @@ def simulator() -> Iterator[tuple[int, int]]:
 def bare_envoy(provider: int, concurrency: int) -> Iterator[tuple[int, int]]:
     """Envoy alone: its port and process id."""
     port = free_port()
-    binary = str(Path(envoy.__file__).parent / "_bin" / "envoy")
     flags = ["--disable-hot-restart", "--concurrency", str(concurrency), "-l", "error"]
-    config = json.dumps(_bare(port, provider))
-    with running([binary, *flags, "--config-yaml", config]) as process:
+    config = json.dumps(bare_config(port, provider))
+    with running([ENVOY, *flags, "--config-yaml", config]) as process:
         await_port(port, process)
         yield port, process.pid
 
