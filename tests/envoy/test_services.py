@@ -19,6 +19,7 @@ import pytest
 
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import Gateway, free_port, run_gateway, wait_until
+from tests.envoy.test_audit import run
 from tests.envoy.test_redaction import send, text_of
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "envoy" / "recogniser.py"))
@@ -73,10 +74,15 @@ def running(all_providers: Simulator) -> Iterator[Gateway]:
         url = f"http://127.0.0.1:{told.server_address[1]}/events?v=1"
         secret = Path(folder, "events.secret")
         secret.write_text(SECRET)
-        models = {name: {"redaction": name, **targets} for name in profiles}
+        models: dict[str, Any] = {name: {"redaction": name, **targets} for name in profiles}
         options: dict[str, Any] = {"redaction": {"profiles": profiles}, "guardrails": guardrails}
         options["events"] = {"url": url, "secret": {"file": str(secret)}}
         quota = {"name": "calls", "unit": "requests", "limit": 100, "window": "day"}
+        models["former"] = {
+            "deprecated": {"since": "2026-01-01", "ends": "2999-01-01", "use": "near"},
+            **targets,
+        }
+        options |= {"issued_keys": True, "store": {"directory": folder}}
         options["quotas"] = [{**quota, "warn_at": [0.01]}]
         with run_gateway(all_providers, models=models, **options) as gateway:
             yield gateway
@@ -128,8 +134,13 @@ def test_the_judge_is_asked_over_grpc(running: Gateway, simulator: Simulator) ->
     assert not simulator.control.requests()
 
 
+def events_of(kind: str) -> list[dict[str, Any]]:
+    found = [json.loads(body) for _, _, body in Told.seen[1:]]
+    return [event["data"] for event in found if event["type"] == f"dev.dragoman.{kind}"]
+
+
 def test_events_are_sent_until_they_are_taken(running: Gateway, simulator: Simulator) -> None:
-    """A quota's first percent is reached by any request."""
+    """The first tells which policy there is; a quota's first percent is reached by any request."""
     assert send(running, "openai_chat", "near", "Hi.", stream=False).status_code == 200
     first, again = wait_until(lambda: Told.seen[1:] and Told.seen[:2], what="events")
     for path, headers, body in (first, again):
@@ -141,9 +152,32 @@ def test_events_are_sent_until_they_are_taken(running: Gateway, simulator: Simul
     assert first[2] == again[2]
     event = json.loads(first[2])
     assert (event["specversion"], event["id"]) == ("1.0", first[1]["webhook-id"])
-    assert event["type"] == "dev.dragoman.quota.level_reached"
-    assert event["data"].pop("used") >= 1
+    assert event["type"] == "dev.dragoman.policy.loaded"
+    text = (running.folder / "dragoman.yaml").read_bytes()
+    assert event["data"]["sha256"] == hashlib.sha256(text).hexdigest()
+    (reached,) = wait_until(lambda: events_of("quota.level_reached"), what="events")
+    assert reached.pop("used") >= 1
     quota = {"quota": "calls", "subject": "demo", "unit": "requests"}
-    assert event["data"] == {**quota, "percent": 1, "limit": 100}
+    assert reached == {**quota, "percent": 1, "limit": 100}
     assert SECRET not in running.written()
     assert not simulator.control.requests()[1:]
+
+
+def test_keys_policies_and_models_that_end_are_told_of(
+    running: Gateway, simulator: Simulator
+) -> None:
+    del simulator
+    issued = run(running, "keys", "issue", "demo", "--expires", "90d", "--reason", "ticket 7")
+    assert issued.returncode == 0, issued.stderr
+    assert send(running, "openai_chat", "former", "Hi.", stream=False).status_code == 200
+    path = running.folder / "dragoman.yaml"
+    text = path.read_text()
+    path.write_text("models: [")
+    (refused,) = wait_until(lambda: events_of("policy.refused"), what="events")
+    path.write_text(text)
+    assert "not YAML" in refused["why"]
+    (key,) = wait_until(lambda: events_of("key.issued"), what="events")
+    assert (key["caller"], key["why"]) == ("demo", "ticket 7")
+    (asked,) = wait_until(lambda: events_of("model.deprecated"), what="events")
+    assert asked == {"model": "former", "caller": "demo", "use": "near", "ends": "2999-01-01"}
+    assert issued.stdout.strip() not in b"".join(body for _, _, body in Told.seen).decode()

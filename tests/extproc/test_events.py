@@ -20,6 +20,7 @@ from dragoman.policies.questions import Fault, Question
 from dragoman.telemetry.cloud_events import CloudEvent, encode_event
 from tests.config.test_redaction import BASE
 
+NOW = "2026-11-25T00:00:00Z"
 SECRET = b"0123456789abcdef"
 
 
@@ -44,9 +45,9 @@ class Service:
         self.got += questions
         return [self.answers.pop(0) if self.answers else b""]
 
-    def make(self, event: str, data: Mapping[str, object]) -> CloudEvent:
+    def make(self, event: str, data: Mapping[str, object], at: str) -> CloudEvent:
         self._made += 1
-        return encode_event(f"id-{self._made}", "/here", event, "2026-11-25T00:00:00Z", data)
+        return encode_event(f"id-{self._made}", "/here", event, at or NOW, data)
 
     def warning(self, event: str, **fields: object) -> None:
         self.log.append((event, fields))
@@ -73,7 +74,7 @@ def test_what_is_sent_and_how_it_is_signed() -> None:
         "id": "id-1",
         "source": "/here",
         "type": "dev.dragoman.quota.level_reached",
-        "time": "2026-11-25T00:00:00Z",
+        "time": NOW,
         "datacontenttype": "application/json",
         "data": {"quota": "calls", "percent": 80},
     }

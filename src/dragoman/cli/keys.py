@@ -182,7 +182,13 @@ def _ask(policy: Policy, call: Callable[[KeyStore], Awaitable[T]]) -> T:
     def connect() -> KeyStore:
         audit = open_audit(policy) if policy.audit else None
         cluster = policy.store.cluster
-        return KeyStore(store_url(policy), cluster=cluster, audit=audit, who=operator())
+        return KeyStore(
+            store_url(policy),
+            cluster=cluster,
+            audit=audit,
+            who=operator(),
+            notifies=policy.events is not None,
+        )
 
     return ask(connect, call)
 

@@ -18,7 +18,7 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond, amend
 from dragoman.catalog.profiles import Prices
-from dragoman.config.policy import Caller, Policy, Target
+from dragoman.config.policy import Caller, Model, Policy, Target
 from dragoman.dialects import CHAT, COUNT, FEEDBACK, MODELS, Call
 from dragoman.dialects.registry import ClientCall, client_call
 from dragoman.errors import DragomanError
@@ -89,11 +89,13 @@ class Decide:
         shares: Shares = NOBODY,
         incidents: Incidents | None = None,
         loads: Loads | None = None,
+        hear: Callable[[Model, str], None] | None = None,
     ) -> None:
         """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys.
         `redactors` and `guards`: the policy's. `standings` None: abuse is not looked for;
         `latencies` and `loads` None: nothing is known of any; `shares` tells how far canaries are;
-        `incidents` None: no target is ever lowered."""
+        `incidents` None: no target is ever lowered; `hear` is told who asks for a model that is to
+        end."""
         self._policy = policy
         known = latencies or Latencies(clock)
         self._chooser = Chooser(
@@ -103,6 +105,7 @@ class Decide:
         self._guard = RequestGuard(policy, guards)
         self._issued = issued
         self._standings = standings
+        self._hear = hear
         self._chance = chance
         self._plan = Plan(policy, clock)
         self._unread = Unread(policy, self._redaction, self._guard)
@@ -216,6 +219,8 @@ class Decide:
         name = self._own_name(model_name(body, client, call))
         client.check_request(body)
         asked_for = find_model(name, caller, self._policy.models)
+        if asked_for.deprecated is not None and self._hear is not None:
+            self._hear(asked_for, caller.name)
         model, told, note = find_serving(asked_for, self._clock())
         name = name if model is asked_for else model.name
         seen = self._guard.look(call.body, raw, body, caller, model)

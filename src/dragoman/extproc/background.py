@@ -5,20 +5,24 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dragoman.config.policy import Policy
+from dragoman.config.policy import Model, Policy
+from dragoman.config.refusal import Refusal
 from dragoman.errors import DragomanError
 from dragoman.extproc.lag import Lag
+from dragoman.policies.notices import find_asked
 from dragoman.policies.route.canary import find_canaries
 from dragoman.stores.canaries import CanaryWatch, Progress
 from dragoman.stores.embedded import store_url
 from dragoman.stores.feedback import FeedbackWatch
 from dragoman.stores.incidents import TargetWatch, Turn
 from dragoman.stores.keeper import Levels, QuotaKeeper, Reached
+from dragoman.stores.keys import KeyWatch
 from dragoman.stores.latencies import LatencySharing
 from dragoman.stores.loads import LoadWatch
+from dragoman.stores.notices import Notice, NoticeWatch
 from dragoman.stores.periodic import Tell
 from dragoman.stores.standings import AbuseWatch, Standing
 from dragoman.stores.trail import AuditTrail, time_of
@@ -47,26 +51,35 @@ class Beside:
         self.loads: LoadWatch | None = None
         self.events: EventSender | None = None
         """Tells the operator's service of what happens."""
+        self.notices: NoticeWatch | None = None
+        """Finds what there is to tell it of once over all workers."""
         self.lag: Lag | None = None
         """Turns new requests away."""
 
     def begin(self, now: InForce, policy: Policy) -> None:
         """Begin what `policy`, which is to be in force in `now`, asks for and is not there yet."""
 
+    def hear(self, model: Model, caller: str) -> None:
+        """Take in that `caller` asked for a model which is to end."""
+
 
 class Background(Beside):
     """All that is on the store, and who asks Envoy."""
 
-    def __init__(self, worker: int, log: Logger, trail: AuditTrail | None) -> None:
-        """`log` and `trail` are told of what happens."""
+    def __init__(
+        self, worker: int, log: Logger, trail: AuditTrail | None, keys: KeyWatch | None = None
+    ) -> None:
+        """`log` and `trail` are told of what happens; `keys` are those of the store."""
         super().__init__()
         self._worker = worker
         self._log = log
         self._trail = trail
+        self._keys = keys
 
     def begin(self, now: InForce, policy: Policy) -> None:
         """What is there stays, also when a later policy asks for it no more."""
         self.events = self.events or self._events(now, policy)
+        self.notices = self.notices or self._notices(now, policy)
         self.sharing = self.sharing or self._sharing(now, policy)
         self.keeper = self.keeper or self._keeper(now, policy)
         self.abuse = self.abuse or self._abuse(now, policy)
@@ -79,10 +92,38 @@ class Background(Beside):
     async def close(self) -> None:
         """Tell the store the rest."""
         former = (self.keeper, self.canaries, self.abuse, self.feedback)
-        parts = (*former, self.sharing, self.healing, self.loads, self.events, self.lag)
+        parts = (*former, self.sharing, self.healing, self.loads, self.notices, self.lag)
         for part in parts:
             if part is not None:
                 await part.close()
+        if self.events is not None:
+            await self.events.close()
+
+    def hear(self, model: Model, caller: str) -> None:
+        """Have the operator told."""
+        notice = find_asked(model, caller, time.time()) if self.notices else None
+        if self.notices and notice:
+            self.notices.note(notice)
+
+    def tell_loaded(self, policy: Policy) -> None:
+        """Enter which policy this worker has; of all workers one sends it."""
+        what = {"file": policy.source, "sha256": policy.digest}
+        if self._trail:
+            self._trail.note("policy.load", self._trail.worker, what)
+            self._trail.hasten()
+        if self.events and self._worker == 0:
+            self.events.put("policy.loaded", what)
+
+    def tell_refused(self, refusal: Refusal | None) -> None:
+        """Enter and send, by one of all workers, that a policy file was not taken."""
+        if refusal and self._worker == 0:
+            self._note("policy.refused", None, {"file": refusal.file}, refusal.problem)
+
+    def audit_fails(self, failure: Exception | None) -> None:
+        """A `Tell` of the audit trail's."""
+        self._failing("audit")(failure)
+        if self.events:
+            self.events.put(f"audit.{'failing' if failure else 'recovered'}", {})
 
     def _failing(self, task: str) -> Tell:
         return failing(self._log, task)
@@ -107,8 +148,9 @@ class Background(Beside):
 
         source = f"/dragoman/{socket.gethostname()}/{self._worker}"
 
-        def make(event: str, data: Mapping[str, object]) -> CloudEvent:
-            return encode_event(secrets.token_hex(16), source, event, time_of(time.time()), data)
+        def make(event: str, data: Mapping[str, object], at: str) -> CloudEvent:
+            at = at or time_of(time.time())
+            return encode_event(secrets.token_hex(16), source, event, at, data)
 
         async def ask(questions: Sequence[Question]) -> list[bytes | Fault]:
             carrier = now.callouts
@@ -117,6 +159,28 @@ class Background(Beside):
         sender = EventSender(lambda: now.policy.events, make, ask, time.time, self._log)
         sender.start(self._failing("events"))
         return sender
+
+    def _notices(self, now: InForce, policy: Policy) -> NoticeWatch | None:
+        """Who finds what ends, where somebody is told of it."""
+        if policy.events is None:
+            return None
+        from dragoman.policies.notices import find_ending  # noqa: PLC0415 - seldom wanted
+        from dragoman.stores.notice_store import NoticeStore  # noqa: PLC0415 - as above
+
+        where, cluster, name = store_url(policy), policy.store.cluster, secrets.token_hex(8)
+        store = NoticeStore(where, name, self._unreadable, cluster=cluster)
+
+        def find() -> Iterable[Notice]:
+            keys = self._keys.known() if self._keys else ()
+            return find_ending(now.policy, keys, time.time())
+
+        def tell(notice: Notice) -> None:
+            if self.events:
+                self.events.put(notice.event, notice.data, notice.at)
+
+        watch = NoticeWatch(store, find, time.time, tell)
+        watch.start(self._failing("notices"))
+        return watch
 
     def _unreadable(self, row: str) -> None:
         self._log.warning("row_unreadable", path=row)

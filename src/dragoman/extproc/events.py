@@ -41,13 +41,14 @@ class EventSender(Periodic):
     def __init__(
         self,
         events: Callable[[], Events | None],
-        make: Callable[[str, Mapping[str, object]], CloudEvent],
+        make: Callable[[str, Mapping[str, object], str], CloudEvent],
         ask: Ask,
         clock: Callable[[], float],
         log: Warned,
     ) -> None:
         """`events` is the policy's section in force, None: nobody is told; `make` makes an event
-        that happens now; `ask` carries; `clock` tells Unix seconds. `log` is told what is lost."""
+        of a time, or of now where it is empty; `ask` carries; `clock` tells Unix seconds. `log` is
+        told what is lost."""
         super().__init__(None, _FLUSH_SECONDS)
         self._events = events
         self._make = make
@@ -62,14 +63,14 @@ class EventSender(Periodic):
         """How often the first of those that wait was."""
         self._given_up = 0
 
-    def put(self, event: str, data: Mapping[str, object]) -> None:
-        """Have it sent. Never waits."""
+    def put(self, event: str, data: Mapping[str, object], at: str = "") -> None:
+        """Have it sent. `at` is when it happened, RFC 3339; nothing: now. Never waits."""
         if self._events() is None:
             return
         if len(self._waiting) >= _MOST_WAITING:
             self._lost += 1
             return
-        self._waiting.append(self._make(event, data))
+        self._waiting.append(self._make(event, data, at))
 
     @property
     def pause_seconds(self) -> float:

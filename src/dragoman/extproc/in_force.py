@@ -80,6 +80,7 @@ class InForce:
             loads=self.loads,
             shares=beside.canaries or NOBODY,
             incidents=beside.healing if policy.healing else None,
+            hear=beside.hear,
         )
         self._own, self.policy, self.decide = policy, wider, decide
         self.redactors, self.guards, self.callouts = redactors, guards, callouts

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import uvloop
 
+from dragoman.config import refusal
 from dragoman.config.allocator import keep_buffers, release_unused
 from dragoman.config.policy import Policy
+from dragoman.config.refusal import Refusal
 from dragoman.errors import DragomanError
 from dragoman.extproc import health, ledger
 from dragoman.extproc.background import Background, failing
@@ -89,24 +91,28 @@ def run_worker(
 async def _serve(
     policy: Policy, worker: int, ready: Callable[[], None], reread: Callable[[], Policy]
 ) -> None:
-    stop, changed = asyncio.Event(), asyncio.Event()
+    loop, stop, changed = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     for number, event in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, changed)):
-        asyncio.get_running_loop().add_signal_handler(number, event.set)
+        loop.add_signal_handler(number, event.set)
     log = make_logger(worker=worker)
     transport = _transport(policy, log)
     watch = _watch(policy, log)
     trail = _trail(policy, worker)
-    if trail:
-        trail.start(failing(log, "audit"))
     if watch:
         await watch.refresh()
         watch.start(failing(log, "keys"))
-    beside = Background(worker, log, trail)
+    beside = Background(worker, log, trail, watch)
     now = InForce(policy, beside, watch)
+    if trail:
+        trail.start(beside.audit_fails)
+    beside.tell_loaded(policy)
+    loop.add_signal_handler(
+        signal.SIGUSR1, lambda: beside.tell_refused(refusal.find(policy.run_dir))
+    )
     servers = await listen(transport, policy, worker, stage_streams(now, _sink(policy), trail))
     release_unused()
     gc.freeze()  # what is here now stays: no collection need look at it again
-    follower = asyncio.create_task(_follow(now, changed, reread, log, trail))
+    follower = asyncio.create_task(_follow(now, changed, reread, log, beside))
     ready()
     await stop.wait()
     follower.cancel()
@@ -126,7 +132,7 @@ async def _follow(
     changed: asyncio.Event,
     reread: Callable[[], Policy],
     log: Logger,
-    trail: AuditTrail | None,
+    beside: Background,
 ) -> None:
     """Serve by the new policy each time there is one; by the old one where it cannot be used."""
     while True:
@@ -136,27 +142,20 @@ async def _follow(
             now.replace(await asyncio.to_thread(reread))
         except (DragomanError, OSError, ValueError) as error:
             log.warning("policy_not_taken", problem=str(error))
+            beside.tell_refused(Refusal(now.policy.source, str(error)))
         else:
             log.info("policy_taken")
-            if trail:
-                _note_policy(trail, now.policy)
+            beside.tell_loaded(now.policy)
 
 
 def _trail(policy: Policy, worker: int) -> AuditTrail | None:
-    """Who enters what this worker denies; first of all, which policy it has."""
+    """Who enters what this worker denies, and which policy it has."""
     if policy.audit is None:
         return None
     from dragoman.stores.audit import open_audit  # noqa: PLC0415 - the Redis client is heavy
 
     name = f"worker-{worker}@{socket.gethostname()}"
-    trail = AuditTrail(open_audit(policy), name, time.time)
-    _note_policy(trail, policy)
-    return trail
-
-
-def _note_policy(trail: AuditTrail, policy: Policy) -> None:
-    trail.note("policy.load", trail.worker, {"file": policy.source, "sha256": policy.digest})
-    trail.hasten()
+    return AuditTrail(open_audit(policy), name, time.time)
 
 
 def _transport(policy: Policy, log: Logger) -> Transport:

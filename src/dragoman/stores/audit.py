@@ -31,8 +31,11 @@ class KeyChange(NamedTuple):
 
     keys: str
     version: str
+    changes: str
     digest: str
     row: bytes
+    told: bytes
+    """What is added to the changes; nothing where nobody is told."""
 
 
 class _Attempt(NamedTuple):
@@ -79,8 +82,8 @@ class AuditStore:
         arguments += [len(entries), *entries]
         keys = [_ENTRIES, _HEAD]
         if change is not None:
-            keys += [change.keys, change.version]
-            arguments += [change.digest, change.row]
+            keys += [change.keys, change.version, change.changes]
+            arguments += [change.digest, change.row, change.told]
         return _Attempt(events, keys, arguments)
 
     async def head(self) -> Head:

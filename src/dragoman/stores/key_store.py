@@ -14,6 +14,8 @@ from dragoman.errors import NotFound
 from dragoman.stores.audit import AuditStore, KeyChange
 from dragoman.stores.chain import Event
 from dragoman.stores.keys import IssuedKey
+from dragoman.stores.notice_store import KEY_CHANGES
+from dragoman.stores.notices import Notice
 from dragoman.stores.redis import ask, connect, read_number
 from dragoman.stores.rows import Rows, Tell, say
 from dragoman.stores.trail import time_of
@@ -21,8 +23,20 @@ from dragoman.stores.trail import time_of
 _KEYS = "dragoman:{keys}:all"
 _VERSION = "dragoman:{keys}:version"
 _PREFIX = "dk-"
+_HAPPENED = {
+    "key.issue": "key.issued",
+    "key.rotate": "key.rotated",
+    "key.disable": "key.disabled",
+    "key.enable": "key.enabled",
+    "key.revoke": "key.revoked",
+}
+"""What events call what the audit trail calls otherwise."""
 _WRITE = """
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if ARGV[3] ~= '' then
+  redis.call('RPUSH', KEYS[3], ARGV[3])
+  redis.call('LTRIM', KEYS[3], -1000, -1)
+end
 return redis.call('INCR', KEYS[2])
 """
 
@@ -37,14 +51,17 @@ class KeyStore:
         cluster: bool = False,
         audit: AuditStore | None = None,
         who: str = "",
+        notifies: bool = False,
         tell: Tell = say,
     ) -> None:
-        """`audit` is where each change is entered, as made by `who`; it is closed with this."""
+        """`audit` is where each change is entered, as made by `who`; it is closed with this.
+        `notifies`: workers are to send events of them."""
         self._client = connect(url, cluster=cluster)
         self._write = self._client.register_script(_WRITE)
         self._rows = Rows(_KEYS, IssuedKey, tell)
         self._audit = audit
         self._who = who
+        self._notifies = notifies
 
     async def version(self) -> int:
         """Grows with each change."""
@@ -79,20 +96,29 @@ class KeyStore:
         await self._put(msgspec.structs.replace(row, **changes), event, row, why)
 
     async def _put(self, row: IssuedKey, event: str, before: IssuedKey | None, why: str) -> None:
-        raw = msgspec.json.encode(row)
+        raw, at = msgspec.json.encode(row), time_of(time.time())
+        told = self._told(row, event, why, at) if self._notifies else b""
         if self._audit is None:
-            await ask(self._write(keys=[_KEYS, _VERSION], args=[row.digest, raw]))
+            keys = [_KEYS, _VERSION, KEY_CHANGES]
+            await ask(self._write(keys=keys, args=[row.digest, raw, told]))
             return
         entry = Event(
             event=event,
-            time=time_of(time.time()),
+            time=at,
             who=self._who,
             what={"key": row.id, "caller": row.caller},
             why=why,
-            before=None if before is None else _told(before),
-            after=_told(row),
+            before=None if before is None else _facts(before),
+            after=_facts(row),
         )
-        await self._audit.append([entry], KeyChange(_KEYS, _VERSION, row.digest, raw))
+        change = KeyChange(_KEYS, _VERSION, KEY_CHANGES, row.digest, raw, told)
+        await self._audit.append([entry], change)
+
+    def _told(self, row: IssuedKey, event: str, why: str, at: str) -> bytes:
+        until = None if row.expires_at is None else time_of(row.expires_at)
+        facts = {"key": row.id, "caller": row.caller, "until": until, "by": self._who, "why": why}
+        data = {name: fact for name, fact in facts.items() if fact}
+        return msgspec.json.encode(Notice(event=_HAPPENED.get(event, event), data=data, at=at))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -101,7 +127,7 @@ class KeyStore:
             await self._audit.close()
 
 
-def _told(row: IssuedKey) -> dict[str, str | int | bool | None]:
+def _facts(row: IssuedKey) -> dict[str, str | int | bool | None]:
     """What the audit trail has of a key: all but the digest, which names it elsewhere."""
     fields = msgspec.structs.asdict(row)
     del fields["digest"]

@@ -6,7 +6,7 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
@@ -78,6 +78,12 @@ class KeyWatch(Periodic):
             raise StoreUnavailable("The keys are not known yet.")
         row = self._keys.get(digest)
         return row if row is not None and row.is_valid(self._clock()) else None
+
+    def known(self) -> Iterable[IssuedKey]:
+        """All keys. Raises `StoreUnavailable` before the first time the store answered."""
+        if self._keys is None:
+            raise StoreUnavailable("The keys are not known yet.")
+        return self._keys.values()
 
     async def _refresh(self) -> None:
         version = await self._store.version()

@@ -18,7 +18,8 @@ R = TypeVar("R")
 Tell = Callable[[str], None]
 """Is told where a row stands that cannot be read, `KEY FIELD`."""
 _MOST_LETTERS = 100
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a row of JSON that is none fails with."""
 
 
 def say(row: str) -> None:
@@ -43,7 +44,7 @@ class Rows(Generic[R]):
         for field, raw in found.items():
             try:
                 rows[field.decode()] = self._decode(raw)
-            except _UNREADABLE:
+            except UNREADABLE:
                 unreadable.add(field)
         for field in sorted(unreadable - self._unreadable):
             self._tell(f"{self._key} {field[:_MOST_LETTERS].decode(errors='replace')}")
@@ -54,5 +55,5 @@ class Rows(Generic[R]):
         """What a script answers. Raises `StoreUnavailable` where it cannot be read."""
         try:
             return self._decode(raw)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise StoreUnavailable("The store holds what cannot be read.") from error

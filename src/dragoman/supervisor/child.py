@@ -71,10 +71,10 @@ class Child:
         if self._running is not None:
             self._running.send(number)
 
-    def follow(self) -> None:
-        """Have it read its policy anew, if it is one that does."""
+    def follow(self, *, taken: bool) -> None:
+        """Have it read its policy anew, if it is one that does, or tell that none was `taken`."""
         if self._process.follows:
-            self.stop(signal.SIGHUP)
+            self.stop(signal.SIGHUP if taken else signal.SIGUSR1)
 
     def wait(self, seconds: float) -> bool:
         """Whether it is gone."""

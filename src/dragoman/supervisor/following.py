@@ -32,9 +32,8 @@ class Follower:
             if status is None:
                 return
             self._running = None
-            if status == 0:
-                for child in children:
-                    child.follow()
+            for child in children:
+                child.follow(taken=status == 0)
         found = _look(self._path)
         is_still, self._seen = found == self._seen, found
         if is_still and found not in {None, self._taken}:

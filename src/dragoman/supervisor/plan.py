@@ -26,7 +26,7 @@ class Process(NamedTuple):
     has_keys: bool = False
     """The providers' keys stay in its environment."""
     follows: bool = False
-    """Told by SIGHUP, it reads its policy anew."""
+    """Told by SIGHUP, it reads its policy anew, and by SIGUSR1 why that was refused."""
 
 
 class Plan(NamedTuple):

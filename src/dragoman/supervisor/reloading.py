@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from dragoman.config import refusal
 from dragoman.config.environment import key_names
 from dragoman.config.load import load, parse, read_text
 from dragoman.config.policy import Policy
@@ -193,10 +194,12 @@ def _log(event: str, **fields: str | float) -> None:
 
 def main(config: str, placed: str) -> int:
     """The exit status: 0 where the file is in force."""
-    began = time.monotonic()
+    began, place = time.monotonic(), msgspec.json.decode(placed, type=Placed)
+    refusal.forget(place.run_dir)
     try:
-        reload(config, msgspec.json.decode(placed, type=Placed))
+        reload(config, place)
     except DragomanError as error:
+        refusal.leave(refusal.Refusal(config, str(error)), place.run_dir)
         _log("policy_refused", level="error", problem=str(error))
         return 1
     _log("policy_reloaded", level="info", seconds=round(time.monotonic() - began, 3))

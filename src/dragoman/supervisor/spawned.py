@@ -55,8 +55,9 @@ def _become(arguments: list[str], environment: dict[str, str]) -> None:
         os.dup2(nothing, 1)
         os.setsid()
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        # it hears the signals that the supervisor waits for, and SIGHUP once it asks for it
+        # it hears the signals that the supervisor waits for, and these two once it asks for them
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execvpe(arguments[0], arguments, environment)  # noqa: S606 - the plan's own
     finally:
