@@ -115,9 +115,10 @@ PATIENT = "patient"
 """Its targets may take longer than others to begin an answer, one after the other."""
 CLAMP = "clamp"
 FALLBACK_ON = "fallback_on"
-"""Reasons to ask the next target (`Model.fallback_on`), separated by commas; absent: an answer's
-status alone is one. Behind them, `until:MS` (Unix time) and `attempts:N`, how many may be made."""
-UNTIL, ATTEMPTS = "until", "attempts"
+"""Reasons to ask the next target (`Model.fallback`), separated by commas; absent: an answer's
+status alone is one. Behind them, `shorter_than:N`, `until:MS` (Unix time) and `attempts:N`, how
+many may be made."""
+SHORTER_THAN, UNTIL, ATTEMPTS = "shorter_than", "until", "attempts"
 """There."""
 BODY = "body"
 """How the body is read (`dialects.BodyKind`); absent: as JSON."""

@@ -156,7 +156,7 @@ profiles:
   - {provider: b, model: m, prices: {input: 0, output: 10}}
 models:
   fast:
-    fallback_on: [refusal]
+    fallback_on: [{shorter_than: 7}, refusal]
     fallback_limits: LIMITS
     targets: [{provider: a, model: m}, {provider: b, model: m}, {provider: c, model: m}]
 """
@@ -184,7 +184,7 @@ def test_the_limits_are_those_of_each_request(limits: str, told: str) -> None:
         now[0] = at
         action = decide.on_request(head, json.dumps(body).encode())
     assert isinstance(action, Mutate)
-    assert action.metadata["dragoman"]["fallback_on"] == f"refusal,{told}"
+    assert action.metadata["dragoman"]["fallback_on"] == f"refusal,shorter_than:7,{told}"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_the_limits_are_those_of_each_request(limits: str, told: str) -> None:
         ("LIMITS", "{}", ""),
         ("LIMITS", "{usd: 0}", ".usd"),
         ("LIMITS", "{within_ms: 0}", ".within_ms"),
-        ("fallback_on: [refusal]", "clamp: true", ""),
+        ("fallback_on: [{shorter_than: 7}, refusal]", "clamp: true", ""),
     ],
 )
 def test_limits_that_limit_nothing_are_refused(old: str, new: str, path: str) -> None:

@@ -294,6 +294,11 @@ def test_a_name_of_the_clients_cannot_break_a_header(name: str) -> None:
         ),
         (
             "small: {",
+            "small: {fallback_on: [{shorter_than: 3}, {shorter_than: 9}], ",
+            "$.models.small.fallback_on",
+        ),
+        (
+            "small: {",
             "small: {fallback_on: [{longer_than: 9}], ",
             "$.models.small.fallback_on[0]",
         ),

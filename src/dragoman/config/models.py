@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -15,13 +15,14 @@ from dragoman.config.policy import (
     Canary,
     Deprecation,
     Experiment,
+    Fallback,
     Model,
     Provider,
     Rule,
     Target,
     Variant,
 )
-from dragoman.config.schema import FallbackLimits, FallbackReason, Learning, ModelEntry, ShorterThan
+from dragoman.config.schema import FallbackLimits, Learning, ModelEntry, ShorterThan
 
 _LEARNING = ("fastest", "bandit")
 """Strategies that learn."""
@@ -108,7 +109,7 @@ class _Models:
             reward=entry.reward,
             sticky=entry.sticky,
             fit_context=entry.fit_context,
-            fallback_on=(*map(_reason, entry.fallback_on), *_limits(entry.fallback_limits)),
+            fallback=_fallback(entry) if entry.fallback_on else None,
             has_strategy=bool(entry.strategy != "weighted" or entry.sticky or entry.fit_context),
             redaction=entry.redaction,
             guardrails=entry.guardrails,
@@ -189,6 +190,8 @@ class _Models:
             if getattr(entry, name_of) and not entry.targets[1:]:
                 raise self._refuse(f"{path}.{name_of}", "has no effect: there is no other target")
 
+        if sum(isinstance(reason, ShorterThan) for reason in entry.fallback_on) > 1:
+            raise self._refuse(f"{path}.fallback_on", "give one length")
         limits = entry.fallback_limits
         if limits is not None and not entry.fallback_on:
             raise self._refuse(f"{path}.fallback_limits", "has no effect without fallback_on")
@@ -311,15 +314,15 @@ def find_loaded(models: Mapping[str, Model]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(t.provider for model in loaded for t in model.targets))
 
 
-def _reason(given: FallbackReason | ShorterThan) -> str:
-    return given if isinstance(given, str) else f"shorter_than:{given.shorter_than}"
-
-
-def _limits(given: FallbackLimits | None) -> Iterator[str]:
-    if given is not None and given.within_ms is not None:
-        yield f"within:{given.within_ms}"
-    if given is not None and given.usd is not None:
-        yield f"cost:{round(given.usd * NANODOLLARS)}"
+def _fallback(entry: ModelEntry) -> Fallback:
+    limits = entry.fallback_limits or FallbackLimits()
+    lengths = (given.shorter_than for given in entry.fallback_on if isinstance(given, ShorterThan))
+    return Fallback(
+        reasons=tuple(given for given in entry.fallback_on if isinstance(given, str)),
+        shorter_than=next(lengths, None),
+        within_ms=limits.within_ms,
+        nanodollars=None if limits.usd is None else round(limits.usd * NANODOLLARS),
+    )
 
 
 def _learning(entry: ModelEntry) -> Learning | None:

@@ -28,6 +28,7 @@ from dragoman.config.leading import Condition, RollbackEntry
 from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection, Shedding
 from dragoman.config.schema import (
     Address,
+    FallbackReason,
     Jwks,
     Learning,
     Ledger,
@@ -248,6 +249,23 @@ class Deprecation(msgspec.Struct, frozen=True, kw_only=True):
     substitute: Model | None
 
 
+class Fallback(msgspec.Struct, frozen=True, kw_only=True):
+    """When the next target is asked for an answer, by what the answer says, and up to where."""
+
+    reasons: tuple[FallbackReason, ...]
+    shorter_than: int | None
+    """Characters; None: an answer's length is no reason."""
+    within_ms: int | None
+    """Since the request was let through."""
+    nanodollars: int | None
+    """Of all targets asked and the next one. None: no limit, both."""
+
+    @property
+    def is_limited(self) -> bool:
+        """What is told of it is of one request alone."""
+        return self.within_ms is not None or self.nanodollars is not None
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A public model. None of targets, rules and experiment: the operator's Envoy routes choose the
     cluster."""
@@ -264,9 +282,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     sticky: str | None = None
     """`conversation`, `user` or `header:NAME`."""
     fit_context: bool = False
-    fallback_on: tuple[str, ...] = ()
-    """Each a `FallbackReason`, or `shorter_than:N`; and the limits, `within:MS` and
-    `cost:NANODOLLARS`."""
+    fallback: Fallback | None = None
+    """None: an answer's status alone is a reason to ask the next target."""
     has_strategy: bool = False
     """Choosing takes more than priorities and weights."""
     rules: tuple[Rule, ...] = ()

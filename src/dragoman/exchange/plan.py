@@ -13,7 +13,7 @@ from dragoman import metadata as names
 from dragoman.actions import Shared
 from dragoman.catalog.costs import encode_prices
 from dragoman.catalog.profiles import Profile
-from dragoman.config.policy import Caller, Endpoint, Policy, Target
+from dragoman.config.policy import Caller, Endpoint, Fallback, Policy, Target
 from dragoman.dialects import CHAT, Call, StreamOptions
 from dragoman.errors import DragomanError, NotOffered, Unrepresentable
 from dragoman.exchange.asked import Asked, changes, own_edits
@@ -26,8 +26,6 @@ from dragoman.policies.route.decision import describe_choice
 
 _MOST_KNOWN = 1024
 _BYTES_PER_TOKEN = 4
-_WITHIN, _COST = _LIMITS = ("within:", "cost:")
-"""Of `Model.fallback_on`: what is told of them is of one request alone."""
 _COUNTED_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 """Content types of streams that Envoy's own filters count in, where they are framed as usual."""
 
@@ -52,11 +50,8 @@ class Plan:
     ) -> Shared:
         """All that later stages and Envoy's routes are told; made once for all requests that differ
         only in what it does not hang on."""
-        if (
-            asked.said
-            or asked.query
-            or any(word.startswith(_LIMITS) for word in choice.fallback_on)
-        ):
+        fallback = choice.fallback
+        if asked.said or asked.query or (fallback is not None and fallback.is_limited):
             return self._spaces(asked, caller, choice, edits, base)
         asks = (asked.stream, asked.client.wants_usage(asked.raw), asked.name, caller.name)
         alike = tuple([edit == base for edit in edits])
@@ -196,8 +191,8 @@ class Plan:
         }
         if self._policy.waiting_seconds(len(order)) > self._policy.silence_seconds:
             facts[names.PATIENT] = names.FLAG
-        if choice.fallback_on and order[1:] and asked.call.operation == CHAT:
-            facts[names.FALLBACK_ON] = ",".join(self._reasons(choice, asked))
+        if choice.fallback is not None and order[1:] and asked.call.operation == CHAT:
+            facts[names.FALLBACK_ON] = ",".join(self._reasons(choice.fallback, order, asked))
         for target in order:
             alike = [
                 edit == base and other.model == target.model
@@ -209,17 +204,15 @@ class Plan:
                 facts[names.KEEP + target.provider] = names.FLAG
         return facts
 
-    def _reasons(self, choice: Choice, asked: Asked) -> Iterator[str]:
+    def _reasons(self, fallback: Fallback, order: list[Target], asked: Asked) -> Iterator[str]:
         """To ask the next target, and the limits as they are for this request."""
-        for word in choice.fallback_on:
-            if word.startswith(_WITHIN):
-                ms = int(self._clock() * 1000) + int(word.removeprefix(_WITHIN))
-                yield f"{names.UNTIL}:{ms}"
-            elif word.startswith(_COST):
-                most = int(word.removeprefix(_COST))
-                yield f"{names.ATTEMPTS}:{self._affordable(most, choice.order, asked)}"
-            else:
-                yield word
+        yield from fallback.reasons
+        if fallback.shorter_than is not None:
+            yield f"{names.SHORTER_THAN}:{fallback.shorter_than}"
+        if fallback.within_ms is not None:
+            yield f"{names.UNTIL}:{int(self._clock() * 1000) + fallback.within_ms}"
+        if fallback.nanodollars is not None:
+            yield f"{names.ATTEMPTS}:{self._affordable(fallback.nanodollars, order, asked)}"
 
     def _affordable(self, most: int, order: list[Target], asked: Asked) -> int:
         """How many of `order` may be asked for `most` nanodollars together, the first in any case.

@@ -96,7 +96,7 @@ def watch_for(
     pairs = [reason.partition(":") for reason in reasons.split(",")]
     numbers = {word: int(number or 0) for word, _, number in pairs}
     until, attempts = numbers.pop(names.UNTIL, None), numbers.pop(names.ATTEMPTS, None)
-    wanted, at_least = frozenset(numbers), numbers.get("shorter_than", 0)
+    wanted, at_least = frozenset(numbers), numbers.get(names.SHORTER_THAN, 0)
     criteria = Criteria(wanted, at_least)
     request = read() if wanted & _OF_THE_REQUEST else None
     if isinstance(request, Request):

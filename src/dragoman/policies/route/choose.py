@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from dragoman.catalog.profiles import Prices
-from dragoman.config.policy import Canary, Model, Policy, Target
+from dragoman.config.policy import Canary, Fallback, Model, Policy, Target
 from dragoman.policies.route.bandit import judge_rewards
 from dragoman.policies.route.canary import NOBODY, Shares, assign_side, tell_side
 from dragoman.policies.route.cheapest import estimate_cost, rank_cost
@@ -50,7 +50,7 @@ class Choice(NamedTuple):
     notes: tuple[str, ...] = ()
     strategy: str = "weighted"
     clamp: bool = False
-    fallback_on: tuple[str, ...] = ()
+    fallback: Fallback | None = None
     """These three are as the model has it that serves."""
     canary: str | None = None
     """Whose canary it is, and which side serves (`canary.tell_side`)."""
@@ -252,7 +252,7 @@ class Chooser:
 def _choice(
     model: Model, order: list[Target], left_out: Iterable[LeftOut] = (), notes: Iterable[str] = ()
 ) -> Choice:
-    facts = (model.strategy, model.clamp, model.fallback_on)
+    facts = (model.strategy, model.clamp, model.fallback)
     return Choice(order, tuple(left_out), tuple(notes), *facts)
 
 
