@@ -243,6 +243,51 @@ def test_quotas_need_to_be_told_of_requests_that_go_on() -> None:
     assert "access_log_flush_interval: warning: is missing" in str(finding)
 
 
+SHADOWED = """
+callers: {a: {keys: [f6f53a67068fc28321efe05e4c062947ad3d72121c670e11a0bde6a52d363974]}}
+providers: {openai: {}, anthropic: {}}
+models:
+  fast:
+    targets: [{provider: openai, model: m}]
+    shadow: {use: next, share: 0.1, when: {headers: {x-lane: new}}}
+  next: {targets: [{provider: anthropic, model: m}, {provider: openai, model: m}, {provider: anthropic, model: n}]}
+quotas: [{name: q, unit: requests, limit: 9, window: day, warn_at: [0.5]}]
+"""
+
+
+def test_shadows_have_a_way_that_envoy_accepts_and_the_check_misses(tmp_path: Path) -> None:
+    policy = parse(SHADOWED, "s.yaml", KEYS)
+    document = render(policy)
+    result = _validate(to_yaml(document), tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert check_document(policy, document, "e.yaml") == []
+    decide = _manager(document)["http_filters"][2]["typed_config"]
+    assert "request.headers['x-lane']" in decide["request_attributes"]
+    names = [route["name"] for route in _host(document)["routes"][:4]]
+    kinds = ("respond_patient", "plain_patient", "respond", "plain")
+    assert names == [f"shadow_{kind}" for kind in kinds]
+    found = [finding.problem for finding in check_document(policy, RENDERED, "e.yaml")]
+    assert found == [
+        "none is on /run/dragoman/shadow.sock",
+        "has no cluster dragoman_shadow",
+        "copies nothing to the shadows of the policy",
+    ]
+
+
+def test_nobody_but_envoy_comes_where_copies_do() -> None:
+    policy = parse(SHADOWED, "s.yaml", KEYS)
+    first, copies = render(policy)["static_resources"]["listeners"]
+    assert copies["address"] == {"pipe": {"path": "/run/dragoman/shadow.sock", "mode": 0o600}}
+    heads = [str(_manager(_only(listener))["http_filters"][1]) for listener in (first, copies)]
+    assert ["x-dragoman-shadow" in head for head in heads] == [False, True]
+    routes = _host(_only(copies))["routes"]
+    assert not any("request_mirror_policies" in route.get("route", {}) for route in routes)
+
+
+def _only(listener: Any) -> Any:
+    return {"static_resources": {"listeners": [listener]}}
+
+
 MUTUAL = """
 listener: {tls: {certificate: FILE, key: FILE, client_ca: FILE, require: true}, deny: [10.0.0.0/8],
   allow: ["2001:db8::/32"], trusted_hops: 2}

@@ -1,7 +1,7 @@
 """Envoy's access log messages in, ledger entries out."""
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
@@ -17,6 +17,7 @@ from dragoman.stores.keeper import QuotaKeeper, Settled, Settlement
 from dragoman.stores.latencies import Sums
 from dragoman.stores.leases import HOLD_SECONDS, Hold, Taken
 from dragoman.stores.trail import AuditTrail
+from dragoman.telemetry.ledger import encode_lines
 from tests.extproc.test_streams import POLICY
 
 PRICED = """
@@ -199,6 +200,32 @@ def test_a_workers_decisions_learn_from_how_long_upstreams_took():
     assert seen == Sums(1.0, 7.0, 3.0, 1.0, 1.0, 7.0)
     LedgerStream(in_force, lambda _: None).feed(logged())
     assert in_force.latencies.find("60 x\nright\nclaude") == seen
+
+
+def test_a_copy_is_settled_and_entered_and_nothing_is_learned_of_it():
+    message = StreamAccessLogsMessage.FromString(logged(hung_up=False))
+    common = message.http_logs.log_entry[0].common_properties
+    common.upstream_request_attempt_count = 1
+    for at in ("time_to_first_upstream_tx_byte", "time_to_last_upstream_rx_byte"):
+        getattr(common, at).nanos = 2_000_000
+    facts = {"latency_key": "60 x", "targets": '[["right","claude"]]', "denied": "why"}
+    hold = encode_holds([Hold("k", "w-0", 3, "requests", 7, 60)])
+    common.metadata.filter_metadata["dragoman"].update({**facts, QUOTA: hold})
+    common.metadata.filter_metadata["dragoman.request"].update({"id": "r-2", "shadow_of": "r-1"})
+    store, settled, entries = Entered(), Told(), []
+    beside = Beside()
+    beside.keeper = QuotaKeeper(settled, "w", lambda: 0.0)
+    in_force = InForce(POLICY, beside, clock=lambda: 0.0)
+    trail = AuditTrail(store, "w", lambda: 0.0)
+    LedgerStream(in_force, entries.extend, trail=trail).feed(message.SerializeToString())
+    asyncio.run(trail.refresh())
+    asyncio.run(beside.keeper.refresh())
+    assert store.events == []
+    assert in_force.latencies.find("60 x\nright\nclaude") == Sums()
+    assert len(settled.settlements) == 1
+    [entry] = entries
+    assert (entry.event, entry.request_id, entry.shadow_of) == ("shadow", "r-2", "r-1")
+    assert b'"event":"shadow"' in encode_lines(entries, datetime.now(UTC))
 
 
 class Answers:

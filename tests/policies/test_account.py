@@ -259,6 +259,19 @@ def test_the_command_tells_what_was_said_of_the_answer(tmp_path: Path) -> None:
     assert explain("id-2", file)[0] == 1
 
 
+def test_the_command_tells_of_the_copy_too(tmp_path: Path) -> None:
+    copied = {"dragoman.request": {"id": "id-2", "shadow_of": "id-1"}}
+    of_copy = entry(facts={"model": "next", "caller": ""}, spaces=copied)
+    file = ledger(tmp_path, of_copy, entry(facts={"shadow_model": "next"}))
+    status, said, _ = explain("id-1", file)
+    first, second = said.split("\n\n")
+    assert (status, "shadow: the model next was asked too" in first.splitlines()) == (0, True)
+    assert second.startswith("request id-2, ")
+    assert "caller: nobody" in second.splitlines()
+    assert "shadow of id-1: nobody got its answer" in second.splitlines()
+    assert explain("id-2", file)[1] == second
+
+
 def test_the_command_says_where_it_looked_in_vain(tmp_path: Path) -> None:
     file = ledger(tmp_path, entry())
     status, said, why = explain("id-2", file)

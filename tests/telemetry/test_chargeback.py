@@ -131,6 +131,16 @@ def test_only_what_was_asked_for_is_told_apart() -> None:
     assert rows[0]["ServiceProviderName"] is None
 
 
+def test_a_copy_is_charged_to_who_pays_for_it_or_to_nobody() -> None:
+    lines = [line(event="shadow", caller=""), line(event="shadow", caller="tests"), line()]
+    rows = list(summed(lines, per=("caller",)).rows())
+    assert [(row["Tags"], row["x_Requests"]) for row in rows] == [
+        ({}, 1),
+        ({"caller": "checkout"}, 1),
+        ({"caller": "tests"}, 1),
+    ]
+
+
 def test_what_is_in_no_row_is_counted_and_what_is_broken_is_named(tmp_path: Path) -> None:
     cut = line()[:50] + b"\n"
     wrong = line(**{"gen_ai.usage.input_tokens": "many"})

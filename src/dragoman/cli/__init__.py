@@ -28,7 +28,7 @@ from dragoman.config.policy import Policy
 from dragoman.errors import ConfigError, DragomanError
 
 if TYPE_CHECKING:
-    from dragoman.envoyconf.check import Finding
+    from dragoman.envoyconf.inspection import Finding
 
 _CONFIG = click.option("-c", "--config", metavar="FILE", help="policy file; none: the defaults")
 
@@ -141,7 +141,7 @@ def check(config: str | None, envoy_file: str | None) -> None:
 
 def _retirements(policy: Policy) -> list[Finding]:
     """A warning for each target whose model has ended or soon will."""
-    from dragoman.envoyconf.check import Finding  # noqa: PLC0415 - only `check` needs it
+    from dragoman.envoyconf.inspection import Finding  # noqa: PLC0415 - only `check` needs it
     from dragoman.policies.describe import find_retirements  # noqa: PLC0415 - the same
 
     return [

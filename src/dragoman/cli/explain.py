@@ -41,9 +41,9 @@ def explain(  # noqa: PLR0917 - one an option
     *,
     as_json: bool,
 ) -> None:
-    """Say what became of the request ID and why, out of LEDGER files (gzip too; `-` is standard
-    input), or the policy's own. An answer's header x-dragoman-request-id has the ID. Ends with 1
-    where there is no such entry.
+    """Say what became of the request ID, and of its copy where a shadow was asked too, and why,
+    out of LEDGER files (gzip too; `-` is standard input), or the policy's own. An answer's header
+    x-dragoman-request-id has the ID. Ends with 1 where there is no such entry.
 
     With --model and --as or --claims: say whether a caller may ask this, why, and which upstreams
     would be asked.
@@ -92,7 +92,7 @@ def _explain_past(
     request_id: str, files: tuple[str, ...], config: str | None, *, as_json: bool
 ) -> None:
     from dragoman.policies.account import describe_account, give_account  # noqa: PLC0415
-    from dragoman.telemetry.ledger import FEEDBACK, REQUEST  # noqa: PLC0415
+    from dragoman.telemetry.ledger import FEEDBACK, REQUEST, SHADOW  # noqa: PLC0415
     from dragoman.telemetry.ledger_lines import Broken  # noqa: PLC0415
 
     broken = Broken()
@@ -103,6 +103,7 @@ def _explain_past(
         fail(str(error))
     said = [entry for entry in found if entry.event == FEEDBACK]
     accounts = [give_account(entry, said) for entry in found if entry.event == REQUEST]
+    accounts += [give_account(entry) for entry in found if entry.event == SHADOW]
     for i, account in enumerate(accounts):
         if as_json:
             click.echo(msgspec.json.encode(account))

@@ -16,6 +16,9 @@ def resolve_callers(file: File, providers: Mapping[str, object], refuse: Refuse)
     by_name: dict[str, Caller] = {}
     for name, entry in file.callers.items():
         path = f"$.callers.{name}"
+        if not _is_known(name, entry, file):
+            problem = "give one, or spiffe, or issued_keys: true, or identity.jwt"
+            raise refuse(f"{path}.keys", problem)
         _check_names(entry, file, path, refuse)
         networks = read_networks(entry.addresses, f"{path}.addresses", refuse)
         caller = by_name[name] = _caller(name, entry, file, providers, networks)
@@ -52,9 +55,15 @@ def _spiffe(file: File, callers: Mapping[str, Caller], refuse: Refuse) -> dict[s
     return found
 
 
+def _is_known(name: str, entry: CallerEntry, file: File) -> bool:
+    """Whether anything is the caller's: its own requests, or copies that are charged to it."""
+    if entry.keys or entry.spiffe or file.issued_keys or file.identity.jwt:
+        return True
+    shadows = (model.shadow for model in file.models.values())
+    return any(shadow is not None and shadow.charge_to == name for shadow in shadows)
+
+
 def _check_names(entry: CallerEntry, file: File, path: str, refuse: Refuse) -> None:
-    if not (entry.keys or entry.spiffe or file.issued_keys or file.identity.jwt):
-        raise refuse(f"{path}.keys", "give one, or spiffe, or issued_keys: true, or identity.jwt")
     for i, provider in enumerate(entry.providers):
         if provider not in file.providers:
             raise refuse(f"{path}.providers[{i}]", f"no provider {provider} in this file")

@@ -131,6 +131,19 @@ class CanaryEntry(_Section, frozen=True, kw_only=True):
     rollback_on: RollbackEntry = RollbackEntry()
 
 
+class ShadowEntry(_Section, frozen=True, kw_only=True):
+    """Some requests are asked of another model too, whose answers nobody gets."""
+
+    use: str
+    """A model of this file, of any provider and dialect."""
+    share: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    """Of the requests that `when` holds for: 0.05 is one of twenty."""
+    when: Condition = Condition()
+    """Nothing said: for all."""
+    charge_to: str | None = None
+    """The caller in whose quotas it counts. None: in those that hang on a provider alone."""
+
+
 class DeprecationEntry(_Section, frozen=True, kw_only=True):
     """A model that is to end. Answers say so in the headers `deprecation` and `sunset`."""
 

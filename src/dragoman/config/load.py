@@ -131,6 +131,7 @@ class _Resolver:
         checks = CalloutChecks(providers, longest, self._is_there, self._refuse)
         checks.run(guardrails, redaction, file.events)
         self._check_lasting(file)
+        self._check_shadows(file)
         callers = resolve_callers(file, providers, self._refuse)
         check_listener(file.listener, self._refuse)
         models = resolve_models(
@@ -189,6 +190,13 @@ class _Resolver:
         for name in ("issued_keys", "audit"):
             if getattr(file, name) and not (file.store.url or file.store.directory):
                 raise self._refuse(f"$.{name}", "needs store.url or store.directory")
+
+    def _check_shadows(self, file: File) -> None:
+        """Raises where a caller is to pay who is not there."""
+        for name, entry in file.models.items():
+            payer = entry.shadow.charge_to if entry.shadow else None
+            if payer is not None and payer not in file.callers:
+                raise self._refuse(f"$.models.{name}.shadow.charge_to", f"no caller {payer}")
 
     def _audit(self, file: File) -> Audit | None:
         if file.audit is None:

@@ -19,6 +19,7 @@ from dragoman.config.policy import (
     Model,
     Provider,
     Rule,
+    Shadow,
     Target,
     Variant,
 )
@@ -116,6 +117,7 @@ class _Models:
             rules=rules,
             experiment=experiment,
             canary=self._canary(entry, f"{path}.canary"),
+            shadow=self._shadow(name, entry, f"{path}.shadow"),
             deprecated=self._deprecation(entry, f"{path}.deprecated"),
         )
 
@@ -262,6 +264,24 @@ class _Models:
             rollback_on=entry.rollback_on,
             digest=digest,
         )
+
+    def _shadow(self, name: str, model: ModelEntry, path: str) -> Shadow | None:
+        entry = model.shadow
+        if entry is None:
+            return None
+        if model.route == "envoy":
+            problem = "has no effect where Envoy's own routes choose: let them mirror"
+            raise self._refuse(path, problem)
+        if entry.use == name:
+            raise self._refuse(f"{path}.use", "is this model itself")
+        used = self._entries.get(entry.use)
+        if used is not None and used.shadow is not None:
+            raise self._refuse(f"{path}.use", f"{entry.use} has a shadow itself")
+        self._check_condition(entry.when, f"{path}.when")
+        use = self._led_to(entry.use, f"{path}.use")
+        if use is None:
+            return None
+        return Shadow(use=use, share=entry.share, when=entry.when, charge_to=entry.charge_to)
 
     def _deprecation(self, model: ModelEntry, path: str) -> Deprecation | None:
         entry = model.deprecated

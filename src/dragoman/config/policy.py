@@ -240,6 +240,15 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
     """Of all this, and of the candidate's targets: another definition begins anew."""
 
 
+class Shadow(msgspec.Struct, frozen=True, kw_only=True):
+    """`config.leading.ShadowEntry`, its model found."""
+
+    use: Model
+    share: float
+    when: Condition
+    charge_to: str | None
+
+
 class Deprecation(msgspec.Struct, frozen=True, kw_only=True):
     """When a model ends, and what then serves in its place; None: it is refused."""
 
@@ -289,6 +298,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     experiment: Experiment | None = None
     canary: Canary | None = None
+    shadow: Shadow | None = None
     deprecated: Deprecation | None = None
     redaction: str | None = None
     """A profile's name, or `off`."""
@@ -453,6 +463,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def silence_seconds(self) -> float:
         """The longest time nothing may move on a request: longer than any attempt's own limit."""
         return max(self.timeouts.first_byte_seconds, self.timeouts.idle_seconds) + _SLACK_SECONDS
+
+    @property
+    def has_shadows(self) -> bool:
+        """Some model's requests are asked of another too."""
+        return any(model.shadow for model in self.models.values())
 
     def waiting_seconds(self, targets: int) -> float:
         """How long so many targets may be waited for, one after the other, until an answer begins;

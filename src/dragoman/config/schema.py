@@ -20,6 +20,7 @@ from dragoman.config.leading import (
     ExperimentEntry,
     Feature,
     RuleEntry,
+    ShadowEntry,
     StickyBy,
 )
 from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection, Shedding
@@ -335,6 +336,8 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
     """In place of targets."""
     canary: CanaryEntry | None = None
     """A growing share of what its own targets would serve goes to another model."""
+    shadow: ShadowEntry | None = None
+    """Another model that is asked too, and compared."""
     aliases: tuple[str, ...] = ()
     """Further names it may be asked for by. It is listed, counted and granted under its own."""
     deprecated: DeprecationEntry | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import cast
 
 import msgspec
 import yaml
@@ -13,7 +13,7 @@ from dragoman import metadata as names
 from dragoman.config.callouts import SOCKET
 from dragoman.config.policy import Policy, Provider
 from dragoman.config.resilience import MAX_CONCURRENT
-from dragoman.envoyconf.callouts import OWNER_ONLY, callout_listeners
+from dragoman.envoyconf.callouts import callout_listeners
 from dragoman.envoyconf.clusters import needs_secret
 from dragoman.envoyconf.filters import DECIDE, HEAD, HEAD_ATTRIBUTE, REQUEST_ID
 from dragoman.envoyconf.identity import (
@@ -25,36 +25,31 @@ from dragoman.envoyconf.identity import (
     provider_rules,
     proxy_headers,
 )
+from dragoman.envoyconf.inspection import (
+    Finding,
+    Inspection,
+    Node,
+    config_of,
+    filters_of,
+    is_a,
+    seconds_of,
+    walk,
+)
 from dragoman.envoyconf.render import UNTRUSTED_PREFIXES
 from dragoman.envoyconf.resilience import ENVOY_LIMITS, NOBODY, breakers, detection
+from dragoman.envoyconf.shadow import LISTENER as SHADOW
+from dragoman.envoyconf.shadow import SOCKET as SHADOW_SOCKET
+from dragoman.envoyconf.shadow import mirror_policy
 from dragoman.errors import ConfigError
 from dragoman.ir import Json
 
-Severity = Literal["error", "warning"]
-Node = tuple[str, Json]
-"""A JSON path in the Envoy file, and the object there."""
-
 _EXT_PROC = "ext_proc.v3.ExternalProcessor"
-_HCM = "http_connection_manager.v3.HttpConnectionManager"
 FLOW_CONTROL = "envoy.reloadable_features.grpc_side_stream_flow_control"
 _JWT_AUTHN = "jwt_authn.v3.JwtAuthentication"
 _OAUTH2 = "oauth2.v3.OAuth2"
 _DOWNSTREAM_TLS = "tls.v3.DownstreamTlsContext"
 _BUFFER = "buffer.v3.Buffer"
 _AGGREGATES = ("envoy.clusters.aggregate", "envoy.clusters.composite")
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is wrong, where, and what mends it."""
-
-    file: str
-    path: str
-    problem: str
-    remedy: str
-    severity: Severity = "error"
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.path}: {self.severity}: {self.problem}. {self.remedy}."
 
 
 def check(policy: Policy, file: str) -> list[Finding]:
@@ -72,98 +67,10 @@ def check(policy: Policy, file: str) -> list[Finding]:
 
 def check_document(policy: Policy, document: Json, file: str) -> list[Finding]:
     """All findings on a configuration already read."""
-    inspection = _Inspection(policy, document, file)
+    inspection = Inspection(policy, document, file)
     for rule in _RULES:
         rule(inspection)
     return inspection.findings
-
-
-class _Inspection:
-    """The file's parts by kind, and what has been found."""
-
-    def __init__(self, policy: Policy, document: Json, file: str) -> None:
-        self.policy = policy
-        self.findings: list[Finding] = []
-        self._file = file
-        self.admin: Json = document.get("admin", {}).get("address", {}).get("socket_address", {})
-        self.runtime = msgspec.json.encode(document.get("layered_runtime", {})).decode()
-        nodes = list(_walk(document, "$"))
-        self.callouts = _callout_listeners(nodes, policy)
-        own = tuple(f"{path}." for path in self.callouts)
-        nodes = [node for node in nodes if not f"{node[0]}.".startswith(own)]
-        self.managers = [node for node in nodes if _is(node[1], _HCM)]
-        self.clusters = {
-            cluster["name"]: (path, cluster)
-            for path, cluster in nodes
-            if _in(path, "static_resources.clusters") and "name" in cluster
-        }
-        self.routes = [node for node in nodes if _in(node[0], "routes") and "match" in node[1]]
-        self.listeners = [node for node in nodes if _in(node[0], "listeners")]
-        self.credentials = [
-            node for node in nodes if _in(node[0], "secrets") and "generic_secret" in node[1]
-        ]
-
-    def report(self, path: str, problem: str, remedy: str, severity: Severity = "error") -> None:
-        finding = Finding(
-            file=self._file, path=path, problem=problem, remedy=remedy, severity=severity
-        )
-        self.findings.append(finding)
-
-
-def _walk(value: Any, path: str) -> Iterator[Node]:
-    """Every object in the document with its path."""
-    if isinstance(value, dict):
-        found = cast("Json", value)
-        yield path, found
-        for key, child in found.items():
-            yield from _walk(child, f"{path}.{key}")
-    elif isinstance(value, list):
-        for i, child in enumerate(_items(value)):
-            yield from _walk(child, f"{path}[{i}]")
-
-
-def _callout_listeners(nodes: list[Node], policy: Policy) -> list[str]:
-    """The paths of those on the socket that the workers take callouts to. No client comes there, so
-    that what holds for all others does not for them."""
-    pipe = {"path": f"{policy.run_dir}/{SOCKET}", "mode": OWNER_ONLY}
-    return [
-        path
-        for path, listener in nodes
-        if _in(path, "listeners") and listener.get("address") == {"pipe": pipe}
-    ]
-
-
-def _items(value: Any) -> list[Any]:
-    return value  # type: ignore[no-any-return]  # its caller looked
-
-
-def _in(path: str, name: str) -> bool:
-    """Whether the object is an item of the list `name`."""
-    return path.endswith("]") and path.rpartition("[")[0].endswith(f".{name}")
-
-
-def _is(value: Json, kind: str) -> bool:
-    return str(value.get("@type", "")).endswith(kind)
-
-
-def _filters(manager: Node) -> list[Node]:
-    path, config = manager
-    return [
-        (f"{path}.http_filters[{i}]", item) for i, item in enumerate(config.get("http_filters", []))
-    ]
-
-
-def _config(item: Json) -> Json:
-    found: Json = item.get("typed_config", {})
-    return found
-
-
-def _seconds(value: Any) -> float:
-    """A duration as a file writes it; infinite where it is absent or no duration."""
-    try:
-        return float(str(value).removesuffix("s"))
-    except ValueError:
-        return float("inf")
 
 
 def _reaches_provider(route: Json) -> bool:
@@ -171,10 +78,10 @@ def _reaches_provider(route: Json) -> bool:
     return bool(action) and not str(action.get("cluster", "")).startswith("dragoman_")
 
 
-def _decide_filter(at: _Inspection) -> None:
+def _decide_filter(at: Inspection) -> None:
     """The decide stage: one message in, headers held by the filter right after it."""
     for manager in at.managers:
-        filters = _filters(manager)
+        filters = filters_of(manager)
         position = next(
             (i for i, (_, item) in enumerate(filters) if item.get("name") == DECIDE), None
         )
@@ -188,17 +95,19 @@ def _decide_filter(at: _Inspection) -> None:
             remedy = f"Put {REQUEST_ID} in front of {DECIDE}"
             at.report(where, "names no requests: the ledger has no ids", remedy, "warning")
         path, item = filters[position]
-        if HEAD not in before or HEAD_ATTRIBUTE not in _config(item).get("request_attributes", []):
+        if HEAD not in before or HEAD_ATTRIBUTE not in config_of(item).get(
+            "request_attributes", []
+        ):
             remedy = f"Put {HEAD} in front of {DECIDE}, and {HEAD_ATTRIBUTE} into its attributes"
             at.report(where, f"tells {DECIDE} neither method nor path", remedy)
-        _decide_modes(at, path, _config(item))
+        _decide_modes(at, path, config_of(item))
         follower = filters[position + 1][1] if position + 1 < len(filters) else {}
-        if not _is(_config(follower), _BUFFER):
+        if not is_a(config_of(follower), _BUFFER):
             remedy = "Put envoy.filters.http.buffer right behind it"
             at.report(path, "nothing holds the headers while it decides", remedy)
 
 
-def _decide_modes(at: _Inspection, path: str, config: Json) -> None:
+def _decide_modes(at: Inspection, path: str, config: Json) -> None:
     mode = config.get("processing_mode", {})
     wanted = {"request_header_mode": "SKIP", "request_body_mode": "BUFFERED"}
     for name, value in wanted.items():
@@ -229,19 +138,19 @@ def _decide_modes(at: _Inspection, path: str, config: Json) -> None:
             at.report(where, f"lacks {name}", "Add it, or the stages learn nothing of each other")
 
 
-def _tokens(at: _Inspection) -> None:
+def _tokens(at: Inspection) -> None:
     """What the decide stage believes of a token, a filter in front of it verified as the policy
     says."""
     if not at.policy.callers.issuers:
         return
     for manager in at.managers:
         before: list[Node] = []
-        for path, item in _filters(manager):
+        for path, item in filters_of(manager):
             if item.get("name") == DECIDE:
-                _token_forwarding(at, f"{path}.typed_config", _config(item))
+                _token_forwarding(at, f"{path}.typed_config", config_of(item))
                 break
-            if _is(_config(item), _JWT_AUTHN):
-                before.append((f"{path}.typed_config", _config(item)))
+            if is_a(config_of(item), _JWT_AUTHN):
+                before.append((f"{path}.typed_config", config_of(item)))
         if not before:
             where = f"{manager[0]}.http_filters"
             at.report(where, "verifies no tokens", f"Put {JWT} in front of {DECIDE}")
@@ -249,14 +158,14 @@ def _tokens(at: _Inspection) -> None:
             _token_rules(at, path, config)
 
 
-def _token_forwarding(at: _Inspection, path: str, config: Json) -> None:
+def _token_forwarding(at: Inspection, path: str, config: Json) -> None:
     spaces = config.get("metadata_options", {}).get("forwarding_namespaces", {})
     if names.JWT_NAMESPACE not in spaces.get("untyped", []):
         where = f"{path}.metadata_options.forwarding_namespaces.untyped"
         at.report(where, f"lacks {names.JWT_NAMESPACE}", "Add it, or no token is known")
 
 
-def _token_rules(at: _Inspection, path: str, config: Json) -> None:
+def _token_rules(at: Inspection, path: str, config: Json) -> None:
     providers: Json = config.get("providers", {})
     for name, issuer in at.policy.callers.issuers.items():
         here, provider = f"{path}.providers.{name}", providers.get(name)
@@ -271,14 +180,14 @@ def _token_rules(at: _Inspection, path: str, config: Json) -> None:
         at.report(f"{path}.rules", problem, "Require allow_missing_or_failed", "warning")
 
 
-def _sign_in(at: _Inspection) -> None:
+def _sign_in(at: Inspection) -> None:
     """Whom browsers sign in as is known by the token that this puts into `authorization`."""
     for manager in at.managers:
-        kinds = [str(_config(item).get("@type")) for _, item in _filters(manager)]
+        kinds = [str(config_of(item).get("@type")) for _, item in filters_of(manager)]
         verifier = next((i for i, kind in enumerate(kinds) if kind.endswith(_JWT_AUTHN)), -1)
-        for i, (path, item) in enumerate(_filters(manager)):
-            config = _config(item)
-            if not _is(config, _OAUTH2):
+        for i, (path, item) in enumerate(filters_of(manager)):
+            config = config_of(item)
+            if not is_a(config, _OAUTH2):
                 continue
             if not config.get("config", {}).get("forward_bearer_token"):
                 where = f"{path}.typed_config.config.forward_bearer_token"
@@ -287,30 +196,30 @@ def _sign_in(at: _Inspection) -> None:
                 at.report(path, "stands behind what verifies tokens", f"Put it in front of {JWT}")
 
 
-def _certificates(at: _Inspection) -> None:
+def _certificates(at: Inspection) -> None:
     """Clients are asked for certificates, and those are verified, where the policy goes by them."""
     tls = at.policy.listener.tls
     for path, listener in at.listeners if tls is not None else ():
         for i, chain in enumerate(listener.get("filter_chains", [])):
             where = f"{path}.filter_chains[{i}].transport_socket"
-            context = _config(chain.get("transport_socket", {}))
+            context = config_of(chain.get("transport_socket", {}))
             common = msgspec.json.encode(context.get("common_tls_context", {})).decode()
-            if not _is(context, _DOWNSTREAM_TLS):
+            if not is_a(context, _DOWNSTREAM_TLS):
                 at.report(where, "speaks no TLS", "Add DownstreamTlsContext")
             elif tls is not None and tls.client_ca and "validation_context" not in common:
                 at.report(where, "verifies no client's certificate", "Add a validation_context")
             elif tls is not None and tls.require and not context.get("require_client_certificate"):
                 at.report(where, "requires no certificate", "Set require_client_certificate: true")
     for manager in at.managers:
-        for path, item in _filters(manager):
-            asked = _config(item).get("request_attributes", [])
+        for path, item in filters_of(manager):
+            asked = config_of(item).get("request_attributes", [])
             for name in peer_attributes(at.policy) if item.get("name") == DECIDE else ():
                 if name not in asked:
                     where = f"{path}.typed_config.request_attributes"
                     at.report(where, f"lacks {name}", "Add it, or nobody is known by it")
 
 
-def _addresses(at: _Inspection) -> None:
+def _addresses(at: Inspection) -> None:
     """Which address is the client's, who may say so, and who is let in."""
     listener = at.policy.listener
     lists = [name for name, given in ((DENY, listener.deny), (ALLOW, listener.allow)) if given]
@@ -330,17 +239,17 @@ def _addresses(at: _Inspection) -> None:
                 at.report(f"{path}.http_filters", f"has no {name}", f"Put it in front of {DECIDE}")
 
 
-def _message_timeouts(at: _Inspection) -> None:
+def _message_timeouts(at: Inspection) -> None:
     """Envoy's default of 200 ms is too short for a large body."""
-    nodes = [node for manager in at.managers for node in _walk(manager[1], manager[0])]
-    nodes += [node for cluster in at.clusters.values() for node in _walk(cluster[1], cluster[0])]
+    nodes = [node for manager in at.managers for node in walk(manager[1], manager[0])]
+    nodes += [node for cluster in at.clusters.values() for node in walk(cluster[1], cluster[0])]
     for path, node in nodes:
-        if _is(node, _EXT_PROC) and _seconds(node.get("message_timeout", "0.2s")) < 1:
+        if is_a(node, _EXT_PROC) and seconds_of(node.get("message_timeout", "0.2s")) < 1:
             remedy = f"Set {at.policy.timeouts.service_seconds:g}s"
             at.report(f"{path}.message_timeout", "is under a second", remedy)
 
 
-def _provider_clusters(at: _Inspection) -> None:
+def _provider_clusters(at: Inspection) -> None:
     """A cluster for each provider, that says who it is and can translate and authenticate."""
     for provider in at.policy.providers.values():
         if provider.name not in at.clusters:
@@ -368,7 +277,7 @@ def _provider_clusters(at: _Inspection) -> None:
         _unhealthy(at, path, cluster, provider)
 
 
-def _aggregates(at: _Inspection) -> None:
+def _aggregates(at: Inspection) -> None:
     """Envoy 1.40.0 runs the filters of the cluster that a route names, none of its members'."""
     for path, cluster in at.clusters.values():
         kind = cluster.get("cluster_type", {})
@@ -380,7 +289,7 @@ def _aggregates(at: _Inspection) -> None:
             at.report(f"{path}.cluster_type.typed_config.clusters", problem, remedy)
 
 
-def _breakers(at: _Inspection, path: str, cluster: Json, provider: Provider) -> None:
+def _breakers(at: Inspection, path: str, cluster: Json, provider: Provider) -> None:
     """What a breaker stops is never sent to the next target, retries least of all."""
     thresholds: list[Json] = cluster.get("circuit_breakers", {}).get("thresholds", [])
     given = next((t for t in thresholds if t.get("priority", "DEFAULT") == "DEFAULT"), None)
@@ -401,7 +310,7 @@ def _breakers(at: _Inspection, path: str, cluster: Json, provider: Provider) -> 
         at.report(where, problem, f"Set {wanted[name]}", "warning")
 
 
-def _unhealthy(at: _Inspection, path: str, cluster: Json, provider: Provider) -> None:
+def _unhealthy(at: Inspection, path: str, cluster: Json, provider: Provider) -> None:
     """How a provider is left out, and that the next target is then asked."""
     for name, wanted in detection(provider).items():
         if cluster.get(name) != wanted:
@@ -416,14 +325,14 @@ def _unhealthy(at: _Inspection, path: str, cluster: Json, provider: Provider) ->
         at.report(where, problem, remedy, "warning")
 
 
-def _stage_clusters(at: _Inspection) -> None:
+def _stage_clusters(at: Inspection) -> None:
     for stage in ("decide", "translate", "ledger"):
         if f"dragoman_{stage}" not in at.clusters:
             remedy = "Add it, with the workers' sockets as endpoints"
             at.report("$.static_resources.clusters", f"has no cluster dragoman_{stage}", remedy)
 
 
-def _routes(at: _Inspection) -> None:
+def _routes(at: Inspection) -> None:
     """Only what was admitted reaches a provider; nothing is cut short; the next target is asked."""
     for path, route in at.routes:
         if not _reaches_provider(route):
@@ -449,14 +358,14 @@ def _routes(at: _Inspection) -> None:
             at.report(f"{path}.request_body_buffer_limit", problem, remedy, "warning")
 
 
-def _route_action(at: _Inspection, path: str, action: Json) -> None:
-    if _seconds(action.get("timeout", "15s")) != 0:
+def _route_action(at: Inspection, path: str, action: Json) -> None:
+    if seconds_of(action.get("timeout", "15s")) != 0:
         at.report(f"{path}.timeout", "cuts long answers (Envoy's default is 15s)", "Set 0s")
     if not action.get("auto_host_rewrite") and "host_rewrite_literal" not in action:
         at.report(f"{path}.auto_host_rewrite", "is off: providers see your host", "Set true")
 
 
-def _mirrors(at: _Inspection, path: str, action: Json) -> None:
+def _mirrors(at: Inspection, path: str, action: Json) -> None:
     """A copy of a request goes out without its metadata: not known are its dialect and model."""
     for i, mirror in enumerate(action.get("request_mirror_policies", [])):
         if mirror.get("cluster") in at.policy.providers:
@@ -467,18 +376,18 @@ def _mirrors(at: _Inspection, path: str, action: Json) -> None:
             at.report(f"{path}.request_mirror_policies[{i}].cluster", problem, remedy)
 
 
-def _hedges(at: _Inspection) -> None:
+def _hedges(at: Inspection) -> None:
     """Envoy 1.40.0 hedges within the cluster of the first attempt, whatever the order says, and the
     first attempt is never given up for the next target."""
     for manager in at.managers:
-        for path, node in _walk(manager[1], manager[0]):
+        for path, node in walk(manager[1], manager[0]):
             if node.get("hedge_policy", {}).get("hedge_on_per_try_timeout"):
                 where = f"{path}.hedge_policy.hedge_on_per_try_timeout"
                 problem = "asks the same provider twice, and the next target never once it has"
                 at.report(where, problem, "Remove it where a model has a next target", "warning")
 
 
-def _fallback(at: _Inspection, path: str, action: Json) -> None:
+def _fallback(at: Inspection, path: str, action: Json) -> None:
     """A route that names its cluster has no other one to try."""
     retries = action.get("retry_policy", {})
     if not retries:
@@ -489,7 +398,7 @@ def _fallback(at: _Inspection, path: str, action: Json) -> None:
         at.report(f"{path}.retry_policy.refresh_cluster_on_retry", problem, remedy, "warning")
 
 
-def _connection_managers(at: _Inspection) -> None:
+def _connection_managers(at: Inspection) -> None:
     for path, manager in at.managers:
         if not manager.get("use_remote_address"):
             problem = "is off: clients choose their own address and request id"
@@ -499,7 +408,7 @@ def _connection_managers(at: _Inspection) -> None:
         if not manager.get("local_reply_config", {}).get("mappers"):
             problem = "is missing: Envoy's own errors are in no client's dialect"
             at.report(f"{path}.local_reply_config", problem, "Copy it", "warning")
-        silence = _seconds(manager.get("stream_idle_timeout", "300s"))
+        silence = seconds_of(manager.get("stream_idle_timeout", "300s"))
         if 0 < silence < at.policy.timeouts.first_byte_seconds:
             problem = "is shorter than the policy's wait for a first byte"
             at.report(f"{path}.stream_idle_timeout", problem, "Raise it")
@@ -514,16 +423,16 @@ def _connection_managers(at: _Inspection) -> None:
                 )
 
 
-def _running_requests(at: _Inspection, path: str, manager: Json) -> None:
+def _running_requests(at: Inspection, path: str, manager: Json) -> None:
     """What a request has reserved is held for as long as the access log tells that it goes on."""
     told = manager.get("access_log_options", {}).get("access_log_flush_interval", "0s")
-    if at.policy.quotas and not 0 < _seconds(told) <= names.RUNNING_SECONDS:
+    if at.policy.quotas and not 0 < seconds_of(told) <= names.RUNNING_SECONDS:
         where = f"{path}.access_log_options.access_log_flush_interval"
         problem = "is missing or too long: quotas forget what takes longer than a minute"
         at.report(where, problem, f"Set {names.RUNNING_SECONDS}s", "warning")
 
 
-def _untrusted_headers(at: _Inspection, path: str, manager: Json) -> None:
+def _untrusted_headers(at: Inspection, path: str, manager: Json) -> None:
     early = msgspec.json.encode(manager.get("early_header_mutation_extensions", [])).decode()
     for prefix in UNTRUSTED_PREFIXES:
         if f'"prefix":"{prefix}"' not in early:
@@ -532,7 +441,7 @@ def _untrusted_headers(at: _Inspection, path: str, manager: Json) -> None:
             at.report(where, problem, "Copy dragoman.untrusted")
 
 
-def _buffers(at: _Inspection) -> None:
+def _buffers(at: Inspection) -> None:
     """The decide stage holds a body under the route it has until then: as much as that route says,
     or else the listener."""
     wanted = at.policy.limits.request_body_bytes
@@ -547,7 +456,7 @@ def _buffers(at: _Inspection) -> None:
             at.report(f"{path}.request_body_buffer_limit", problem, f"Set {wanted}")
 
 
-def _callouts(at: _Inspection) -> None:
+def _callouts(at: Inspection) -> None:
     """Envoy takes callouts from the workers."""
     if callout_listeners(at.policy) and not at.callouts:
         where = f"{at.policy.run_dir}/{SOCKET}"
@@ -555,14 +464,34 @@ def _callouts(at: _Inspection) -> None:
         at.report("$.static_resources.listeners", f"none is on {where}", remedy)
 
 
-def _runtime(at: _Inspection) -> None:
+def _shadows(at: Inspection) -> None:
+    """What is to be copied is, and copies come in where nobody else does."""
+    if not at.policy.has_shadows:
+        return
+    if not at.shadows:
+        where = f"{at.policy.run_dir}/{SHADOW_SOCKET}"
+        remedy = "Add it, for its owner alone; `dragoman envoy` prints it"
+        at.report("$.static_resources.listeners", f"none is on {where}", remedy)
+    if SHADOW not in at.clusters:
+        remedy = "Add it; `dragoman envoy` prints it"
+        at.report("$.static_resources.clusters", f"has no cluster {SHADOW}", remedy)
+    mirrors = [
+        m for _, r in at.routes for m in r.get("route", {}).get("request_mirror_policies", [])
+    ]
+    if mirror_policy() not in mirrors:
+        problem = "copies nothing to the shadows of the policy"
+        remedy = "Copy the routes whose names begin with shadow_; `dragoman envoy` prints them"
+        at.report("$.static_resources.listeners", problem, remedy)
+
+
+def _runtime(at: Inspection) -> None:
     """Envoy 1.40.0 crashes on a retry through a translate filter with this flag on."""
     if f'"{FLOW_CONTROL}":false' not in at.runtime:
         problem = f"leaves {FLOW_CONTROL} on: retries of large bodies crash Envoy 1.40.0"
         at.report("$.layered_runtime", problem, "Set it to false in a static layer")
 
 
-def _admin(at: _Inspection) -> None:
+def _admin(at: Inspection) -> None:
     """The workers ask Envoy for its count of requests in flight."""
     wanted = at.policy.admin
     if at.policy.loaded_providers and at.admin.get("port_value") != wanted.port:
@@ -570,7 +499,7 @@ def _admin(at: _Inspection) -> None:
         at.report("$.admin.address", problem, "Set it, or admin in the policy", "warning")
 
 
-def _plain_keys(at: _Inspection) -> None:
+def _plain_keys(at: Inspection) -> None:
     for path, secret in at.credentials:
         source = secret["generic_secret"].get("secret", {})
         if "inline_string" in source or "inline_bytes" in source:
@@ -578,7 +507,7 @@ def _plain_keys(at: _Inspection) -> None:
             at.report(f"{path}.generic_secret.secret", "is a key in plain text", remedy)
 
 
-_RULES: tuple[Callable[[_Inspection], None], ...] = (
+_RULES: tuple[Callable[[Inspection], None], ...] = (
     _decide_filter,
     _tokens,
     _sign_in,
@@ -593,6 +522,7 @@ _RULES: tuple[Callable[[_Inspection], None], ...] = (
     _connection_managers,
     _buffers,
     _callouts,
+    _shadows,
     _runtime,
     _admin,
     _plain_keys,

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from dragoman.config.callouts import Own, find_place
 from dragoman.config.policy import Model, Policy
 from dragoman.config.resilience import MAX_CONCURRENT, CircuitBreaker
-from dragoman.envoyconf.check import Finding
+from dragoman.envoyconf.inspection import Finding
 
 _MOST_NAMED = 3
 

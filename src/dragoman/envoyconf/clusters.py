@@ -46,7 +46,7 @@ _OUTLIERS: Json = {
 }
 """Leaves out a worker that died, at its first refused connection. The next good health check, its
 successor's, ends that long before its time, so that no request is spent on trying."""
-_CREDENTIAL_HEADERS = (
+CREDENTIAL_HEADERS = (
     "authorization",
     "x-api-key",
     "api-key",
@@ -330,7 +330,7 @@ def _keeps(provider: Provider) -> Json:
 def _header_mutations(provider: Provider) -> list[Json]:
     makers = tuple(dialect.partition("_")[0] for dialect in provider.endpoints)
     foreign = [name for name in _DIALECT_HEADERS if not name.startswith(makers)]
-    names = (*_CREDENTIAL_HEADERS, *_HOP_HEADERS, *foreign)
+    names = (*CREDENTIAL_HEADERS, *_HOP_HEADERS, *foreign)
     removed: list[Json] = [{"remove": name} for name in names]
     added = [_set(name, value) for name, value in provider.headers.items()]
     told = f"%REQ(x-request-id):{TOLD_CHARS}%"

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from dragoman.envoyconf.callouts import LISTENER as CALLOUTS
+from dragoman.envoyconf.shadow import LISTENER as SHADOW
 from dragoman.ir import Json
 
 CLUSTERS, LISTENERS = "clusters.json", "listeners.json"
-ROUTES_OF = {"dragoman": "routes.json", CALLOUTS: "callouts.json"}
+ROUTES_OF = {"dragoman": "routes.json", CALLOUTS: "callouts.json", SHADOW: "shadow.json"}
 """By name of a set of routes, which is its statistics' prefix too; Envoy wants each by itself."""
 _CERTIFICATE, _CLIENT_CA = "certificate", "client_ca"
 _TYPES = {

@@ -42,10 +42,16 @@ _PER_ROUTE = "extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 
 def http_filters(policy: Policy) -> list[Json]:
     """The chain. On the way back the last one listed sees the answer first."""
+    return [_request_id(), _head(), *identity_filters(policy), *_from_decide(policy)]
+
+
+def shadow_filters(policy: Policy) -> list[Json]:
+    """The chain of copies: who asked is known, and what they are copies of is read."""
+    return [_request_id(of_copies=True), _head(names.SHADOW_HEADER), *_from_decide(policy)]
+
+
+def _from_decide(policy: Policy) -> list[Json]:
     filters = [
-        _request_id(),
-        _head(),
-        *identity_filters(policy),
         _decide(policy),
         typed(
             HOLD,
@@ -62,20 +68,30 @@ def http_filters(policy: Policy) -> list[Json]:
     return [*filters, typed("router", router, **settings)]
 
 
-def _request_id() -> Json:
-    """Keeps the request's id, for the ledger and the answer."""
-    told = {"metadata_namespace": names.REQUEST_NAMESPACE, "key": names.ID, "type": "STRING"}
+def _request_id(*, of_copies: bool = False) -> Json:
+    """Keeps the request's id, for the ledger and the answer; of a copy, also the original's."""
+    kept = {"x-request-id": names.ID} | (
+        {names.SHADOW_OF_HEADER: names.SHADOW_OF} if of_copies else {}
+    )
+    space = {"metadata_namespace": names.REQUEST_NAMESPACE, "type": "STRING"}
     return typed(
         REQUEST_ID,
         "extensions.filters.http.header_to_metadata.v3.Config",
-        request_rules=[{"header": "x-request-id", "on_header_present": told}],
+        request_rules=[
+            {"header": header, "on_header_present": {**space, "key": key}}
+            for header, key in kept.items()
+        ],
     )
 
 
-def _head() -> Json:
+def _head(*further: str) -> Json:
     """Writes the request's method, path and most headers down as one text, a line each: as
     attributes each costs Envoy eight times as much, there or not. Filter state is not logged."""
-    lines = ["%REQ(:METHOD)%", "%REQ(:PATH)%", *(f"{n}:%REQ({n})%" for n in _HEAD_HEADERS)]
+    lines = [
+        "%REQ(:METHOD)%",
+        "%REQ(:PATH)%",
+        *(f"{n}:%REQ({n})%" for n in (*_HEAD_HEADERS, *further)),
+    ]
     text = {"inline_string": "\n".join(lines)}
     value = {
         "object_key": names.HEAD,
@@ -167,7 +183,9 @@ def _model_headers(policy: Policy) -> list[str]:
     keys += [model.experiment.by for model in models if model.experiment]
     keys += [model.canary.by for model in models if model.canary]
     named = [key.removeprefix("header:") for key in keys if key.startswith("header:")]
-    return named + [name for m in models for rule in m.rules for name in rule.when.headers]
+    conditions = [rule.when for model in models for rule in model.rules]
+    conditions += [model.shadow.when for model in models if model.shadow]
+    return named + [name for when in conditions for name in when.headers]
 
 
 def _respond(policy: Policy) -> Json:

@@ -35,6 +35,7 @@ from dragoman.envoyconf.identity import (
     proxy_headers,
 )
 from dragoman.envoyconf.local_replies import error_body, local_replies
+from dragoman.envoyconf.shadow import mirrored, shadow_clusters, shadow_listeners
 from dragoman.envoyconf.statistics import access_logs
 from dragoman.envoyconf.told import from_metadata, id_header
 from dragoman.envoyconf.typed import seconds, typed
@@ -69,12 +70,17 @@ def render(policy: Policy) -> Json:
                 *(secret(provider) for provider in providers if needs_secret(provider)),
                 *callout_secrets(policy),
             ],
-            "listeners": [_listener(policy), *callout_listeners(policy)],
+            "listeners": [
+                _listener(policy),
+                *callout_listeners(policy),
+                *shadow_listeners(policy, _held_routes(policy), _removed(policy)),
+            ],
             "clusters": [
                 *(stage_cluster(stage, policy) for stage in STAGES),
                 *(provider_cluster(provider, policy) for provider in providers),
                 *jwks_clusters(policy),
                 *callout_clusters(policy),
+                *shadow_clusters(policy),
             ],
         },
     }
@@ -161,18 +167,19 @@ def _connection_manager(policy: Policy) -> Json:
                 {
                     "name": "dragoman",
                     "domains": ["*"],
-                    "request_headers_to_remove": [
-                        "accept-encoding",
-                        "dragoman-provider",
-                        "dragoman-residency",
-                        *proxy_headers(policy),
-                    ],
+                    "request_headers_to_remove": _removed(policy),
                     **_told_headers(policy),
                     "routes": routes(policy),
                 }
             ],
         },
     }
+
+
+def _removed(policy: Policy) -> list[str]:
+    """Headers that no provider sees."""
+    said = ("accept-encoding", "dragoman-provider", "dragoman-residency")
+    return [*said, *proxy_headers(policy)]
 
 
 def _told_headers(policy: Policy) -> Json:
@@ -214,15 +221,27 @@ def routes(policy: Policy) -> list[Json]:
     """Nothing reaches a provider but what the decide stage admitted: its metadata is the match."""
     action = _provider_action(policy, policy.silence_seconds)
     limit = {"request_body_buffer_limit": policy.limits.request_body_bytes}
-    plain = without_respond()
+    plain, held = without_respond(), _held_routes(policy)
     return [
-        *_patient_routes(policy, limit, plain),
+        *mirrored(policy, held),
         {
             "name": "unread",
             "match": _admitted(names.UNREAD),
             "route": {name: value for name, value in action.items() if name != "retry_policy"},
             "typed_per_filter_config": {**plain, **unheld()},
         },
+        *held,
+        *({**route, **limit} for route in _undecided_routes(policy, plain)),
+    ]
+
+
+def _held_routes(policy: Policy) -> list[Json]:
+    """Those of requests that can be sent again."""
+    action = _provider_action(policy, policy.silence_seconds)
+    limit = {"request_body_buffer_limit": policy.limits.request_body_bytes}
+    plain = without_respond()
+    return [
+        *_patient_routes(policy, limit, plain),
         {"name": "respond", "match": _admitted(names.RESPOND), "route": action, **limit},
         {
             "name": "plain",
@@ -231,7 +250,6 @@ def routes(policy: Policy) -> list[Json]:
             **limit,
             "typed_per_filter_config": plain,
         },
-        *({**route, **limit} for route in _undecided_routes(policy, plain)),
     ]
 
 

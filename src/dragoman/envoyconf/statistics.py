@@ -107,6 +107,14 @@ def access_logs(
     ]
 
 
+def shadow_logs(*, levels: bool) -> list[Json]:
+    """Of copies: the ledger's logger, and who tells of the levels that quotas reach, as they may be
+    charged too."""
+    ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
+    ledger = {**_ledger(), "filter": _any(ended, _all(_RUNNING, _has(names.QUOTA)))}
+    return [*([_levels(ended)] if levels else []), ledger]
+
+
 def attempt_logs() -> list[Json]:
     """Of each attempt that failed: to the ledger, which knows of the others from the request."""
     failed: Json = {

@@ -32,6 +32,8 @@ from dragoman.exchange.limits import Held
 from dragoman.exchange.plan import Plan
 from dragoman.exchange.redaction import RequestRedaction, Treated
 from dragoman.exchange.reserve import Pending, Quotas, Reserve, Spending, Unlimited
+from dragoman.exchange.shadow import NOBODY as NOBODY_PAYS
+from dragoman.exchange.shadow import Shadows, read_copy
 from dragoman.exchange.unread import UNKNOWN_PATH, Unread
 from dragoman.ir import Json, TokenCount
 from dragoman.ir.losses import Losses
@@ -109,6 +111,7 @@ class Decide:
         self._chance = chance
         self._plan = Plan(policy, clock)
         self._unread = Unread(policy, self._redaction, self._guard)
+        self._shadows = Shadows(policy, chance)
         self._clock = clock
         limits = policy.quotas if quotas else ()
         self._reserve = Reserve(limits, quotas or Unlimited(), clock)
@@ -119,6 +122,8 @@ class Decide:
         """Admit, answer or refuse. `body` is None for a request that has none; `sent_bytes` is the
         size of one whose files went on before it."""
         client, caller = client_call(head.path, head.headers), None
+        if names.SHADOW_HEADER in head.headers:
+            return self._ask_shadow(head, body or b"", client)
         try:
             caller = identify(head, self._policy.callers, self._issued)
             self._check_standing(caller)
@@ -277,8 +282,12 @@ class Decide:
         if limits is not None:
             held = Held(self._policy, limits, asked, treated)
             asked, treated, note = held.asked, held.treated, (*note, *held.note)
-        choice = self._choose(asked, caller, asker.head, len(asked.sent))
+        demands = find_demands(caller, asker.head.headers)
+        look = self._look(asked, caller, asker.head.headers)
+        choice = self._chooser.choose(asked.model, asked.name, demands, look)
         choice = choice.noting(*seen.note, *note)
+        if copy := self._shadows.copy(asked, demands, look):
+            treated = treated.telling(copy.facts)
         if choice.order and self._must_estimate(asked, choice.order[0]):
             return self._estimate(asked, choice.order[0])
         return self._consult(asked, asker, self._plan.speakable(asked, choice), treated)
@@ -345,15 +354,47 @@ class Decide:
         """The model's own name, where it was asked for by an alias."""
         return self._policy.aliases.get(name, name)
 
-    def _choose(self, asked: Asked, caller: Caller, head: RequestHead, size: int) -> Choice:
+    def _look(
+        self, asked: Asked, caller: Caller, headers: Mapping[str, str]
+    ) -> Callable[[], Asking]:
+        """What rules and strategies see of the request, where they look at it."""
+
         def look() -> Asking:
             decode = (lambda: asked.request) if asked.client.operation == CHAT else None
-            content = Content(head.headers, asked.body, size, decode, caller.name)
+            content = Content(headers, asked.body, len(asked.sent), decode, caller.name)
             client, operation = asked.client.name, asked.call.operation
             return Asking(caller, client, operation, asked.stream, self._clock(), content)
 
-        demands = find_demands(caller, head.headers)
-        return self._chooser.choose(asked.model, asked.name, demands, look)
+        return look
+
+    def _ask_shadow(
+        self, head: RequestHead, raw: bytes, client: ClientCall
+    ) -> Mutate | Respond | Pending:
+        """How the copy of a request goes out, which was let through and treated before. Nothing is
+        learned of it, and no client hears of it."""
+        copy = read_copy(head.headers[names.SHADOW_HEADER])
+        payer = self._policy.callers.by_name.get(copy.charge_to, NOBODY_PAYS)
+        try:
+            read = read_body("json", raw)
+            client = client.claimed(read)
+            call = cast("Call", client.call)
+            asked = Asked(
+                client=client.dialect,
+                call=call,
+                query=head.path.partition("?")[2],
+                sent=raw,
+                raw=read,
+                said=said_outside(head, call),
+                model=find_model(copy.model, NOBODY_PAYS, self._policy.models),
+                name=copy.model,
+            )
+            look = self._look(asked, payer, head.headers)
+            choice = self._chooser.choose(asked.model, asked.name, copy.demands, look)
+            choice = self._plan.speakable(asked, choice._replace(latency_key=None))
+            asker = Asker(head, asked.client, payer)
+            return self._send(asked, asker, choice, Treated(raw, None, {}, {}))
+        except DragomanError as error:
+            return _deny(error, client, payer)
 
 
 def _providers(admitted: Mutate) -> list[str]:

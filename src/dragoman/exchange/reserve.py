@@ -55,7 +55,8 @@ class Spending(NamedTuple):
     """A request that is admitted if the quotas let it."""
 
     who: tuple[Caller, str]
-    """The caller, and the model as the policy file names it, or empty."""
+    """The caller, and the model as the policy file names it, or empty. Who has no name is nobody:
+    what he asks counts in the quotas of providers alone."""
     amounts: Mapping[str, int]
     """What it takes, by unit."""
     offer: Callable[[frozenset[str]], Mutate]
@@ -114,7 +115,9 @@ class Reserve:
     ) -> Mutate | Respond | Pending:
         now = self._clock()
         try:
-            demands = self._policy.demands(*spending.who, spending.amounts, now)
+            demands: tuple[Demand, ...] = ()
+            if spending.who[0].name:
+                demands = self._policy.demands(*spending.who, spending.amounts, now)
             of_each = self._of_each(spending, providers, now)
         except DragomanError as error:
             return spending.refuse(error)

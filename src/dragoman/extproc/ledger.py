@@ -137,12 +137,8 @@ class LedgerStream:
                 record = self._join(read_record(logged, timed=healing is not None))
                 entry = make_entry(record, self._in_force.find_dialect, self._prices, self._belongs)
                 self._settle(record, entry)
-                self._learn(entry, observe(record, entry, self._in_force.latencies))
-                if healing is not None:
-                    see_targets(record, entry, healing.see)
-                self._note(entry)
-                self._watch(entry, record.address)
-                self._judge(record, entry)
+                if entry.shadow_of is None:
+                    self._tell(record, entry)
                 entries.append(entry)
             elif logged.common_properties.access_log_type == _ATTEMPTED:
                 told = logged.request.request_id[:TOLD_CHARS]
@@ -152,6 +148,16 @@ class LedgerStream:
         if entries:
             self._sink(entries)
         return []
+
+    def _tell(self, record: AccessRecord, entry: Entry) -> None:
+        """All who learn from requests, or watch them."""
+        healing = self._in_force.beside.healing
+        self._learn(entry, observe(record, entry, self._in_force.latencies))
+        if healing is not None:
+            see_targets(record, entry, healing.see)
+        self._note(entry)
+        self._watch(entry, record.address)
+        self._judge(record, entry)
 
     def _join(self, record: AccessRecord) -> AccessRecord:
         """`record` with those of its attempts that failed, as far as this stream was told."""

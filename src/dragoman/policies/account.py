@@ -194,6 +194,10 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     guardrails: Mapping[str, int]
     guardrails_answer: Mapping[str, int]
     guardrails_score: float | None
+    shadow: str | None
+    """The model that was asked too."""
+    shadow_of: str | None
+    """Of which request it was the copy, whose answer nobody got."""
     feedback: list[Scored]
     unsaid: list[str]
     """What the ledger does not say."""
@@ -235,6 +239,8 @@ def give_account(entry: Recorded, feedback: Iterable[Recorded] = ()) -> Account:
         guardrails=entry.guardrails,
         guardrails_answer=entry.guardrails_answer,
         guardrails_score=entry.guardrails_score,
+        shadow=entry.shadow or None,
+        shadow_of=entry.shadow_of or None,
         feedback=[Scored(said.feedback_score, said.caller) for said in feedback],
         unsaid=list(_unsaid(entry, decision)),
     )
@@ -358,6 +364,10 @@ def describe_account(account: Account) -> Iterator[str]:
     asked += [account.client_dialect and f"in {account.client_dialect}"]
     asked += ["streamed"] if account.stream else []
     yield f"asked for: {', '.join(filter(None, asked)) or 'not known'}"
+    if account.shadow:
+        yield f"shadow: the model {account.shadow} was asked too"
+    if account.shadow_of:
+        yield f"shadow of {account.shadow_of}: nobody got its answer"
     if account.denied:
         yield f"denied: {account.denied}"
     if account.denied_answer:
@@ -372,8 +382,9 @@ def describe_account(account: Account) -> Iterator[str]:
 
 
 def _caller(account: Account) -> str:
+    unknown = "nobody" if account.shadow_of else "not known"
     whose = [f"{subject} {name}" for subject, name in account.belongs.items()]
-    return f"{account.caller or 'not known'}{' of ' + ', '.join(whose) if whose else ''}"
+    return f"{account.caller or unknown}{' of ' + ', '.join(whose) if whose else ''}"
 
 
 def _decision_lines(chosen: Chosen) -> Iterator[str]:

@@ -21,10 +21,13 @@ import msgspec
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.errors import DragomanError
 from dragoman.telemetry import names
+from dragoman.telemetry.ledger import REQUEST, SHADOW
 from dragoman.telemetry.ledger_lines import Broken, read_lines
 
 Period = Literal["hour", "day", "month"]
 MOST_ROWS = 1_000_000
+_CHARGED = (REQUEST, SHADOW)
+"""A copy is its payer's, or nobody's; the provider bills it in any case."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for a formula, where a cell begins so."""
 
@@ -146,7 +149,7 @@ class Chargeback:
 
     def _add(self, line: _Line) -> None:
         since, until = self._span
-        if line.event != "request":
+        if line.event not in _CHARGED:
             self.counted.others += 1
         elif not since <= line.timestamp < until:
             self.counted.outside += 1

@@ -29,9 +29,9 @@ from dragoman.dialects import COUNT, EMBEDDINGS, RERANK
 from dragoman.telemetry import names
 from dragoman.telemetry.attempts import Attempt, FailedAttempt, place
 
-REQUEST, FEEDBACK = "request", "feedback"
-"""The events of the lines: of a request, and of one that only brought what a client said of another
-request's answer."""
+REQUEST, FEEDBACK, SHADOW = "request", "feedback", "shadow"
+"""The events of the lines: of a request, of one that only brought what a client said of another
+request's answer, and of the copy of one that a shadow model was asked."""
 Metering = Literal["exact", "estimated", "none"]
 
 _BYTES_PER_TOKEN = 4
@@ -172,8 +172,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The highest score for prompt injection."""
     feedback: Feedback | None = None
     """Given where the request brought it."""
+    shadow: str | None = None
+    """The model that was asked too."""
+    shadow_of: str | None = None
+    """The id of the request of which this was the copy."""
     belongs: Mapping[str, str] = {}
     """The caller's organization, team, user and application, as far as they are known."""
+
+    @property
+    def event(self) -> str:
+        """Which its line is of."""
+        if self.shadow_of is not None:
+            return SHADOW
+        return FEEDBACK if self.feedback else REQUEST
 
 
 UpstreamDialect = Callable[[str, str, str], str | None]
@@ -235,6 +246,8 @@ def make_entry(
         guardrails_answer=_counts(record, keys.GUARDRAILS_ANSWER_NAMESPACE),
         guardrails_score=_score(record),
         feedback=_feedback(facts),
+        shadow=_text(facts, keys.SHADOW_MODEL),
+        shadow_of=_text(record.metadata.get(keys.REQUEST_NAMESPACE, {}), keys.SHADOW_OF),
         belongs={**belongs(caller), **_texts(record, keys.SUBJECT_NAMESPACE)} if caller else {},
     )
 
@@ -327,7 +340,7 @@ def _family(usage: Mapping[str, object]) -> Family | None:
 
 def log_fields(entry: Entry) -> dict[str, object]:
     """`entry` under the names logs use; what is not known is left out."""
-    tokens, cost = entry.tokens, entry.cost_nanodollars
+    cost = entry.cost_nanodollars
     fields: dict[str, object] = {
         names.REQUEST_ID: entry.request_id or None,
         names.CALLER: entry.caller,
@@ -348,15 +361,7 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.RESPONSE_FLAGS: ",".join(entry.flags) or None,
         names.DURATION_MS: entry.duration_ms,
         names.TIME_TO_FIRST_BYTE_MS: entry.time_to_first_byte_ms,
-        names.INPUT_TOKENS: tokens.input,
-        names.OUTPUT_TOKENS: tokens.output,
-        names.CACHE_READ_INPUT_TOKENS: tokens.cache_read,
-        names.CACHE_CREATION_INPUT_TOKENS: tokens.cache_creation,
-        names.REASONING_OUTPUT_TOKENS: tokens.reasoning,
-        names.INPUT_AUDIO_TOKENS: tokens.input_audio or None,
-        names.INPUT_IMAGE_TOKENS: tokens.input_image or None,
-        names.OUTPUT_AUDIO_TOKENS: tokens.output_audio or None,
-        names.OUTPUT_IMAGE_TOKENS: tokens.output_image or None,
+        **_token_fields(entry.tokens),
         names.COST_USD: None if cost is None else cost / NANODOLLARS,
         names.METERING: entry.metering,
         names.DROPPED: entry.dropped,
@@ -370,10 +375,26 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.GUARDRAILS: entry.guardrails,
         names.GUARDRAILS_ANSWER: entry.guardrails_answer,
         names.GUARDRAILS_SCORE: entry.guardrails_score,
+        names.SHADOW: entry.shadow,
+        names.SHADOW_OF: entry.shadow_of,
         names.FEEDBACK_OF: entry.feedback.request_id if entry.feedback else None,
         names.FEEDBACK_SCORE: entry.feedback.score if entry.feedback else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _token_fields(tokens: Tokens) -> dict[str, object]:
+    return {
+        names.INPUT_TOKENS: tokens.input,
+        names.OUTPUT_TOKENS: tokens.output,
+        names.CACHE_READ_INPUT_TOKENS: tokens.cache_read,
+        names.CACHE_CREATION_INPUT_TOKENS: tokens.cache_creation,
+        names.REASONING_OUTPUT_TOKENS: tokens.reasoning,
+        names.INPUT_AUDIO_TOKENS: tokens.input_audio or None,
+        names.INPUT_IMAGE_TOKENS: tokens.input_image or None,
+        names.OUTPUT_AUDIO_TOKENS: tokens.output_audio or None,
+        names.OUTPUT_IMAGE_TOKENS: tokens.output_image or None,
+    }
 
 
 def _attempt_fields(entry: Entry) -> dict[str, object]:
@@ -387,11 +408,8 @@ def _attempt_fields(entry: Entry) -> dict[str, object]:
 def encode_lines(entries: Iterable[Entry], at: datetime) -> bytes:
     """One line of JSON an entry, as the other logs write theirs. `at` is in UTC."""
     about = {"event": REQUEST, "level": "info", "timestamp": at.isoformat()[:-6] + "Z"}
-    scored = about | {"event": FEEDBACK}
-    lines = [
-        msgspec.json.encode(log_fields(entry) | (scored if entry.feedback else about))
-        for entry in entries
-    ]
+    events = {event: about | {"event": event} for event in (REQUEST, FEEDBACK, SHADOW)}
+    lines = [msgspec.json.encode(log_fields(entry) | events[entry.event]) for entry in entries]
     return b"\n".join([*lines, b""])
 
 

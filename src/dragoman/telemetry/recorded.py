@@ -62,6 +62,8 @@ class Recorded(
         "guardrails": names.GUARDRAILS,
         "guardrails_answer": names.GUARDRAILS_ANSWER,
         "guardrails_score": names.GUARDRAILS_SCORE,
+        "shadow": names.SHADOW,
+        "shadow_of": names.SHADOW_OF,
         "feedback_of": names.FEEDBACK_OF,
         "feedback_score": names.FEEDBACK_SCORE,
     },
@@ -115,6 +117,8 @@ class Recorded(
     guardrails: Mapping[str, int] = {}
     guardrails_answer: Mapping[str, int] = {}
     guardrails_score: float | None = None
+    shadow: str = ""
+    shadow_of: str = ""
     feedback_of: str = ""
     feedback_score: Score | None = None
 
@@ -138,8 +142,8 @@ decode = msgspec.json.Decoder(Recorded).decode
 def find_entries(
     lines: BinaryIO, request_id: str, broken: Callable[[int], None]
 ) -> Iterator[Recorded]:
-    """The requests of this id, and what was said of their answers; `broken` is told of lines that
-    hold the id and cannot be read."""
+    """The requests of this id, their copies, and what was said of their answers; `broken` is told
+    of lines that hold the id and cannot be read."""
     wanted = msgspec.json.encode(request_id)
 
     def decode_likely(line: bytes) -> Recorded | None:
@@ -148,5 +152,6 @@ def find_entries(
     for _, entry in read_lines(lines, decode_likely, broken):
         if entry is None:
             continue
-        if request_id == (entry.feedback_of if entry.event == FEEDBACK else entry.request_id):
+        is_about = entry.feedback_of if entry.event == FEEDBACK else entry.request_id
+        if request_id in {is_about, entry.shadow_of}:
             yield entry
