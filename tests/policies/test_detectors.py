@@ -68,9 +68,9 @@ def test_findings_are_in_order_and_on_characters(text: str) -> None:
 
 
 def test_a_local_part_is_no_longer_than_one_may_be() -> None:
-    raw = b"a/" * 100 + b"b" * 40 + b"@example.com"
+    raw = b"a." * 100 + b"b" * 40 + b"@example.com"
     [finding] = SCANNER.scan(raw)
-    assert raw[finding.start : finding.end] == b"a/" * 12 + b"b" * 40 + b"@example.com"
+    assert raw[finding.start : finding.end] == b"a." * 12 + b"b" * 40 + b"@example.com"
 
 
 @pytest.mark.parametrize("name", HOSTILE)

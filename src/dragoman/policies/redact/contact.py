@@ -15,14 +15,16 @@ from dragoman.policies.redact.checks import (
     luhn,
     stands_alone,
 )
-from dragoman.policies.redact.rules import Rule, Span, after, words
+from dragoman.policies.redact.rules import Check, Rule, Span, after, words
 
-_LABEL = r"[A-Za-z0-9\x{C0}-\x{24F}](?:[A-Za-z0-9\x{C0}-\x{24F}-]{0,61}[A-Za-z0-9\x{C0}-\x{24F}])?"
+_LETTERS = r"A-Za-z0-9\x{C0}-\x{24F}"
+_LABEL = rf"[{_LETTERS}](?:[{_LETTERS}-]{{0,61}}[{_LETTERS}])?"
+_CYRILLIC = r"\x{400}-\x{4FF}"
 _MAIL = (
     Rule(
         name="email",
         entity="email",
-        pattern=r"[A-Za-z0-9_][A-Za-z0-9._%+'&/=~-]*@"
+        pattern=rf"[{_LETTERS}{_CYRILLIC}_][{_LETTERS}{_CYRILLIC}._%+'&/=~-]*@"
         rf"(?:(?:{_LABEL}\.){{1,8}}(?:[A-Za-z]{{2,24}}|xn--[a-z0-9-]{{2,59}})|\[[0-9.]{{7,15}}\])",
         priority=62,
         check=check_email,
@@ -30,12 +32,59 @@ _MAIL = (
     Rule(
         name="email_spelt",
         entity="email",
-        pattern=r"(?i)\b[a-z0-9][a-z0-9._+-]{0,63} ?[\[({<] ?at ?[\])}>] ?[a-z0-9-]{1,63}"
+        pattern=r"(?i)\b[a-z0-9][a-z0-9._+-]* ?[\[({<] ?at ?[\])}>] ?[a-z0-9-]{1,63}"
         r"(?: ?(?:[\[({<] ?dot ?[\])}>]|\.) ?[a-z0-9-]{2,24}){1,4}\b",
         priority=62,
     ),
 )
-_PATH = r"[^\s<>\"\x{60}{}|\\^\x00-\x1f]"
+_PATH = (
+    r"[^\s<>\"\x{60}{}|\\^\x00-\x1f\x{AB}\x{BB}\x{2018}-\x{201F}\x{2026}\x{2039}\x{203A}"
+    r"\x{3000}-\x{303F}\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF20}\x{FF3B}-\x{FF40}\x{FF5B}-\x{FF65}]"
+)
+"""Quotation marks and the punctuation of Chinese and Japanese end an address, with no space."""
+_TOP_LEVEL = (
+    "com|org|net|edu|gov|mil|info|biz|io|dev|app|ai|xyz|online|cloud|shop|tech|site|store|co|tv|eu|us|uk|de|fr"
+    "|es|nl|ch|se|dk|fi|pt|ru|cn|jp|kr|br|ca|au|nz|cz|sk|hu|ro|gr|tr|ua|ie|il|za|mx|cl|sg|hk|tw|ae|lu|lv|ee|bg|hr|eus"
+)
+_WORDLIKE = "it|at|be|no|me|in|is|to|pl|lt|pro|blog|news|live|world|agency|museum"
+"""Top-level domains that are words of some language, or the end of a file's name."""
+_SAID = re.compile(
+    rb"(?i)(?:site|domain|visit|url|home ?page|web|page|sito|sitio|go to|log ?in|check(?: out)?)\w{0,4}\W"
+)
+_VARIABLES = words(
+    "self this that cls console logger log window document request req res response ctx context props kwargs args"
+    " params options opts obj node spec sys builtins event err error config settings process module v e"
+)
+_CAMEL = re.compile(rb"[a-z][A-Z]")
+_COMMON = words("com org net COM ORG NET")
+_REVERSED = words("com org net io edu gov dev app de fr uk jp cn eu")
+_ENDS = words(_WORDLIKE.replace("|", " "))
+_VERSION = re.compile(rb"[ @]v\d")
+_SHORT = 2
+_MAX_HOST = 253
+_NEAR = 24
+
+
+def _check_bare(text: bytes, start: int, end: int) -> Span | None:
+    """A name of a host by itself: no file, no attribute of a program's and no package of Java's."""
+    host = re.split(rb"[:/?#]", text[start:end], maxsplit=1)[0]
+    first, _, rest = host.partition(b".")
+    last = host.rpartition(b".")[2]
+    if len(host) > _MAX_HOST or b".." in host:
+        return None
+    if b"." in rest and first in _REVERSED:
+        return None
+    if last not in _COMMON and (first in _VARIABLES or _CAMEL.search(host)):
+        return None
+    if _VERSION.match(text, end):
+        return None
+    is_word = last in _ENDS and start + len(host) == end
+    if is_word and not _SAID.search(text, max(0, start - _NEAR), start):
+        is_name = len(first) > _SHORT and (b"-" in host or b"." in rest) and host.islower()
+        return check_domain(text, start, end) if is_name else None
+    return check_domain(text, start, end)
+
+
 _ADDRESSES = (
     Rule(
         name="url",
@@ -47,7 +96,7 @@ _ADDRESSES = (
     Rule(
         name="url_www",
         entity="url",
-        pattern=r"(?i)\bwww\d?\.(?:[a-z0-9-]{1,63}\.){1,6}[a-z]{2,24}(?::\d{2,5})?(?:[/?#]"
+        pattern=r"(?i)\bwww\d?\.(?:[a-z0-9\x{C0}-\x{24F}-]{1,63}\.){1,6}[a-z]{2,24}(?::\d{2,5})?(?:[/?#]"
         + _PATH + "*)?",
         priority=55,
         check=check_url,
@@ -55,17 +104,19 @@ _ADDRESSES = (
     Rule(
         name="url_bare",
         entity="url",
-        pattern=r"\b(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,5}"
-        r"(?:com|org|net|edu|gov|mil|int|co\.uk|org\.uk|ac\.uk|com\.au|co\.jp|co\.nz|com\.br)\b"
+        pattern=rf"[{_LETTERS}](?:[{_LETTERS}.-]*[{_LETTERS}])?\.(?:{_TOP_LEVEL}|COM|ORG|NET|{_WORDLIKE})\b"
         r"(?::\d{2,5})?(?:[/?#]" + _PATH + "*)?",
         priority=54,
-        check=check_domain,
+        check=_check_bare,
     ),
 )  # fmt: skip
 _NOT_AN_ADDRESS = words(
     "v ver version versions release released releases build builds firmware driver sdk oid chapter"
     " section sect clause paragraph upgrade upgraded assembly assemblyversion fileversion changelog"
-    " patch kernel chrome package downgraded figure table requires require jdk"
+    " patch kernel chrome package downgraded figure table requires require jdk rv objectidentifier rfc"
+)
+_AN_ADDRESS = words(
+    "ip ips ipv address addresses addr host hosts server gateway router subnet src dst client ping"
 )
 _NETWORK = (
     Rule(
@@ -74,6 +125,7 @@ _NETWORK = (
         pattern=r"\b(?:\d{1,3}\.){3}\d{1,3}\b",
         priority=58,
         unless=_NOT_AN_ADDRESS,
+        despite=_AN_ADDRESS,
         check=check_ipv4,
     ),
     Rule(
@@ -98,24 +150,38 @@ _NETWORK = (
 _CALLED = (
     r"(?:tele?)?phones?|tel|telef[a-z]*|t\x{E9}l(?:\x{E9}phone)?|cell(?:phone)?|mobile|mob|fax|call(?:ed|ing|s)?"
     r"|whats ?app|sms|texts?|text me|contact(?:s|ed)?|dial(?:led|ed)?|ring|reach(?:ed)?|hotline|handy|rufnummer"
-    r"|portable|m\x{F3}vil|celular|cellulare|telefoon|mobiel|landline|voicemail|pager|helpline|toll[ -]free"
+    r"|portable|m\x{F3}vil|celular|cellulare|telefoon|mobiel|landline|voicemail|pager|helpline|toll[ -]free|hot ?line"
+    r"|(?:my|your|his|her|our|their) (?:new )?number|(?:mon|ton|son|notre|votre|mio|tuo|suo|mi|tu|su|meu|seu) n(?:um\x{E9}ro|[u\x{FA}]mero)|appel[a-z]{0,4}|ll\x{E1}ma[a-z]{0,3}|llamar|rufen|anruf\w*|chiama\w*|ligue|zadzwo\x{144}|bel|support line"
+    r"|\x{96FB}\x{8A71}(?:\x{756A}\x{53F7})?|\x{7535}\x{8BDD}|\x{624B}\x{673A}|\x{C804}\x{D654}|\x{43D}\x{43E}\x{43C}\x{435}\x{440}|\x{442}\x{435}\x{43B}"
 )
 _NOT_A_PHONE = words(
     "isbn isbns issn order orders invoice invoices tracking sku serial ean upc gtin part parts ticket"
     " tickets version timestamp epoch sha commit uuid guid doi arxiv model lot batch imei vin lat lng"
     " lon latitude longitude coordinates account iban ssn social passport policy case ref reference id"
-    " zip barcode seed port pid bytes bsn nhs license licence routing"
+    " zip barcode seed pid bytes bsn nhs license licence routing"
 )
-_DATE = re.compile(rb"(?:19|20)\d\d[-./ ](?:0?[1-9]|1[0-2])[-./ ](?:[0-2]?\d|3[01])(?!\d)|"
-                   rb"(?:[0-2]?\d|3[01])[-./ ](?:[0-2]?\d|3[01])[-./ ](?:19|20)\d\d(?!\d)")  # fmt: skip
-_YEARS = re.compile(rb"\d{4}(?: ?[-\xe2\x80\x93]+ ?|\s)\d{4}")
+_A_PHONE = words(
+    "phone phones telephone tel telefon mobile cell fax call called calls calling whatsapp sms text contact"
+    " dial ring reach hotline handy voicemail"
+)
+_DATE = re.compile(rb"(?<!\d)(?:19|20)\d\d[-./ ](?:0?[1-9]|1[0-2])[-./ ](?:[0-2]?\d|3[01])(?!\d)|"
+                   rb"(?<!\d)(?:[0-2]?\d|3[01])[-./ ](?:[0-2]?\d|3[01])[-./ ](?:19|20)\d\d(?!\d)")  # fmt: skip
+_YEAR = re.compile(rb"\((?:19|20)\d\d\)")
+_YEARS = re.compile(rb"(?:1\d|20)\d\d(?: ?[-\xe2\x80\x93]+ ?|\s)(?:1\d|20)\d\d")
+
+
+_OPENS = ord("(")
+_MAX_DIGITS = 20
+"""With an extension."""
 
 
 def _check_phone(text: bytes, start: int, end: int) -> Span | None:
     """As many digits as a telephone number has, and no date or part of something longer."""
+    if text[start] == _OPENS and text.count(b"(", start, end) > text.count(b")", start, end):
+        start += 1
     digits = digits_of(text[start:end])
     before, after = text[max(0, start - 2) : start], text[end : end + 2]
-    if not 7 <= len(digits) <= 17 or len(set(digits)) < 2:
+    if not 7 <= len(digits) <= _MAX_DIGITS or len(set(digits)) < 2:
         return None
     if before[-1:].isalnum() or before[-1:] in (b"-", b"_", b"#", b"$", b".", b"\\"):
         return None
@@ -128,7 +194,10 @@ def _check_phone(text: bytes, start: int, end: int) -> Span | None:
     if after[:1] in (b".", b",", b"/", b":") and after[1:].isdigit():
         return None
     value = text[start:end]
-    return None if _DATE.search(value) or _YEARS.fullmatch(value) else (start, end)
+    if value.startswith(b"+"):
+        return start, end
+    is_time = _DATE.search(value) or _YEARS.fullmatch(value) or _YEAR.search(value)
+    return None if is_time else (start, end)
 
 
 def _check_loose(text: bytes, start: int, end: int) -> Span | None:
@@ -142,36 +211,69 @@ def _check_loose(text: bytes, start: int, end: int) -> Span | None:
 _EXTENSION = r"(?:[ ,]{0,2}(?:x|ext\.?|extension|#) ?\d{1,6})?"
 
 
-def _phone(name: str, pattern: str) -> Rule:
+def _check_international(text: bytes, start: int, end: int) -> Span | None:
+    """Zeroes in front are also what fills up other numbers."""
+    if text[start : start + 1] == b"0":
+        value = text[start:end]
+        if len(digits_of(value)) < _INTERNATIONAL or _COLUMNS.fullmatch(value):
+            return None
+    return _check_phone(text, start, end)
+
+
+def _check_domestic(text: bytes, start: int, end: int) -> Span | None:
+    """A number that begins with the 0 of its country's trunk lines."""
+    if len(digits_of(text[start:end])) < _DOMESTIC or _ZIP.search(text, max(0, start - 3), end):
+        return None
+    return _check_phone(text, start, end)
+
+
+_COLUMNS = re.compile(rb"\d{4}(?: \d{4})+")
+_ZIP = re.compile(rb"\b[A-Z]{2} \d{5}-\d{4}\Z")
+_INTERNATIONAL = 10
+_DOMESTIC = 8
+"""Digits at least, the zeroes in front counted."""
+
+
+def _phone(name: str, pattern: str, check: Check = _check_phone) -> Rule:
     return Rule(
         name=name,
         entity="phone",
         pattern=pattern,
         priority=40,
         unless=_NOT_A_PHONE,
-        check=_check_phone,
+        despite=_A_PHONE,
+        check=check,
         again=True,
     )
 
 
 _PHONES = (
-    _phone(
-        "phone_international",
-        r"(?:\+|\b00)[1-9]\d{0,3}(?:[ .\x{A0}-]{0,2}(?:\(\d{1,5}\)|/)?[ .\x{A0}/-]{0,2}\d{1,5}){1,6}"
+    Rule(
+        name="phone_international",
+        entity="phone",
+        pattern=r"(?:\(?\+|\b00|\b011[ .-])[1-9]\d{0,3}\)?(?:[ .\x{A0}-]{0,2}(?:\(\d{1,5}\)|/)?[ .\x{A0}/-]{0,2}\d{1,5}){1,6}"
         + _EXTENSION,
+        priority=40,
+        unless=words("isbn order orders invoice tracking"),
+        despite=_A_PHONE,
+        check=_check_international,
+        again=True,
     ),
     _phone(
         "phone_north_america",
-        r"(?:(?:\+|\b(?:00)?)1[ .-]?)?(?:\([2-9]\d{2}\)[ .-]?|\b[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4}"
+        r"(?:(?:\+|\b(?:00)?)1[ .-]?)?(?:\(\d{3}\)[ .-]?|\b\d{3}[.\x{2010}-\x{2013}/-]|\b[2-9]\d{2} )\d{3}[ .\x{2010}-\x{2013}-]\d{4}"
         + _EXTENSION,
     ),
+    _phone("phone_exchange", r"\b\d{3}-\d{7}\b" + _EXTENSION),
     _phone(
         "phone_europe",
-        r"\(?\b0\d{2,5}\)?(?:[ ]?[/ -][ ]?)\d{3,8}(?:[ -]\d{2,6}){0,2}"
-        r"|\b0[1-9](?:[ .-]\d{2}){4}|\b0\d{2,3} \d{3} \d{4}|\b0\d{4} \d{6}|\b07\d{3} ?\d{6}",
+        r"\(?\b0[1-9]\d{0,4}\)?(?: ?[/. -] ?\d{2,8}){1,4}|\b07\d{9}",
+        _check_domestic,
     ),
-    _phone("phone_brazil", r"\(\d{2}\) ?9?[ ]?\d{4}[- ]\d{4}"),
-    _phone("phone_parentheses", r"\(0?\d{2,4}\) ?\d{3,4}[ -]?\d{3,4}"),
+    _phone(
+        "phone_parentheses",
+        r"(?:\b\d{1,3}[ .-]?)?\(\d{2,5}\)[ .]?\d{2,10}(?:[ .-]\d{2,7}){0,4}" + _EXTENSION,
+    ),
     _phone("phone_asia", r"\b1[3-9]\d[ -]\d{4}[ -]\d{4}\b|\b0\d{1,3}-\d{3,4}-\d{4}\b"),
     Rule(
         name="phone_in_context",
@@ -182,7 +284,8 @@ _PHONES = (
             + _EXTENSION,
         ),
         priority=40,
-        unless=words("order orders invoice isbn tracking ticket serial version"),
+        unless=words("order orders invoice isbn tracking ticket serial version commande pedido"),
+        despite=_A_PHONE,
         check=_check_loose,
     ),
 )

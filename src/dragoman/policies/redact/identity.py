@@ -10,6 +10,9 @@ from dragoman.policies.redact.checks import (
     check_bech32,
     check_iban,
     is_card,
+    no_group_after,
+    no_group_before,
+    passes,
     passes_text,
     stands_alone,
 )
@@ -20,6 +23,11 @@ _NO_NUMBER = words(
     " transaction part serial batch lot imei version seed"
 )
 """Words that say that the number beside them is some other number."""
+_NO_CARD = _NO_NUMBER - {b"transaction"}
+_A_CARD = words(
+    "card cards credit debit creditcard visa mastercard amex american maestro discover diners jcb karte"
+    " kreditkarte carte carta tarjeta pan cc paid pay charge charged"
+)
 _DASH = "[-\u2010\u2011\u2013]"
 
 
@@ -40,14 +48,15 @@ _CARDS = Rule(
     name="card",
     entity="card",
     pattern=(
-        r"\b(?:[2-8]\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}(?:[ -]\d{3})?"
-        r"|3[47]\d{2}[ -]\d{6}[ -]\d{5}|3[0689]\d{2}[ -]\d{6}[ -]\d{4}"
-        r"|(?:4\d{12}|[2-6]\d{15}|8[12]\d{14}|3[47]\d{13}|3[0689]\d{12}|(?:2131|1800)\d{11}"
-        r"|4\d{18}|6[0-9]\d{14,17}|(?:50|5[6-8]|6[037])\d{10,17}))\b"
+        r"\b(?:[02-8]\d{3}[ .-]\d{4}[ .-]\d{4}(?:[ .-]\d{1,5}(?:[ .-]\d{1,4})?)?|[2-8]\d{3}[ .-]\d{6}[ .-]\d{4,5}"
+        r"|[4-6]\d{3}(?:[ .-]\d{3}){3}|[4-6]\d{3}[ .-]\d{4}[ .-]\d{5}|(?:1800|2131)[ .-]\d{4}[ .-]\d{4}[ .-]\d{3}|[4-6]\d{5}[ .-]\d{10,13}"
+        r"|(?:4\d{12}|[2-6]\d{15}|8[12]\d{14}|9792\d{12}|9792(?:[ .-]\d{4}){3}|3[47]\d{13}|3[0689]\d{12}|(?:2131|1800)\d{11}"
+        r"|4\d{18}|6[0-9]\d{14,17}|(?:50|5[6-8]|6[037]|0604)\d{8,17}))\b"
     ),
     priority=75,
-    unless=_NO_NUMBER,
-    check=alone(is_card),
+    unless=_NO_CARD,
+    despite=_A_CARD,
+    check=both(no_group_before, alone(is_card)),
     again=True,
 )
 _IBANS = Rule(
@@ -58,7 +67,7 @@ _IBANS = Rule(
     check=check_iban,
     again=True,
 )
-_SSN = "ssn|social[ _]?security|social sec|ss ?#"
+_SSN = "ssns?|social[ _]?security|social sec|ss ?#|(?:my|your|his|her|their) social|social (?:is|number|no|#)"
 _UNITED_STATES = (
     Rule(
         name="ssn",
@@ -72,9 +81,9 @@ _UNITED_STATES = (
     Rule(
         name="ssn_solid",
         entity="ssn",
-        pattern=after(_SSN, r"\b\d{9}\b|\b\d{3}\.\d{2}\.\d{4}\b"),
+        pattern=after(_SSN, r"\b\d{3}[-. ]?\d{2}[-. ]?\d{4}\b"),
         priority=72,
-        check=alone(numbers.is_ssn),
+        check=passes(numbers.is_ssn),
     ),
     _number("us_itin", r"\b9\d{2}[- ]\d{2}[- ]\d{4}\b", alone(numbers.is_itin)),
 )  # fmt: skip
@@ -142,7 +151,11 @@ _EUROPE = (
 _ELSEWHERE = (
     _number("br_cpf", r"\b\d{3}\.\d{3}\.\d{3}-\d{2}\b", alone(numbers.is_cpf)),
     _number("br_cpf_solid", r"\b\d{11}\b", alone(numbers.is_cpf), "cpf"),
-    _number("in_aadhaar", r"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b", alone(numbers.is_aadhaar)),
+    _number(
+        "in_aadhaar",
+        r"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b",
+        both(both(no_group_before, no_group_after), alone(numbers.is_aadhaar)),
+    ),
     _number(
         "in_aadhaar_solid",
         r"\b[2-9]\d{11}\b",

@@ -31,6 +31,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 50
     """Of two findings that overlap, the higher names what is found."""
     unless: frozenset[bytes] = frozenset()
+    despite: frozenset[bytes] = frozenset()
+    """Words that say it is meant after all: of those before a candidate the nearest is right."""
     check: Check | None = None
     again: bool = False
     """A candidate that is none may hide another that begins inside it."""
@@ -48,5 +50,7 @@ def after(names: str, pattern: str, gap: str = r"\D") -> str:
 
 def is_spoken_against(rule: Rule, text: bytes, start: int, end: int) -> bool:
     """Whether a word around `text[start:end]` says that it is something else."""
-    around = text[max(0, start - _BEFORE) : start] + b" " + text[end : end + _AFTER]
-    return not rule.unless.isdisjoint(_WORDS.findall(around.lower()))
+    for word in reversed(_WORDS.findall(text[max(0, start - _BEFORE) : start].lower())):
+        if word in rule.unless or word in rule.despite:
+            return word in rule.unless
+    return not rule.unless.isdisjoint(_WORDS.findall(text[end : end + _AFTER].lower()))

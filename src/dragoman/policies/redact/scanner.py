@@ -103,7 +103,7 @@ class Scanner:
             begin, at = spans[0]
             if begin < 0:
                 return
-            start, end = spans[group]
+            start, end = spans[group] if spans[group][0] >= 0 else spans[0]
             known = found.get(start)
             if known is not None and known.end >= end:
                 continue
