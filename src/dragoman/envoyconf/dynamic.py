@@ -85,6 +85,18 @@ def read_resources(file: bytes) -> tuple[str, list[Json]]:
     return document["version_info"], document["resources"]
 
 
+class _Version(msgspec.Struct):
+    version_info: str
+
+
+_decode_version = msgspec.json.Decoder(_Version).decode
+
+
+def read_version(file: bytes) -> str:
+    """That of a file, whose resources are passed over: there are megabytes of them."""
+    return _decode_version(file).version_info
+
+
 def _followed(folder: str, name: str) -> Json:
     return {"resource_api_version": "V3", "path_config_source": {"path": f"{folder}/{name}"}}
 

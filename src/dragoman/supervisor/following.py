@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dragoman.supervisor.child import Child
 from dragoman.supervisor.spawned import Spawned
 
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.1
 """How often the file is looked at. One that just changed is being written, perhaps: it is taken in
 once it looks the same again."""
 _STOP_SECONDS = 1.0

@@ -5,6 +5,7 @@ Whatever is wrong, the policy in force stays, and one line on standard error say
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -117,16 +118,16 @@ def _follow(former: Policy, policy: Policy) -> None:
     if len(files) > _MAX_FILES:
         problem = "so many keys that are new since the start take a restart"
         raise ConfigError(policy.source, "$.providers", problem)
-    _, before = dynamic.read_resources(Path(policy.run_dir, dynamic.CLUSTERS).read_bytes())
-    names = former.providers.keys() - policy.providers.keys()
-    if gone := [cluster for cluster in before if cluster["name"] in names]:
+    if names := former.providers.keys() - policy.providers.keys():
+        _, before = dynamic.read_resources(Path(policy.run_dir, dynamic.CLUSTERS).read_bytes())
         _, clusters = dynamic.read_resources(files[dynamic.CLUSTERS])
+        gone = [cluster for cluster in before if cluster["name"] in names]
         files[dynamic.CLUSTERS] = dynamic.encode_resources("clusters", [*clusters, *gone])
     wanted = {
-        "cluster_manager.cds": dynamic.read_resources(files[dynamic.CLUSTERS])[0],
-        "listener_manager.lds": dynamic.read_resources(files[dynamic.LISTENERS])[0],
+        "cluster_manager.cds": dynamic.read_version(files[dynamic.CLUSTERS]),
+        "listener_manager.lds": dynamic.read_version(files[dynamic.LISTENERS]),
         **{
-            f"http.{name}.rds.{name}": dynamic.read_resources(files[file])[0]
+            f"http.{name}.rds.{name}": dynamic.read_version(files[file])
             for name, file in dynamic.ROUTES_OF.items()
             if file in files
         },
@@ -178,8 +179,11 @@ def _await_versions(admin: Address, wanted: dict[str, str], refused: int) -> Non
 
 
 def _updates(admin: Address) -> str:
-    """What Envoy says of the files that it follows; empty where it does not answer."""
-    query = "GET /stats?filter=(version_text|update_rejected)$ HTTP/1.1\r\nhost: admin\r\n"
+    """What Envoy says of the files that it follows; empty where it does not answer.
+
+    `usedonly` leaves out what it never counted, a tenth of the time that all of 200 clusters' take.
+    """
+    query = "GET /stats?usedonly&filter=(version_text|update_rejected)$ HTTP/1.1\r\nhost: admin\r\n"
     return ask(f"{admin.address}:{admin.port}", f"{query}connection: close\r\n\r\n") or ""
 
 
@@ -194,6 +198,7 @@ def _log(event: str, **fields: str | float) -> None:
 
 def main(config: str, placed: str) -> int:
     """The exit status: 0 where the file is in force."""
+    gc.disable()  # nothing of it is garbage before the process ends
     began, place = time.monotonic(), msgspec.json.decode(placed, type=Placed)
     refusal.forget(place.run_dir)
     try:
