@@ -57,6 +57,7 @@ from dragoman.ir.losses import Losses
 from tests.properties.cases import decode_stream, each_byte
 
 CHAT = OpenAIChat()
+MISTRAL = OpenAIChat(Quirks(thinking_parts=True))
 ANTHROPIC = "anthropic_messages"
 SIGNED = Residue(dialect=ANTHROPIC, fields={"signature": "sig"})
 REDACTED = Residue(dialect=ANTHROPIC, fields={"data": "secret"})
@@ -847,10 +848,58 @@ def test_a_signature_of_mistrals_comes_back_to_it(client: str) -> None:
     dialect = client_dialect(client)
     told = dialect.decode_response(dialect.encode_response(answer, Losses(client)))
     history = Message(role="assistant", parts=told.choices[0].parts)
-    sent = CHAT.encode_request(Request(model="m", messages=(history,)), Losses(CHAT.name))
+    sent = MISTRAL.encode_request(Request(model="m", messages=(history,)), Losses(CHAT.name))
 
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "signature": "s"}
     assert sent["messages"][0]["content"] == [thought, HI]
+
+
+def test_a_signature_of_mistrals_is_no_part_of_the_content_for_others() -> None:
+    """Who does not know `thinking` refuses the message that holds it."""
+    history = _assistant(content=[{**TWO_TEXTS, "signature": "s"}, HI])["messages"]
+    request = CHAT.decode_request(_request(*history))
+    moved = msgspec.structs.replace(request, residue=None)
+    losses = Losses(CHAT.name)
+    [message] = CHAT.encode_request(moved, losses)["messages"]
+    assert (message["content"], losses.paths) == ("Hi", ["$.messages[0].content[0]"])
+    details = OpenAIChat(Quirks(reasoning_details=True)).encode_request(moved, Losses(CHAT.name))
+    [detail] = details["messages"][0]["reasoning_details"]
+    assert (detail["text"], detail["format"]) == ("hm", "dragoman-v1")
+
+
+@pytest.mark.parametrize("form", [(), ("7",), ("{",), ("[7]",), ("null",)], ids=str)
+@pytest.mark.parametrize("word", ["texts", "closed"])
+def test_a_state_of_the_clients_own_making_is_harmless(word: str, form: tuple[str, ...]) -> None:
+    """Carried in a signature, which the client may write itself."""
+    forged = Residue(dialect=CHAT.name, fields={"signature": "s"}, form=("thinking", word, *form))
+    thought = Reasoning(content="hm", residue=forged)
+    history = Message(role="assistant", parts=(thought, Text(content="Hi")))
+    [message] = MISTRAL.encode_request(Request(model="m", messages=(history,)), Losses(CHAT.name))[
+        "messages"
+    ]
+    assert message["content"][0]["thinking"] == [{"type": "text", "text": "hm"}]
+
+
+@pytest.mark.parametrize(
+    ("quirks", "told", "lost"),
+    [
+        ({}, {}, ["$.messages[1].content[0]"]),
+        ({"reasoning_field": "reasoning_content"}, {"reasoning_content": "hm"}, []),
+        ({"thinking_parts": True}, None, []),
+    ],
+    ids=str,
+)
+def test_what_mistrals_clients_send_back_reads_as_the_provider_takes_it(
+    quirks: Any, told: Any, lost: list[str]
+) -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    answer = {"role": "assistant", "content": [thought, HI]}
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}, answer]}
+    losses = Losses(CHAT.name)
+    edits = OpenAIChat(Quirks(**quirks)).reframed(body, losses)
+    changed = {"role": "assistant", "content": "Hi", **(told or {})}
+    assert edits == ({} if told is None else {"messages": [body["messages"][0], changed]})
+    assert losses.paths == lost
 
 
 STATES = {

@@ -69,11 +69,20 @@ def test_stream(mistral: Mistral, p: str) -> None:
 
 
 @pytest.mark.parametrize("p", ["o", "a"])
-def test_thoughts(mistral: Mistral, p: str) -> None:
+def test_thoughts(mistral: Mistral, simulator: Simulator, p: str) -> None:
     answer: Any = mistral.chat.complete(model=f"{p}/echo+think", messages=[_turn("hello")])
     thought, text = answer.choices[0].message.content
     assert thought.thinking[0].text == "Let me think about it. The user said: hello"
     assert text.text == "You said: hello"
+
+    history: list[Any] = [_turn("hello"), answer.choices[0].message, _turn("again")]
+    again: Any = mistral.chat.complete(model=f"{p}/echo", messages=history)
+    assert again.choices[0].message.content == "You said: again"
+    sent = _sent(simulator)["messages"][1]["content"]
+    if p == "o":  # which cannot be told thoughts
+        assert sent == "You said: hello"
+    else:
+        assert sent[0]["signature"]
 
 
 @pytest.mark.parametrize("p", ["o", "a", "g", "b", "k"])

@@ -188,6 +188,12 @@ class Dialect(Protocol[Q, A]):
         framed so (`Call.framing`). Where it does not, what it answers is written anew."""
         ...
 
+    def reframed(self, body: Json, losses: Losses) -> dict[str, Any]:
+        """Top-level fields to set so that this provider takes `body`, in its own dialect, from a
+        client whose framing it does not have (see `frames`): what such a client was told of earlier
+        answers, it sends back as it was told."""
+        ...
+
     def wants_usage(self, body: Json) -> bool | None:
         """Whether the client asked for a usage frame at the end of a stream; None where the
         dialect always reports usage within its own frames."""

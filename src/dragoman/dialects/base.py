@@ -76,6 +76,11 @@ class Base:
         del framing
         return True
 
+    def reframed(self, body: Json, losses: Losses) -> dict[str, Any]:
+        """See `Dialect.reframed`."""
+        del body, losses
+        return {}
+
     def wants_usage(self, body: Json) -> bool | None:
         del body
         return None

@@ -58,11 +58,15 @@ def pack(word: str, value: Any) -> tuple[str, str]:
     return word, msgspec.json.encode(value).decode()
 
 
-def packed(residue: Residue | None, dialect: str, word: str) -> Any:
-    """What stands behind `word` in the form; None where nothing does."""
+def packed(residue: Residue | None, dialect: str, word: str, kind: Any = Any) -> Any:
+    """What stands behind `word` in the form; None where nothing of that type does: a residue that
+    a client sent back (see `carrying`) may hold anything."""
     if residue is None or not says(residue, dialect, word):
         return None
-    return msgspec.json.decode(residue.form[residue.form.index(word) + 1])
+    try:
+        return msgspec.json.decode(residue.form[residue.form.index(word) + 1], type=kind)
+    except (IndexError, msgspec.DecodeError):
+        return None
 
 
 def hold(fields: Json) -> tuple[str, ...]:

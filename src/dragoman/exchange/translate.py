@@ -137,7 +137,12 @@ class Translate:
             self._watch = watch_for(self._head, model, lambda: self._read(body, said), self._clock)
             self._is_own = endpoint.dialect.frames(options.framing)
             self.passes_response = self._is_own and not self._watch.wanted
-            return edit_body(kind, raw, own_edits(endpoint, body, said, model))
+            edits = own_edits(endpoint, body, said, model)
+            if not self._is_own:
+                losses = Losses(self._client.name)
+                edits |= endpoint.dialect.reframed({**body, **edits}, losses)
+                self._dropped = losses.paths
+            return edit_body(kind, raw, edits)
         losses = Losses(endpoint.dialect.name, clamp=names.CLAMP in self._head.metadata)
         request = msgspec.structs.replace(self._read(body, said), model=model)
         self._watch = watch_for(self._head, model, lambda: request, self._clock)

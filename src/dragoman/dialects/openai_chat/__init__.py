@@ -17,6 +17,7 @@ from dragoman.dialects.openai_chat import errors, models
 from dragoman.dialects.openai_chat import request as requests
 from dragoman.dialects.openai_chat import response as responses
 from dragoman.dialects.openai_chat.images import is_image
+from dragoman.dialects.openai_chat.messages import take_out_thinking
 from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import (
     NAME,
@@ -115,6 +116,17 @@ class OpenAIChat(Chat):
 
     def frames(self, framing: str) -> bool:
         return framing != WHOLE_CALLS or self._quirks.whole_calls
+
+    def reframed(self, body: Json, losses: Losses) -> dict[str, Any]:
+        """See `Dialect.reframed`. Reasoning stands in the content for Mistral's clients alone."""
+        if self._quirks.thinking_parts:
+            return {}
+        encoding = Encoding(losses=losses, quirks=self._quirks)
+        messages = as_list(body.get("messages"))
+        told = [
+            take_out_thinking(one, f"$.messages[{i}]", encoding) for i, one in enumerate(messages)
+        ]
+        return {"messages": told} if any(map(is_not, told, messages)) else {}
 
     def wants_usage(self, body: Json) -> bool | None:
         given = body.get("stream_options")

@@ -28,6 +28,7 @@ from dragoman.dialects.openai_chat.spelling import (
     says,
     typed,
 )
+from dragoman.dialects.residues import json_object
 from dragoman.errors import InvalidRequest
 from dragoman.ir import (
     Blob,
@@ -45,7 +46,7 @@ from dragoman.ir import (
     ToolCallResponse,
     Uri,
 )
-from dragoman.wire.fields import Fields
+from dragoman.wire.fields import Fields, as_list
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -153,6 +154,19 @@ def _result_part(part: Part) -> Text | Uri | Blob | File | Opaque:
     raise InvalidRequest(f"{part.at}.type", "text or media in a tool's answer")
 
 
+def take_out_thinking(message: Any, path: str, encoding: Encoding) -> Any:
+    """`message`, its `thinking` parts in the fields that the provider takes; itself where it has
+    none."""
+    if not isinstance(message, dict):
+        return message
+    given = cast("Json", message)
+    kinds = [json_object(part).get("type") for part in as_list(given.get("content"))]
+    if THINKING not in kinds:
+        return given
+    [told] = encode_message(decode_message(given, path), encoding)
+    return told
+
+
 def encode_message(message: Message, encoding: Encoding) -> list[Json]:
     """The message; tool results that share it with other parts become messages before it."""
     common = _common(message, encoding)
@@ -213,7 +227,7 @@ def encode_turn(message: Message, parts: list[Part], encoding: Encoding) -> Json
                 calls.append(signatures.on_call(_encode_call(part, encoding)))
             case Reasoning() if place := reasoning.place_of(part):
                 out |= signatures.take(part, place)
-            case Reasoning() if not says(part.residue, THINKING):
+            case Reasoning() if not _is_in_content(part, encoding):
                 thoughts.append(part)
             case Refusal() if not is_refusal_part(part):
                 refusals.append(part.content)
@@ -234,6 +248,11 @@ def encode_turn(message: Message, parts: list[Part], encoding: Encoding) -> Json
         out["refusal"] = "".join(refusals)
     lists = {IMAGES: images, "tool_calls": calls}
     return out | {name: items for name, items in lists.items() if items}
+
+
+def _is_in_content(part: Reasoning, encoding: Encoding) -> bool:
+    """Whether a thought stays a part of the content, as Mistral has it and nobody else takes it."""
+    return says(part.residue, THINKING) and (encoding.own or encoding.quirks.thinking_parts)
 
 
 def _is_beside(part: Uri | Blob, message: Message, encoding: Encoding) -> bool:

@@ -166,8 +166,8 @@ def _is_plain_text(item: Any) -> bool:
 
 
 def _encode_thinking(part: Reasoning) -> Json:
-    texts: list[str] | None = packed(part.residue, NAME, _TEXTS)
-    closed = packed(part.residue, NAME, _CLOSED)
+    texts: list[str] | None = packed(part.residue, NAME, _TEXTS, list[str])
+    closed = packed(part.residue, NAME, _CLOSED, bool)
     known = thinking_part(*([part.content] if texts is None else texts))
     return known if closed is None else {**known, _CLOSED: closed}
 

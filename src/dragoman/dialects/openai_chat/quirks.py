@@ -18,6 +18,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether it takes `stream_options.include_usage`; those that do not report it always."""
     reasoning_field: Literal["reasoning_content", "reasoning"] | None = None
     """Where an assistant message of the history carries its reasoning; None: nowhere."""
+    thinking_parts: bool = False
+    """Whether it takes its own `thinking` parts back, in the content of the history."""
     thinking_field: Literal["reasoning_effort", "reasoning", "thinking", "chat_template_kwargs"] = (
         "reasoning_effort"
     )
