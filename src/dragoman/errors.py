@@ -139,6 +139,18 @@ class AnswerTooLong(DragomanError):
         super().__init__(f"The answer is longer than {most} characters.")
 
 
+class AnswerMisfit(DragomanError):
+    """The answer is not the JSON that the request asked for. No failure of the provider's, which
+    is not asked again for it."""
+
+    status = 422
+    code = "answer_misfit"
+    denies = True
+
+    def __init__(self) -> None:
+        super().__init__("The answer does not fit the schema that the request gives.")
+
+
 class PromptInjection(GuardrailHit):
     """It looks like an attack on the model, by heuristics that may be wrong."""
 

@@ -72,6 +72,8 @@ ANSWER_LENGTH = "answer_length"
 """There: the answer was longer than it may be. No rule has this name."""
 DISCLAIMER = "disclaimer"
 """There: the text that answers must have was added. No rule has this name."""
+SCHEMA = "schema"
+"""There: the answer did not fit the schema that was asked for. No rule has this name."""
 SCORE = "score"
 """There: the highest of a text, for prompt injection. No rule has this name."""
 
@@ -121,6 +123,9 @@ RETRIES = "retries"
 PATIENT = "patient"
 """Its targets may take longer than others to begin an answer, one after the other."""
 CLAMP = "clamp"
+MUST_FIT = "must_fit"
+"""What becomes of an answer that is not the JSON asked for: `block` or `report`; absent: nothing
+was asked for that anybody looks at."""
 FALLBACK_ON = "fallback_on"
 """Reasons to ask the next target (`Model.fallback`), separated by commas; absent: an answer's
 status alone is one. Behind them, `shorter_than:N`, `until:MS` (Unix time) and `attempts:N`, how

@@ -131,6 +131,11 @@ BAD: dict[str, tuple[Any, str]] = {
         "$.guardrails.profiles.a.deny[0].name: answer_length is taken",
     ),
     "disclaimer": ({"profiles": {"a": {"disclaimer": {"text": " "}}}}, "$.guardrails.profiles"),
+    "schema_taken": (
+        {"profiles": {"a": {"schema": {}, "deny": [RULE | {"name": "schema"}]}}},
+        "$.guardrails.profiles.a.deny[0].name: schema is taken",
+    ),
+    "schema_action": ({"profiles": {"a": {"schema": {"action": "mask"}}}}, "$.guardrails.profiles"),
     "disclaimer_taken": (
         {"profiles": {"a": {"deny": [RULE | {"name": "disclaimer"}]}}},
         "$.guardrails.profiles.a.deny[0].name: disclaimer is taken",
@@ -206,11 +211,19 @@ def test_explain_says_which_profile_applies() -> None:
     house = {"callouts": [HOUSE | {"on_failure": "allow"}]}
     named = RULE | {"applies_to": ["answer"]}
     mild = {"injection": {"threshold": 0.9, "action": "report"}, "deny": [named]}
-    section = {"default": "a", "profiles": {"a": GOOD, "mild": mild, "house": house}}
+    both = {"schema": {}, "disclaimer": {"text": "x", "where": "start"}}
+    section = {"default": "a", "profiles": {"a": GOOD, "mild": mild, "house": house, "both": both}}
     wish = Wish("chat", "openai_chat", "m")
     for own, said in (
         (None, "guardrails a: denies codename, blocks injection from 0.6"),
         ("mild", "guardrails mild: denies codename in answers, reports injection from 0.9"),
+        (
+            "both",
+            (
+                "guardrails both: has a disclaimer at the start of answers, "
+                "blocks answers that do not fit the request's schema"
+            ),
+        ),
         ("house", "guardrails house: asks house (block; on failure allow)"),
     ):
         policy = load(section, models={"m": BASE["models"]["m"] | {"guardrails": own}})

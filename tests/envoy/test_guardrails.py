@@ -172,6 +172,40 @@ def test_an_answer_has_its_disclaimer(
     assert entry["dragoman.guardrails.answer"] == {"disclaimer": 1}
 
 
+def wanting(client: str, pattern: str) -> dict[str, Any]:
+    code = {"type": "string", "pattern": pattern}
+    schema: dict[str, Any] = {"type": "object", "required": ["a"], "properties": {"a": code}}
+    if client == "anthropic_messages":
+        return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
+    named = {"name": "n", "schema": schema}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("client", ["openai_chat", "anthropic_messages"])
+def test_an_answer_that_does_not_fit_is_not_the_callers(
+    consulting: Gateway, simulator: Simulator, client: str, *, stream: bool
+) -> None:
+    """What the simulator writes heeds no patterns: it is refused, and nobody is asked again."""
+    simulator.control.reset()
+    fits = send(consulting, client, "held", "go", stream=stream, **wanting(client, "[a-z]"))
+    assert text_of(client, fits, stream=stream) == '{"a": "sample a"}'
+    refused = send(consulting, client, "held", "go", stream=stream, **wanting(client, "[0-9]"))
+    assert refused.status_code == 422, refused.text
+    assert "does not fit the schema" in refused.text
+    assert len(simulator.control.requests()) == 2
+    request_id = refused.headers["x-dragoman-request-id"]
+
+    def entered() -> dict[str, Any] | None:
+        entries = [e for e in consulting.ledger() if e["dragoman.request_id"] == request_id]
+        return entries[0] if entries else None
+
+    entry = wait_until(entered, what="ledger")
+    assert entry["dragoman.guardrails.answer"] == {"schema": 1}
+    assert entry["dragoman.denied.answer"].startswith("The answer does not fit")
+    assert entry["gen_ai.usage.output_tokens"] > 0
+
+
 def _entry(gateway: Gateway) -> dict[str, Any]:
     return wait_until(
         lambda: next((e for e in gateway.ledger() if e.get("dragoman.guardrails") == RULES), None)
@@ -226,6 +260,7 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
                 },
                 "short": {"max_answer_characters": 30},
                 "noted": {"disclaimer": {"text": "Made by a machine."}},
+                "held": {"schema": {}},
                 "lenient": {
                     "callouts": [
                         house | FAST | {"url": "http://127.0.0.1:9/", "on_failure": "allow"},
@@ -236,7 +271,7 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
         }
         models = {
             name: {"guardrails": name, "targets": [{"provider": "openai", "model": "sim/echo"}]}
-            for name in ("both", "near", "lenient", "short", "noted")
+            for name in ("both", "near", "lenient", "short", "noted", "held")
         }
         with run_gateway(all_providers, guardrails=section, models=models) as gateway:
             yield gateway

@@ -104,6 +104,12 @@ def record(usage=None, **fields):
         (record(response_body_bytes=400, facts={"operation": "count_tokens"}), Tokens(), "none"),
         (record(response_body_bytes=400, facts={"unread": "1"}), Tokens(), "none"),
         (record(status=429), Tokens(), "none"),
+        # What the policy kept from the client, the provider bills.
+        (
+            record(FINAL, status=422, facts={"denied_answer": "it does not fit"}),
+            Tokens(input=10, output=4, cache_read=6),
+            "exact",
+        ),
         (record(OPENAI, upstream_reached=False), Tokens(), "none"),
         (record(status=0, flags=("DC",)), Tokens(), "none"),
     ],

@@ -11,7 +11,7 @@ from dragoman.config.callouts import FAILED, Callout
 from dragoman.config.patterns import Refuse, any_of, check_pattern, read_words
 from dragoman.config.section import Name
 from dragoman.dialects.speakers import Speaker
-from dragoman.metadata import ANSWER_LENGTH, DISCLAIMER, SCORE
+from dragoman.metadata import ANSWER_LENGTH, DISCLAIMER, SCHEMA, SCORE
 
 Sign = Literal[
     "addressed_to_model", "chat_template", "conceal_from_user", "encoded_instruction",
@@ -62,6 +62,12 @@ class DisclaimerEntry(_Section, frozen=True, kw_only=True):
     """A blank line stands between it and what the model wrote."""
 
 
+class SchemaEntry(_Section, frozen=True, kw_only=True):
+    """What becomes of an answer that is not the JSON that its request asked for."""
+
+    action: Literal["block", "report"] = "block"
+
+
 class GuardrailEntry(_Section, frozen=True, kw_only=True):
     """What a request under this profile, and its answer, are searched for."""
 
@@ -73,6 +79,8 @@ class GuardrailEntry(_Section, frozen=True, kw_only=True):
     """Of chats; None: as long as the model makes it."""
     disclaimer: DisclaimerEntry | None = None
     """Of chats: added where the model did not write it."""
+    schema: SchemaEntry | None = None
+    """Of chats whose request gives one."""
     unread: Literal["refuse", "pass"] = "refuse"
     """Bodies that nobody reads (files, batches, `pass_through`) cannot be searched."""
 
@@ -107,6 +115,7 @@ class GuardProfile(msgspec.Struct, frozen=True, kw_only=True):
     callouts: tuple[Callout, ...]
     max_answer_characters: int | None = None
     disclaimer: DisclaimerEntry | None = None
+    schema: SchemaEntry | None = None
     refuses_unread: bool
 
     @property
@@ -125,6 +134,10 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
     def looks_at_answers(self) -> bool:
         return any(profile.looks_at_answers for profile in self.profiles.values())
 
+    @property
+    def checks_schemas(self) -> bool:
+        return any(profile.schema is not None for profile in self.profiles.values())
+
     def rules(self, *, answers: bool = False) -> tuple[str, ...]:
         """All that any profile may find, in requests or in `answers`."""
         profiles = self.profiles.values()
@@ -134,6 +147,8 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
                 found.add(ANSWER_LENGTH)
             if any(profile.disclaimer is not None for profile in profiles):
                 found.add(DISCLAIMER)
+            if self.checks_schemas:
+                found.add(SCHEMA)
             return tuple(sorted(found))
         denied = {rule.name for profile in profiles for rule in profile.deny}
         signs = SIGNS if any(profile.injection for profile in profiles) else ()
@@ -174,10 +189,11 @@ def check_guarded(name: str | None, section: Guardrails | None, path: str, refus
 
 def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> GuardProfile:
     length, disclaimer = entry.max_answer_characters, entry.disclaimer
-    if not (entry.deny or entry.injection or entry.callouts or length or disclaimer):
-        problem = "names nothing to look for: give deny, injection, callouts, "
+    looks = entry.deny or entry.injection or entry.callouts or entry.schema
+    if not (looks or length or disclaimer):
+        problem = "names nothing to look for: give deny, injection, callouts, schema, "
         raise refuse(path, f"{problem}max_answer_characters or disclaimer")
-    names = [SCORE, ANSWER_LENGTH, DISCLAIMER, *SIGNS]
+    names = [SCORE, ANSWER_LENGTH, DISCLAIMER, SCHEMA, *SIGNS]
     for i, rule in enumerate(entry.deny):
         if rule.name in names:
             raise refuse(f"{path}.deny[{i}].name", f"{rule.name} is taken")
@@ -198,6 +214,7 @@ def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> Gua
         callouts=entry.callouts,
         max_answer_characters=length,
         disclaimer=disclaimer,
+        schema=entry.schema,
         refuses_unread=entry.unread == "refuse",
     )
 

@@ -213,14 +213,25 @@ ChatDialect = Dialect[Request, Response]
 AnyDialect = Dialect[Any, Any]
 
 
-def read_answer(dialect: AnyDialect, raw: bytes) -> Any:
+def read_answer(dialect: AnyDialect, raw: bytes, framing: str = "") -> Any:
     """A whole answer's bytes as `dialect.decode_response` takes them: an object; of embeddings and
     rerank any value, in which vectors stay the bytes they are.
 
-    Raises as `dragoman.wire.json.decode` does.
+    `framing` where it is as a client gets it. Raises as `dragoman.wire.json.decode` does.
     """
+    if framing == LISTED:
+        raw = _only_item(raw)
     is_any = dialect.operation in (EMBEDDINGS, RERANK)
     return decode_around_vectors(raw) if is_any else decode(raw)
+
+
+def _only_item(raw: bytes) -> bytes:
+    """What an array of one holds; as it is where it is none."""
+    try:
+        items = msgspec.json.decode(raw, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return raw
+    return bytes(items[0]) if len(items) == 1 else raw
 
 
 def with_id(answer: N, client: AnyDialect, request_id: str) -> N:

@@ -12,9 +12,11 @@ from dragoman.envoyconf.typed import metadata_matcher, seconds, typed
 from dragoman.ir import Json
 from dragoman.metadata import (
     FALLBACK_NAMESPACE,
+    GUARDRAILS_ANSWER_NAMESPACE,
     KEEP,
     KEEP_DIALECT,
     MODELS_NAMESPACE,
+    MUST_FIT,
     NAMESPACE,
     PATHS_NAMESPACE,
     REQUEST_ID_ATTRIBUTE,
@@ -73,6 +75,12 @@ _HOP_HEADERS = (
     "x-envoy-attempt-count",
     "x-envoy-expected-rq-timeout-ms",
 )
+
+
+def _fact(name: str) -> str:
+    return f"metadata.filter_metadata['dragoman']['{name}']"
+
+
 _ATTEMPT_FACTS = (
     "client_dialect",
     "targets",
@@ -91,7 +99,7 @@ _ATTEMPT_ATTRIBUTES = [
     "xds.cluster_metadata.filter_metadata['dragoman']['model']",
     "upstream.request_attempt_count",
     REQUEST_ID_ATTRIBUTE,
-    *(f"metadata.filter_metadata['dragoman']['{name}']" for name in _ATTEMPT_FACTS),
+    *map(_fact, _ATTEMPT_FACTS),
 ]
 """What the translate stage is told of each attempt."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -268,7 +276,23 @@ def _path_lua(provider: str) -> str:
 
 def translate_filter(provider: Provider, policy: Policy) -> Json:
     """The translate stage; no stream is opened where the metadata says there is nothing to do."""
-    processor = typed(
+    skip = typed("skip", "extensions.filters.common.matcher.action.v3.SkipFilter")
+    matcher = {"predicate": _keeps(provider), "on_match": {"action": skip}}
+    return typed(
+        "dragoman.translate",
+        "extensions.common.matching.v3.ExtensionWithMatcher",
+        extension_config=_translate_processor(policy),
+        xds_matcher={"matcher_list": {"matchers": [matcher]}},
+    )
+
+
+def _translate_processor(policy: Policy) -> Json:
+    attributes = list(_ATTEMPT_ATTRIBUTES)
+    written = [NAMESPACE, MODELS_NAMESPACE, PATHS_NAMESPACE, USAGE_NAMESPACE, FALLBACK_NAMESPACE]
+    if policy.guardrails is not None and policy.guardrails.checks_schemas:
+        attributes.append(_fact(MUST_FIT))
+        written.append(GUARDRAILS_ANSWER_NAMESPACE)
+    return typed(
         "dragoman.translate",
         "extensions.filters.http.ext_proc.v3.ExternalProcessor",
         grpc_service=grpc_service("translate"),
@@ -282,35 +306,9 @@ def translate_filter(provider: Provider, policy: Policy) -> Json:
             "response_trailer_mode": "SEND",
         },
         allow_content_length_header=True,
-        request_attributes=_ATTEMPT_ATTRIBUTES,
+        request_attributes=attributes,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
-        metadata_options={
-            "receiving_namespaces": {
-                "untyped": [
-                    NAMESPACE,
-                    MODELS_NAMESPACE,
-                    PATHS_NAMESPACE,
-                    USAGE_NAMESPACE,
-                    FALLBACK_NAMESPACE,
-                ]
-            }
-        },
-    )
-    skip = typed("skip", "extensions.filters.common.matcher.action.v3.SkipFilter")
-    return typed(
-        "dragoman.translate",
-        "extensions.common.matching.v3.ExtensionWithMatcher",
-        extension_config=processor,
-        xds_matcher={
-            "matcher_list": {
-                "matchers": [
-                    {
-                        "predicate": _keeps(provider),
-                        "on_match": {"action": skip},
-                    }
-                ]
-            }
-        },
+        metadata_options={"receiving_namespaces": {"untyped": written}},
     )
 
 

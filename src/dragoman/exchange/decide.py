@@ -286,6 +286,7 @@ class Decide:
         look = self._look(asked, caller, asker.head.headers)
         choice = self._chooser.choose(asked.model, asked.name, demands, look)
         choice = choice.noting(*seen.note, *note)
+        choice = choice._replace(must_fit=self._guard.must_fit(asked, caller))
         if copy := self._shadows.copy(asked, demands, look):
             treated = treated.telling(copy.facts)
         if choice.order and self._must_estimate(asked, choice.order[0]):

@@ -16,6 +16,7 @@ from dragoman.dialects.speakers import speaker_of
 from dragoman.dialects.texts import edit_texts
 from dragoman.errors import DragomanError, GuardrailFailed, InvalidRequest, PermissionDenied
 from dragoman.exchange.asked import Asked, Asker
+from dragoman.exchange.fitting import shape_of
 from dragoman.exchange.redaction import ENGINE_FAULTS, HARMLESS
 from dragoman.exchange.reserve import Pending
 from dragoman.ir import Json, Request
@@ -83,6 +84,17 @@ class RequestGuard:
             return _wants_json(asked.request)
         except DragomanError:  # what cannot be decoded goes to the provider as it is
             return False
+
+    def must_fit(self, asked: Asked, caller: Caller) -> str:
+        """What becomes of an answer that is not the JSON asked for; empty where none is."""
+        guard = self._guards.choose(caller, asked.model) if self._guards else None
+        schema = guard.profile.schema if guard is not None else None
+        if schema is None or asked.client.operation != CHAT:
+            return ""
+        try:
+            return schema.action if shape_of(asked.request) else ""
+        except DragomanError:  # what cannot be decoded goes to the provider as it is
+            return ""
 
     def questions(self, asked: Asked, sent: bytes, asker: Asker) -> tuple[Question, ...]:
         """What callouts are asked about a request, of which `sent` will go on: what redaction took

@@ -182,8 +182,10 @@ class Plan:
             said["stream"] = True
         if said:
             facts[names.FIELDS] = msgspec.json.encode(said).decode()
+        if choice.must_fit:
+            facts[names.MUST_FIT] = choice.must_fit
         if not order:
-            is_usual = asked.client.frames(framing)
+            is_usual = asked.client.frames(framing) and not choice.must_fit
             return facts | ({names.KEEP_DIALECT: asked.client.name} if is_usual else {})
         facts |= {
             names.TARGETS: names.encode_order([(t.provider, t.model) for t in order]),
@@ -200,6 +202,7 @@ class Plan:
                 if other.provider == target.provider
             ]
             watched = names.FALLBACK_ON in facts and target not in order[-1:]
+            watched = watched or bool(choice.must_fit)
             if all(alike) and self._passes(asked, target) and not watched:
                 facts[names.KEEP + target.provider] = names.FLAG
         return facts

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond, amend
@@ -238,7 +238,7 @@ class RespondStage:
             return rest + self._write(self._frames.close()) if self._strips else rest
         body = bytes(self._body)
         try:
-            self._response = self._client.decode_response(read_answer(self._client, body))
+            self._response = self._decode(body)
             self._is_whole = True
         except DragomanError:
             self._response = None
@@ -248,11 +248,15 @@ class RespondStage:
         treated = self._treatment.answer(self._cut(body, self._treatment.limit), self._kind)
         return self._disclaim(treated, self._treatment.disclaimer)
 
+    def _decode(self, body: bytes) -> Any:
+        framing = self._options.framing
+        return self._client.decode_response(read_answer(self._client, body, framing))
+
     def _disclaim(self, body: bytes, disclaimer: Disclaimer | None) -> bytes:
         """The answer in one piece, with the text that it must have."""
         if disclaimer is None or self._status >= _ERROR_STATUS:
             return body
-        said = disclaimer.add(self._client.decode_response(read_answer(self._client, body)))
+        said = disclaimer.add(self._decode(body))
         if said is None:
             return body
         from dragoman.exchange.filtered import write  # noqa: PLC0415 - seldom wanted

@@ -37,6 +37,7 @@ from dragoman.errors import (
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.asked import own_edits
 from dragoman.exchange.bodies import edit_body, read_body
+from dragoman.exchange.fitting import AnswerReader, Fitting, FittingEditor, fitting_for
 from dragoman.exchange.heads import AttemptHead, ResponseEditor, client_of, stream_options
 from dragoman.exchange.usage import usage_metadata, usage_of_headers
 from dragoman.exchange.watch import Watch, WatchEditor, tell_kept, watch_for
@@ -71,6 +72,7 @@ class Translate:
         self._dropped: list[str] = []
         self._question: Question | None = None
         self._watch = Watch()
+        self._fitting: Fitting | None = None
         self._is_own = False
         """The answer is in the client's own dialect and framing."""
         self._editor: ResponseEditor | None = None
@@ -135,8 +137,10 @@ class Translate:
         if endpoint.dialect.name == self._client.name:
             options = stream_options(self._head.metadata)
             self._watch = watch_for(self._head, model, lambda: self._read(body, said), self._clock)
+            self._fitting = fitting_for(self._head, lambda: self._read(body, said))
             self._is_own = endpoint.dialect.frames(options.framing)
-            self.passes_response = self._is_own and not self._watch.wanted
+            is_looked_at = self._watch.wanted or self._fitting is not None
+            self.passes_response = self._is_own and not is_looked_at
             edits = own_edits(endpoint, body, said, model)
             if not self._is_own:
                 losses = Losses(self._client.name)
@@ -146,6 +150,7 @@ class Translate:
         losses = Losses(endpoint.dialect.name, clamp=names.CLAMP in self._head.metadata)
         request = msgspec.structs.replace(self._read(body, said), model=model)
         self._watch = watch_for(self._head, model, lambda: request, self._clock)
+        self._fitting = fitting_for(self._head, lambda: request)
         if isinstance(request, Request):
             request = msgspec.structs.replace(request, stream=self._stream)
             if self._client.operation == CHAT:
@@ -165,14 +170,33 @@ class Translate:
         return msgspec.json.decode(self._head.metadata.get(names.FIELDS) or "{}", type=Json)
 
     def _choose_editor(self, headers: Mapping[str, str]) -> ResponseEditor:
+        editor = self._inner_editor(headers)
+        if self._fitting is None:
+            return editor
+        encoding = headers.get("content-encoding", "") if self._is_own else ""
+        limit = self._policy.limits.response_body_bytes
+        reader = AnswerReader(
+            self._client,
+            self._head.metadata.get(names.FRAMING, ""),
+            content_decoder(encoding, limit),
+            limit,
+            streams=self._is_streamed(headers),
+        )
+        return FittingEditor(editor, self._fitting, self._client, reader)
+
+    def _is_streamed(self, headers: Mapping[str, str]) -> bool:
+        """Whether it is the stream that was asked for."""
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        is_well = int(headers.get(":status", "0")) < _ERROR_STATUS
+        return self._stream and is_well and kind in self._provider.stream_types
+
+    def _inner_editor(self, headers: Mapping[str, str]) -> ResponseEditor:
         provider = self._provider
         decoder = content_decoder(
             headers.get("content-encoding", ""), self._policy.limits.response_body_bytes
         )
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         limit = self._policy.limits.response_body_bytes
-        is_stream = self._stream and kind in provider.stream_types
-        streams = is_stream and int(headers.get(":status", "0")) < _ERROR_STATUS
+        streams = self._is_streamed(headers)
         if self._is_own:
             return WatchEditor(provider, self._watch, decoder, limit, streams=streams)
         if streams:

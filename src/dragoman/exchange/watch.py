@@ -101,7 +101,7 @@ def watch_for(
     request = read() if wanted & _OF_THE_REQUEST else None
     if isinstance(request, Request):
         is_limited = request.max_tokens is not None
-        shape, tools = request.response_format, _strict(request)
+        shape, tools = request.response_format, strict_tools(request)
         criteria = Criteria(wanted, at_least, shape, is_limited, tools)
 
     def limit() -> str | None:
@@ -112,7 +112,8 @@ def watch_for(
     return Watch(criteria, f"{head.cluster}/{model}", limit)
 
 
-def _strict(request: Request) -> dict[str, Json]:
+def strict_tools(request: Request) -> dict[str, Json]:
+    """The schemas that tools hold the model to, by the tool's name."""
     tools = (tool for tool in request.tools if isinstance(tool, Tool))
     return {tool.name: tool.parameters for tool in tools if tool.strict and tool.parameters}
 

@@ -70,6 +70,8 @@ def _guardrail_lines(policy: Policy, caller: Caller, model: Model) -> list[str]:
         said.append(f"cuts answers at {most:,} characters")
     if disclaimer := profile.disclaimer:
         said.append(f"has a disclaimer at the {disclaimer.where} of answers")
+    if schema := profile.schema:
+        said.append(f"{schema.action}s answers that do not fit the request's schema")
     if injection := profile.injection:
         said.append(f"{injection.action}s injection from {injection.threshold}")
     said += [f"asks {c.name} ({c.action}; on failure {c.on_failure})" for c in profile.callouts]

@@ -274,7 +274,7 @@ def _failed_attempts(record: AccessRecord) -> tuple[FailedAttempt, ...]:
 
 def measure(record: AccessRecord) -> tuple[Tokens, Metering]:
     """The tokens of `record`, and how far they can be trusted."""
-    if not record.upstream_reached or not 0 < record.status < _ERROR_STATUS or _is_free(record):
+    if not record.upstream_reached or not _is_answered(record) or _is_free(record):
         return Tokens(), "none"
     usage = record.metadata.get(keys.USAGE_NAMESPACE, {})
     counted = read_tokens(usage)
@@ -283,6 +283,12 @@ def measure(record: AccessRecord) -> tuple[Tokens, Metering]:
             return msgspec.structs.replace(counted, input=_asked(record)), "estimated"
         return counted, "exact"
     return _estimate(record, counted or Tokens()), "estimated"
+
+
+def _is_answered(record: AccessRecord) -> bool:
+    """Whether a provider answered, also where the policy kept its answer from the client."""
+    denied = keys.DENIED_ANSWER in record.metadata.get(keys.NAMESPACE, {})
+    return denied or 0 < record.status < _ERROR_STATUS
 
 
 def _is_free(record: AccessRecord) -> bool:

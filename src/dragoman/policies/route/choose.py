@@ -56,6 +56,8 @@ class Choice(NamedTuple):
     """Whose canary it is, and which side serves (`canary.tell_side`)."""
     latency_key: str | None = None
     """What is seen of the request is learned under, where the strategy learns."""
+    must_fit: str = ""
+    """What becomes of an answer that is not the JSON asked for (`metadata.MUST_FIT`)."""
 
     def without(self, reasons: Mapping[Target, str]) -> Choice:
         """The same, with these targets left out for these reasons."""

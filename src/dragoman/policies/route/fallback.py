@@ -109,6 +109,19 @@ def judge_answer(response: Response, criteria: Criteria) -> None:
         _refuse("shorter_than", wanted)
 
 
+def is_as_asked(response: Response, criteria: Criteria) -> bool:
+    """Whether each choice is the JSON that was asked for. What declines is an answer of its own
+    kind."""
+    shape = criteria.shape
+    wants_json = shape is not None and shape.kind != "text"
+    return all(
+        _declines(choice)
+        or choice.finish_reason == "content_filter"
+        or (_fits(choice, criteria) and (not wants_json or _is_json(choice)))
+        for choice in response.choices
+    )
+
+
 def _refuse(reason: Reason, wanted: Container[str]) -> None:
     if reason in wanted:
         raise AnswerRefused(reason)
