@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -18,7 +19,17 @@ from dragoman.extproc.pb.callouts_pb2 import Entity, Findings, RecogniseRequest,
 from dragoman.policies.guard.guard import Guards
 from dragoman.policies.redact.profiles import Redactors
 from dragoman.policies.redact.redactor import PLACEHOLDER
-from tests.exchange.test_redaction import MAIL, SECRET, answer, ask, chat, decider, facts_of, policy
+from tests.exchange.test_redaction import (
+    KEY,
+    MAIL,
+    SECRET,
+    answer,
+    ask,
+    chat,
+    decider,
+    facts_of,
+    policy,
+)
 
 ENTITIES = {"person": "replace", "place": "mask", "illness": "block", "pet": "report"}
 RECOGNISER = {"url": "unix:/s", "entities": ENTITIES, "min_score": 0.5}
@@ -122,6 +133,39 @@ def test_what_patterns_block_nobody_is_asked_about() -> None:
     )
     assert isinstance(ask(chat(token), DECIDE), Respond)
     assert isinstance(ask(chat(" "), DECIDE), Mutate)
+
+
+def test_what_its_caller_may_not_ask_nobody_is_asked_about() -> None:
+    caller = {"keys": [hashlib.sha256(KEY.encode()).hexdigest()], "roles": ["plain"]}
+    limits = {"input_tokens": 20, "output_tokens": 9}
+    roles = {"plain": {"allow": {}, "deny": {"features": ["tools"]}, "limits": limits}}
+    decide = decider(policy(profile(), callers={"team": caller}, roles=roles))
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    for body, status in (
+        (chat("Hi", tools=[tool]), 403),
+        (chat("Hi " * 99), 400),
+        (chat("Hi", max_tokens=10), 400),
+    ):
+        refused = ask(body, decide)
+        assert isinstance(refused, Respond)
+        assert refused.status == status
+    action = ask(chat("Hi Anna"), decide).resume([found([("person", 3, 7)])])
+    assert json.loads(action.body)["max_completion_tokens"] == 9
+    assert said(action).startswith("Hi [PERSON_")
+
+
+def test_the_limit_of_an_answer_is_written_beside_what_was_hidden() -> None:
+    caller = {"keys": [hashlib.sha256(KEY.encode()).hexdigest()], "limits": {"output_tokens": 9}}
+    decide = decider(policy(profile(), callers={"team": caller}))
+    body = {
+        "contents": [{"role": "user", "parts": [{"text": "Hi"}]}],
+        "generationConfig": {"stopSequences": [f"to {MAIL}"]},
+    }
+    waits = ask(body, decide, "/v1beta/models/m:generateContent")
+    action = waits.resume([found(*([] for _ in asked(waits).texts))])
+    config = json.loads(action.body)["generationConfig"]
+    assert config["maxOutputTokens"] == 9
+    assert MAIL not in str(config)
 
 
 BAD = (

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
@@ -28,7 +28,7 @@ from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.feedback import take_feedback
 from dragoman.exchange.guard import Consulting, RequestGuard, about_of
 from dragoman.exchange.heads import RequestHead
-from dragoman.exchange.limits import Held
+from dragoman.exchange.limits import check_limits, write_limit
 from dragoman.exchange.plan import Plan
 from dragoman.exchange.redaction import RequestRedaction, Treated
 from dragoman.exchange.reserve import Pending, Quotas, Reserve, Spending, Unlimited
@@ -71,6 +71,16 @@ ESTIMATED_HEADER = "x-dragoman-estimated"
 _LISTED = "dragoman_models"
 _BYTES_PER_TOKEN = 4
 """Rough, and only for what a provider never counts (`metering: estimated` in the ledger)."""
+
+
+class Passed(NamedTuple):
+    """What is known of a request that goes on, before anything is hidden in it."""
+
+    seen: Seen
+    note: tuple[str, ...]
+    """For the decision."""
+    output_limit: int | None
+    """Tokens of the answer; to be written into it."""
 
 
 class Decide:
@@ -228,7 +238,6 @@ class Decide:
             self._hear(asked_for, caller.name)
         model, told, note = find_serving(asked_for, self._clock())
         name = name if model is asked_for else model.name
-        seen = self._guard.look(call.body, raw, body, caller, model)
         asked = Asked(
             client=client,
             call=call,
@@ -240,17 +249,27 @@ class Decide:
             name=name,
             told=told,
         )
-        return self._redact(asked, Asker(head, client, caller), seen, note)
+        limit = self._check_rights(asked, caller)
+        seen = self._guard.look(call.body, raw, body, caller, model)
+        return self._redact(asked, Asker(head, client, caller), Passed(seen, note, limit))
+
+    def _check_rights(self, asked: Asked, caller: Caller) -> int | None:
+        """The limit of the answer that is to be written into the request, if one is. Raises where
+        the caller may not ask for this: nobody else need be asked about it then."""
+        if caller.roles:
+            authorize(caller, wish_of(asked, caller))
+        limits = limits_of(caller)
+        return check_limits(self._policy, limits, asked) if limits else None
 
     def _redact(
-        self, asked: Asked, asker: Asker, seen: Seen, note: tuple[str, ...]
+        self, asked: Asked, asker: Asker, passed: Passed
     ) -> Mutate | Respond | Pending | Consulting:
         """What becomes of the request once a recogniser, if there is one, has answered."""
         kind, raw, whose = asked.call.body, asked.sent, (asker.caller, asked.model)
         about = about_of(asker, asked.name)
         waits = self._redaction.survey(kind, raw, asked.raw, about, whose)
         if waits is None:
-            return self._treat(asked, asker, self._redaction.apply(kind, raw, *whose), seen, note)
+            return self._treat(asked, asker, self._redaction.apply(kind, raw, *whose), passed)
         recognising = waits
 
         def resume(
@@ -259,16 +278,17 @@ class Decide:
             try:
                 redact = functools.partial(recognising.redact, answers)
                 treated = self._redaction.apply(kind, raw, *whose, redact)
-                return self._treat(asked, asker, treated, seen, note)
+                return self._treat(asked, asker, treated, passed)
             except DragomanError as error:
                 return deny(error, asker.client, asker.caller, asked.call.operation)
 
         return Consulting(questions=(waits.question,), resume=resume)
 
     def _treat(
-        self, asked: Asked, asker: Asker, treated: Treated, seen: Seen, note: tuple[str, ...]
+        self, asked: Asked, asker: Asker, treated: Treated, passed: Passed
     ) -> Mutate | Respond | Pending | Consulting:
         """What becomes of the request, of which `treated` goes on."""
+        seen, note, limit = passed
         caller, treated = asker.caller, treated.guarded_as(seen)
         if seen.answers and self._guard.keeps_json(asked, caller):
             treated = treated.telling({names.JSON_WANTED: names.FLAG})
@@ -276,12 +296,9 @@ class Decide:
         if treated.body is not asked.sent:
             body = read_body(asked.call.body, treated.body)
             asked = msgspec.structs.replace(asked, raw=body)
-        if caller.roles:
-            authorize(caller, wish_of(asked, caller))
-        limits = limits_of(caller)
-        if limits is not None:
-            held = Held(self._policy, limits, asked, treated)
-            asked, treated, note = held.asked, held.treated, (*note, *held.note)
+        if limit is not None:
+            asked, treated = write_limit(limit, asked, treated)
+            note = (*note, f"output_tokens={limit}")
         demands = find_demands(caller, asker.head.headers)
         look = self._look(asked, caller, asker.head.headers)
         choice = self._chooser.choose(asked.model, asked.name, demands, look)

@@ -15,32 +15,27 @@ from dragoman.policies.limits import check_input, limit_output
 from dragoman.policies.route.weighted import name_targets
 
 
-class Held:
-    """A request that its limits let through."""
+def check_limits(policy: Policy, limits: RequestLimits, asked: Asked) -> int | None:
+    """The tokens of an answer that are to be written into the request; None where it says so
+    itself, or nothing limits them.
 
-    def __init__(
-        self, policy: Policy, limits: RequestLimits, asked: Asked, treated: Treated
-    ) -> None:
-        """Raises `LimitExceeded`, or what is wrong with a body that has to be read for it."""
-        self.asked = asked
-        """As it goes on."""
-        self.treated = treated
-        self.note: tuple[str, ...] = ()
-        """What was written into it."""
-        if limits.input_tokens is not None:
-            check_input(_estimate(policy, asked), limits.input_tokens)
-        if limits.output_tokens is not None and asked.client.operation == CHAT:
-            self._limit_output(limits.output_tokens)
+    Raises `LimitExceeded`, or what is wrong with a body that has to be read for it.
+    """
+    if limits.input_tokens is not None:
+        check_input(_estimate(policy, asked), limits.input_tokens)
+    limit = limits.output_tokens
+    if limit is None or asked.client.operation != CHAT:
+        return None
+    edits = limit_output(asked.client.name, asked.raw, asked.request.max_tokens, limit)
+    return limit if edits else None
 
-    def _limit_output(self, limit: int) -> None:
-        asked = self.asked
-        edits = limit_output(asked.client.name, asked.raw, asked.request.max_tokens, limit)
-        if not edits:
-            return
-        body = edit_body(asked.call.body, self.treated.body, edits) or self.treated.body
-        self.treated = self.treated._replace(body=body, changed=body)
-        self.asked = msgspec.structs.replace(asked, raw={**asked.raw, **edits})
-        self.note = (f"output_tokens={limit}",)
+
+def write_limit(limit: int, asked: Asked, treated: Treated) -> tuple[Asked, Treated]:
+    """Both with `limit` in them, which `check_limits` found to be missing."""
+    edits = limit_output(asked.client.name, asked.raw, None, limit)
+    body = edit_body(asked.call.body, treated.body, edits) or treated.body
+    asked = msgspec.structs.replace(asked, raw={**asked.raw, **edits})
+    return asked, treated._replace(body=body, changed=body)
 
 
 def _estimate(policy: Policy, asked: Asked) -> int:
