@@ -19,7 +19,10 @@ from dragoman.config.load import parse
 from dragoman.policies.replay import ASSUMED, UNJUDGED, Replay, Report
 from dragoman.policies.route.choose import Chooser
 from dragoman.policies.route.content import Asking, Content
-from dragoman.stores.latencies import Latencies
+from dragoman.policies.route.decision import describe_choice
+from dragoman.policies.route.learned import latency_key, target_key
+from dragoman.stores.incidents import Incident
+from dragoman.stores.latencies import Latencies, Sums
 from dragoman.telemetry.ledger import AccessRecord, Entry, encode_lines, make_entry
 
 AT = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
@@ -235,9 +238,104 @@ def test_what_was_known_at_the_time_is_not_in_the_ledger() -> None:
     assert replay(worth, entry()).unjudged == {"rewards": 1}
 
 
-def test_how_far_a_canary_would_have_been_is_not_in_the_ledger() -> None:
+PAIR = (T_BIG % ", priority: 0, weight: 3", T_SMALL % ", priority: 0")
+
+
+def noted(*notes: str, order: str = f"{BIG},{SMALL}", **changes: Any) -> Entry:
+    """A request whose decision had these notes."""
+    line = "; ".join(["strategy=fastest", *notes, f"order={order}"])
+    return entry(order.partition(",")[0], order, facts={"decision": line}, **changes)
+
+
+def test_the_fastest_is_judged_by_what_was_expected_when_it_was_decided() -> None:
+    fast = targets(*PAIR, strategy="fastest", learning="{explore: 0.1}")
+    report = replay(fast, noted(f"expected_ms={BIG}(200),{SMALL}(100)", f"propensity={BIG}(0.2)"))
+    by_speed = 3 / 16 / (1 + 3 / 16)
+    assert after(report)[BIG] == pytest.approx(0.1 * 0.75 + 0.9 * by_speed)
+    assert (report.assumed, report.unjudged) == ({"speeds": 1}, {})
+    failing = replay(fast, noted(f"expected_ms={BIG}(failing),{SMALL}(100)"))
+    assert after(failing) == {BIG: 0.1 * 0.75, SMALL: 1 - 0.1 * 0.75}
+    cold = replay(fast, noted(f"expected_ms={BIG}(unknown),{SMALL}(unknown)"))
+    assert after(cold) == {BIG: 0.75, SMALL: 0.25}
+    others = replay(fast, noted(f"expected_ms={BIG}(5),{WIDE}(5)"), noted("expected_ms=x(,(7)"))
+    assert others.unjudged == {"speeds": 2}
+
+
+HEALING = POLICY + "healing: {to: 0.2}\n"
+
+
+def test_who_was_not_as_usual_is_lowered_where_the_policy_heals() -> None:
+    lowered = noted(f"lowered={BIG}(errors+usd)", order=f"{SMALL},{BIG}")
+    alone = replay(targets(T_BIG % ""), lowered, text=HEALING)
+    assert after(alone) == {BIG: 1}
+    listed = replay(targets(T_BIG % "", T_SMALL % ""), lowered, noted(), text=HEALING)
+    assert after(listed) == {BIG: 0.2 + 1, SMALL: 0.8}
+    assert (listed.troubled, listed.assumed) == (1, {})
+    drawn = replay(targets(*PAIR), noted(f"probe={BIG}(errors)"), text=HEALING)
+    assert after(drawn) == {BIG: 0.2 * 0.75, SMALL: 0.8 + 0.2 * 0.25}
+    deaf = replay(targets(T_BIG % "", T_SMALL % ""), lowered)
+    assert (after(deaf), deaf.troubled, deaf.assumed) == ({BIG: 1}, 1, {"incidents": 1})
+
+
+def test_a_time_of_trouble_says_nothing_of_how_long_a_target_takes() -> None:
+    slow = noted(f"probe={BIG}(answer_ms)", duration=9000)
+    report = replay(targets(T_BIG % "", T_SMALL % ""), slow, noted(), noted(order=SMALL))
+    assert (report.duration.requests, report.duration.unknown) == (2, 1)
+    assert report.duration.after_ms == 100
+
+
+def test_what_is_told_of_trouble_does_not_make_it_long_to_judge() -> None:
+    many = [f"{{provider: openai, model: m{i}}}" for i in range(40)]
+    names = [f"lowered=openai/m{i}(errors)" for i in range(39)]
+    assert replay(targets(*many), noted(*names), text=HEALING).unjudged == {"incidents": 1}
+
+
+class _Incidents:
+    def __init__(self, *names: str) -> None:
+        facts = {"signals": ["errors"], "reasons": [], "since": 0.0}
+        self.incidents = {name: Incident(target=name, **facts) for name in names}
+
+
+@pytest.mark.parametrize("troubled", [(), (BIG,), (SMALL,), (BIG, WIDE), (BIG, SMALL, WIDE)])
+@pytest.mark.parametrize("settings", [{}, {"strategy": "cheapest"}, {"strategy": "fastest"}])
+def test_shares_are_those_of_the_chooser_that_wrote_the_decision(
+    settings: dict[str, str], troubled: tuple[str, ...]
+) -> None:
+    """Whatever it knew: its own decisions, judged under its own policy, come to what it drew."""
+    fast = targets(
+        T_BIG % ", weight: 5, priority: 0",
+        T_SMALL % ", weight: 2, priority: 0",
+        T_WIDE % ", weight: 3, priority: 0",
+        **settings,
+    )
+    policy = parse(HEALING.replace("FAST", fast), "p.yaml", KEYS)
+    latencies = Latencies(lambda: 0.0)
+    chooser = Chooser(
+        policy, random.Random(5).random, lambda: 0.0, latencies, incidents=_Incidents(*troubled)
+    )
+    content = Content({}, {}, 9, None)
+    caller = policy.callers.by_name["shop"]
+    asking = Asking(caller, "openai_chat", "chat", False, 0, content)
+    model = policy.models["fast"]
+    for name, ms in ((BIG, 150.0), (SMALL, 100.0), (WIDE, 120.0)):
+        key = latency_key(model, asking)
+        latencies.observe(target_key(key, *name.split("/")), Sums(answers=9.0, ms=9 * ms))
+    choices = [chooser.choose(model, "fast", (), lambda: asking) for _ in range(2000)]
+    drawn = Counter(choice.order[0].provider for choice in choices)
+    facts = {"decision": describe_choice(choices[-1])}
+    report = replay(fast, entry(tokens=(2, 1024), facts=facts), text=HEALING)
+    assert report.judged == 1
+    for name, share in after(report).items():
+        assert drawn[name.partition("/")[0]] / 2000 == pytest.approx(share.expected, abs=0.04)
+
+
+def test_a_canary_serves_whom_the_one_of_its_name_served() -> None:
     watched = targets(T_BIG % "", canary="{name: next, use: small}")
     assert replay(watched, entry()).unjudged == {"canary": 1}
+    sides = [noted(f"canary=next({side},25%)") for side in ("candidate", "stable", "stable")]
+    report = replay(watched, *sides, noted("canary=other(candidate,25%)"))
+    assert (after(report), report.assumed) == ({BIG: 2, SMALL: 1}, {"canary": 3})
+    assert report.unjudged == {"canary": 1}
 
 
 def test_what_would_be_refused_is_counted_by_its_code() -> None:

@@ -21,6 +21,7 @@ from dragoman.config.policy import Policy, Target
 from dragoman.errors import DragomanError
 from dragoman.policies.route.decision import Decision, read_decision
 from dragoman.policies.route.hindsight import Assumed, Hindsight, Missing, NotRecorded
+from dragoman.policies.route.lowered import read_incidents
 from dragoman.policies.route.naming import name_target, quote_name
 from dragoman.telemetry.ledger import REQUEST, find_cost
 from dragoman.telemetry.ledger_lines import Broken, read_lines
@@ -43,16 +44,20 @@ UNJUDGED: Mapping[Missing | str, str] = {
     "residency": "it was kept from the target that would come first, by a region it named itself",
     "routes": "Envoy's own routes choose the upstream",
     "canary": "how far the canary would have been is not recorded",
+    "incidents": "more targets were not as usual than are reckoned with",
     "loads": "the strategy goes by the requests that were in flight",
     "rewards": "the strategy goes by rewards that were learned meanwhile",
-    "speeds": "the strategy goes by speeds that were learned meanwhile",
+    "speeds": "the strategy goes by speeds, and the decision says nothing of a target's",
     "tokens": "the policy goes by tokens, and none were counted",
 }
 """Why requests are not judged."""
 ASSUMED: Mapping[Assumed | str, str] = {
     "by_weight": "conversations, users or headers fall to targets and variants by weight",
+    "canary": "a canary serves whom the one of its name served",
+    "incidents": "targets that were not as usual come first as if they were",
     "output_limit": "clients set no higher limit of output than they got",
     "quota": "quotas that were spent are not",
+    "speeds": "speeds are what was expected when it was decided",
     "translation": "targets of another dialect can say the request",
 }
 """What judgements take for granted."""
@@ -95,7 +100,8 @@ class Duration(msgspec.Struct, frozen=True, kw_only=True):
     after_ms: float | None
     """Means over the requests; None where there are none."""
     unknown: int
-    """Requests that would have asked a target that has answered none in the ledger, or did."""
+    """Requests that would have asked a target that has answered none in the ledger, or did; or one
+    that was not as usual then: its median says nothing of that time."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +113,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of the judged ones: expected to ask another target first, or to be refused."""
     fell_back: int
     """Of the judged ones: answered by another target than the first."""
+    troubled: int
+    """Of the judged ones: decided while a target was not as usual (`healing`)."""
     shares: list[Share]
     refused: dict[str, int]
     """By the error's code."""
@@ -125,7 +133,7 @@ class Replay:
         self._policy = policy
         self._hindsight = Hindsight(policy)
         self.broken = Broken()
-        self._requests = self._judged = self._fell_back = 0
+        self._requests = self._judged = self._fell_back = self._troubled = 0
         self._changed = 0.0
         self._before = Counter[str]()
         self._after = defaultdict[str, float](float)
@@ -137,6 +145,8 @@ class Replay:
         self._times = defaultdict[str, "array[float]"](lambda: array("d"))
         self._moves = Counter[tuple[str, tuple[tuple[str, float], ...]]]()
         """Requests by the target that came first and those that would, with their shares."""
+        self._untimed = 0
+        """Requests whose duration nothing is known of."""
 
     def read(self, lines: BinaryIO, name: str) -> None:
         """Add the lines of a file that is called `name`. Raises `TooManyTargets`."""
@@ -151,9 +161,9 @@ class Replay:
 
     def _add(self, entry: Recorded) -> None:
         self._requests += 1
-        if entry.attempts == 1 and entry.provider and 0 < entry.status < _ERROR_STATUS:
-            self._times[_answering(entry)].extend(filter(None, [entry.duration_ms]))
         decision = read_decision(entry.decision)
+        incidents = read_incidents(decision.notes) if decision else frozenset[str]()
+        self._time(entry, incidents)
         if decision is None or not decision.order:
             self._unjudged["undecided"] += 1
             return
@@ -163,29 +173,46 @@ class Replay:
             self._unjudged[reason.missing] += 1
             return
         except DragomanError as refusal:
-            self._judge(entry, decision)
+            self._judge(entry, decision, incidents)
             self._refused[refusal.code] += 1
             self._changed += 1
             return
-        self._judge(entry, decision)
+        self._judge(entry, decision, incidents)
         self._assumed.update(outlook.assumed)
-        self._compare(entry, decision.order[0], outlook.shares)
+        self._compare(entry, decision.order[0], outlook.shares, incidents)
         if max(len(self._times), len(self._after), len(self._before)) > _MOST_TARGETS:
             raise TooManyTargets(f"more than {_MOST_TARGETS:,} targets: give fewer ledgers")
 
-    def _judge(self, entry: Recorded, decision: Decision) -> None:
+    def _time(self, entry: Recorded, incidents: frozenset[str]) -> None:
+        """How long its target took, if it was as usual."""
+        if entry.attempts == 1 and entry.provider and 0 < entry.status < _ERROR_STATUS:
+            name = _answering(entry)
+            if name not in incidents:
+                self._times[name].extend(filter(None, [entry.duration_ms]))
+
+    def _judge(self, entry: Recorded, decision: Decision, incidents: frozenset[str]) -> None:
         self._judged += 1
         self._before[decision.order[0]] += 1
         self._fell_back += bool(entry.provider) and _answering(entry) != decision.order[0]
+        self._troubled += bool(incidents)
 
-    def _compare(self, entry: Recorded, before: str, shares: Mapping[Target, float]) -> None:
+    def _compare(
+        self,
+        entry: Recorded,
+        before: str,
+        shares: Mapping[Target, float],
+        incidents: frozenset[str],
+    ) -> None:
         named = defaultdict[str, float](float)
         for target, share in shares.items():
             named[name_target(target)] += share
         for name, share in named.items():
             self._after[name] += share
         self._changed += 1 - named.get(before, 0.0)
-        self._moves[before, tuple(sorted(named.items()))] += 1
+        if incidents & {before, *named}:
+            self._untimed += 1
+        else:
+            self._moves[before, tuple(sorted(named.items()))] += 1
         self._price(entry, shares)
 
     def _price(self, entry: Recorded, shares: Mapping[Target, float]) -> None:
@@ -216,6 +243,7 @@ class Replay:
             judged=self._judged,
             changed=self._changed,
             fell_back=self._fell_back,
+            troubled=self._troubled,
             shares=[
                 Share(target=name, before=self._before[name], after=self._after.get(name, 0.0))
                 for name in sorted({*self._before, *self._after})
@@ -235,7 +263,7 @@ class Replay:
 
     def _duration(self) -> Duration:
         medians = {name: median(times) for name, times in self._times.items() if times}
-        known = unknown = 0
+        known, unknown = 0, self._untimed
         before_ms = after_ms = 0.0
         for (before, after), count in self._moves.items():
             if not medians.keys() >= {before, *(name for name, _ in after)}:
@@ -282,6 +310,8 @@ def describe_report(report: Report) -> Iterator[str]:
         f"{report.changed:.1f} of them would go elsewhere or be refused; "
         f"{report.fell_back} were answered by a fallback"
     )
+    if report.troubled:
+        yield f"  decided while a target was not as usual: {report.troubled}"
     for code, count in report.refused.items():
         yield f"  would be refused: {count}: {code}"
     for share in report.shares:
@@ -304,4 +334,4 @@ def _amount_lines(report: Report) -> Iterator[str]:
             f" before, {duration.after_ms:.1f} after"
         )
     if duration.unknown:
-        yield f"  no duration known of a target: {duration.unknown}"
+        yield f"  no duration known of a target, or not at that time: {duration.unknown}"

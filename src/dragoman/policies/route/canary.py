@@ -11,6 +11,8 @@ from dragoman.policies.route.sticky import find_key
 from dragoman.policies.route.weighted import Chance
 
 _POINTS = 1 << 53
+_NOTE = "canary="
+_CANDIDATE, _STABLE = "candidate", "stable"
 
 
 class Shares(Protocol):
@@ -50,19 +52,28 @@ def assign_side(canary: Canary, percent: float, content: Content, chance: Chance
     key = find_key(canary.by, content)
     point = chance() if key is None else _point(canary.name, key)
     candidate = point * 100 < percent
-    word = "candidate" if candidate else "stable"
-    return Side(candidate, f"canary={canary.name}({word},{percent:g}%)")
+    word = _CANDIDATE if candidate else _STABLE
+    return Side(candidate, f"{_NOTE}{canary.name}({word},{percent:g}%)")
+
+
+def read_note(note: str) -> tuple[str, bool] | None:
+    """The canary that a decision's note names, and whether the candidate served; None where it is
+    no such note."""
+    if not note.startswith(_NOTE):
+        return None
+    name, _, told = note.removeprefix(_NOTE).rpartition("(")
+    return name, told.startswith(f"{_CANDIDATE},")
 
 
 def tell_side(model: str, side: Side) -> str:
     """What `read_side` reads."""
-    return f"{'candidate' if side.candidate else 'stable'} {model}"
+    return f"{_CANDIDATE if side.candidate else _STABLE} {model}"
 
 
 def read_side(told: str) -> tuple[str, bool]:
     """The model whose canary it was, and whether the candidate served."""
     word, _, model = told.partition(" ")
-    return model, word == "candidate"
+    return model, word == _CANDIDATE
 
 
 def _point(name: str, key: bytes) -> float:

@@ -24,6 +24,10 @@ _LEAST_ANSWERS = 1e-6
 _LEAST_TOKENS = 1e-6
 """Likewise: over less, a time is beyond any number."""
 _MOST_SAID_MS = 1e8
+EXPECTED = "expected_ms"
+"""The note of what is expected of each target."""
+_UNKNOWN, _FAILING = "unknown", "failing"
+_SAID = {_UNKNOWN: None, _FAILING: math.inf}
 _STEEPNESS = 4
 """Who takes twice as long is asked 2 to this power times less often. At 2 too many requests go to
 whoever is slow; at 6, targets that load makes slow are overrun in turn."""
@@ -36,7 +40,7 @@ def judge_speeds(
     del reward
     expected = expect_ms(every, streamed=streamed)
     told = [_say(ms) for ms in expected]
-    return Judgement("expected_ms", expected, share_out(weights, expected), told)
+    return Judgement(EXPECTED, expected, share_out(weights, expected), told)
 
 
 def expect_ms(every: Sequence[Sums], *, streamed: bool) -> list[float | None]:
@@ -98,7 +102,20 @@ def _pull(least: float, ms: float) -> float:
 def _say(ms: float | None) -> str:
     """Two digits: what changes less changes no decision, and no header."""
     if ms is None:
-        return "unknown"
+        return _UNKNOWN
     if ms > _MOST_SAID_MS:
-        return "failing"
+        return _FAILING
     return f"{float(f'{ms:.2g}'):.0f}" if ms >= 1 else "1"
+
+
+def read_expected(note: str) -> dict[str, float | None]:
+    """What a decision's note said is expected of each target, by its name. Broken ones are left
+    out."""
+    found: dict[str, float | None] = {}
+    for pair in note.partition("=")[2].split(","):
+        name, _, told = pair.removesuffix(")").rpartition("(")
+        if told in _SAID:
+            found[name] = _SAID[told]
+        elif told.isdecimal() and told.isascii():
+            found[name] = float(told)
+    return found

@@ -1,19 +1,20 @@
 """What a policy would have chosen for a request of the ledger, as far as its entry can tell.
 
-Nothing is drawn: where weights decide, each target has the share that weights give it. Quotas,
-breakers and caches are as if there were none.
+Nothing is drawn: where weights decide, each target has the share that weights give it. What was
+known at the time of incidents, speeds and canaries is what the entry's decision says of them.
+Quotas, breakers and caches are as if there were none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 
-from dragoman.config.policy import Caller, Model, Policy, Target
+from dragoman.config.policy import Caller, Canary, Model, Policy, Target
 from dragoman.dialects import CHAT, COUNT
 from dragoman.dialects.registry import client_dialect
 from dragoman.errors import NotOffered
@@ -26,16 +27,28 @@ from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.decision import Decision
 from dragoman.policies.route.experiment import assign
 from dragoman.policies.route.naming import name_target
+from dragoman.policies.route.recalled import (
+    MOST_LOWERED,
+    Recalled,
+    Shares,
+    lowered_sets,
+    recall,
+    share_by_speed,
+    share_by_weight,
+)
 from dragoman.policies.route.residency import find_demands
+from dragoman.policies.route.weighted import group_targets
 from dragoman.stores.latencies import Latencies
 from dragoman.telemetry.recorded import Recorded
 
 Missing = Literal[
-    "canary", "caller", "content", "count", "features", "headers", "loads", "metadata", "model",
-    "residency", "rewards", "routes", "speeds", "tokens",
+    "canary", "caller", "content", "count", "features", "headers", "incidents", "loads", "metadata",
+    "model", "residency", "rewards", "routes", "speeds", "tokens",
 ]  # fmt: skip
 """What stands in the way of an answer."""
-Assumed = Literal["by_weight", "output_limit", "quota", "translation"]
+Assumed = Literal[
+    "by_weight", "canary", "incidents", "output_limit", "quota", "speeds", "translation"
+]
 """What an answer takes for granted."""
 _IN_PLACE_OF = "in_place_of="
 _CANNOT_SAY = NotOffered.code
@@ -54,6 +67,20 @@ class Outlook(NamedTuple):
 
     shares: Mapping[Target, float]
     assumed: frozenset[Assumed]
+
+
+class _Was(NamedTuple):
+    """What was, as far as it is recorded."""
+
+    entry: Recorded
+    decision: Decision
+    known: Recalled
+
+    def expected_of(self, target: str) -> float | None:
+        """How long a target was expected to take."""
+        if target not in self.known.expected_ms:
+            raise NotRecorded("speeds")
+        return self.known.expected_ms[target]
 
 
 class _Unrecorded(Mapping[str, str]):
@@ -108,6 +135,27 @@ def _lacks_content() -> Request:
     raise NotRecorded("content")
 
 
+def _find_first(
+    order: list[Target], able: Container[Target], lowered: Container[Target]
+) -> tuple[list[Target], list[Target]]:
+    """The priority that comes first, and those of it that may, of whom some are `able`; the lowered
+    come after all others."""
+    for is_lowered in (False, True):
+        for group in group_targets(order):
+            here = [target for target in group if (target in lowered) is is_lowered]
+            if left := [target for target in here if target in able]:
+                return group, left
+    raise NotRecorded("model")
+
+
+def _find_side(model: Model, canary: Canary, content: _RecordedContent, was: _Was) -> Model:
+    """Whom a canary of the same name served, it serves."""
+    if was.known.canary is None or was.known.canary[0] != canary.name:
+        raise NotRecorded("canary")
+    content.assumed.add("canary")
+    return canary.use if was.known.canary[1] else model
+
+
 def _draw() -> float:
     """For the Chooser's orders, of which only the members are looked at."""
     return 0.0
@@ -135,13 +183,12 @@ class Hindsight:
         content = _RecordedContent(entry, caller.name)
         kind = entry.client_dialect, entry.operation, entry.stream
         asking = Asking(caller, *kind, self._now, content)
+        was = _Was(entry, decision, recall(decision))
         shares: dict[Target, float] = {}
-        for share, serving in self._find_serving(model, asking, content):
+        for share, serving in self._find_serving(model, asking, content, was):
             served = name if serving is model else serving.name
-            firsts = self._find_firsts(serving, served, asking, content, (entry, decision))
-            weights = sum(firsts.values())
-            for target, weight in firsts.items():
-                shares[target] = shares.get(target, 0.0) + share * weight / weights
+            for target, part in self._find_firsts(serving, served, asking, content, was):
+                shares[target] = shares.get(target, 0.0) + share * part
         return Outlook(shares, frozenset(content.assumed))
 
     def _find_caller(self, entry: Recorded) -> Caller:
@@ -170,14 +217,20 @@ class Hindsight:
         return name, model
 
     def _find_serving(
+        self, model: Model, asking: Asking, content: _RecordedContent, was: _Was
+    ) -> Iterator[tuple[float, Model]]:
+        """The models whose targets serve, by the first rule that holds, by experiment and canary,
+        each with its share."""
+        for share, serving in self._find_variants(model, asking, content):
+            canary = serving.canary
+            side = serving if canary is None else _find_side(serving, canary, content, was)
+            yield share, side
+
+    def _find_variants(
         self, model: Model, asking: Asking, content: _RecordedContent
     ) -> Iterator[tuple[float, Model]]:
-        """The models whose targets serve, by the first rule that holds and by experiment, each with
-        its share."""
         found = self._chooser.find_rule(model, asking)
         serving = found[1] if found else model
-        if serving.canary is not None:
-            raise NotRecorded("canary")
         experiment = serving.experiment
         if experiment is None:
             yield 1.0, serving
@@ -190,55 +243,82 @@ class Hindsight:
                 yield variant.weight / weights, variant.use
 
     def _find_firsts(
-        self,
-        model: Model,
-        name: str,
-        asking: Asking,
-        content: _RecordedContent,
-        was: tuple[Recorded, Decision],
-    ) -> dict[Target, int]:
-        """The targets that may come first among the model's own, with their weights."""
+        self, model: Model, name: str, asking: Asking, content: _RecordedContent, was: _Was
+    ) -> Iterator[tuple[Target, float]]:
+        """The targets that may come first among the model's own, with their shares."""
+        order = self._find_order(model, name, asking, content)
+        able = frozenset(target for target in order if self._can_say(target, was))
+        if not able:
+            raise NotOffered(f"No upstream of {name} can be asked this.")
+        for share, lowered in self._find_lowered(order, content, was):
+            group, left = _find_first(order, able, lowered)
+            shares = self._share(model, group, left, content, was)
+            self._check(shares, content, was)
+            for target, part in shares.items():
+                yield target, share * part
+
+    def _find_order(
+        self, model: Model, name: str, asking: Asking, content: _RecordedContent
+    ) -> list[Target]:
+        """All targets; of their order, that of priorities holds."""
         if not model.targets:
             raise NotRecorded("routes")
-        if model.learning is not None:
-            raise NotRecorded("rewards" if model.reward else "speeds")
+        if model.reward is not None:
+            raise NotRecorded("rewards")
         if model.strategy == "least_loaded":
             raise NotRecorded("loads")
-        by_caller = model.sticky == "caller"
-        if model.sticky and not by_caller:
+        if model.sticky and model.sticky != "caller":
             content.assumed.add("by_weight")
             model = msgspec.structs.replace(model, sticky=None)
         demands = find_demands(asking.caller, {})
-        choice = self._chooser.choose_among(model, name, demands, lambda: asking)
-        order = [target for target in choice.order if self._can_say(target, *was)]
-        if not order:
-            raise NotOffered(f"No upstream of {name} can be asked this.")
-        firsts = [target for target in order if target.priority == order[0].priority]
-        if model.strategy == "cheapest":
-            ranks = {target: rank_cost(self._cost(target, content)) for target in firsts}
-            firsts = [target for target in firsts if ranks[target] == ranks[order[0]]]
-        firsts = order[:1] if by_caller else firsts
-        self._check(firsts, content, *was)
-        return {target: target.weight for target in firsts}
+        return self._chooser.choose_among(model, name, demands, lambda: asking).order
 
-    def _can_say(self, target: Target, entry: Recorded, decision: Decision) -> bool:
+    def _find_lowered(
+        self, order: list[Target], content: _RecordedContent, was: _Was
+    ) -> Iterator[tuple[float, frozenset[Target]]]:
+        """Which targets are asked after the others, in which share of requests."""
+        affected = [target for target in order if name_target(target) in was.known.incidents]
+        rule = self._policy.healing
+        if rule is None and affected:
+            content.assumed.add("incidents")
+        if rule is None or len(affected) in {0, len(order)}:
+            yield 1.0, frozenset()
+        elif len(affected) > MOST_LOWERED:
+            raise NotRecorded("incidents")
+        else:
+            yield from lowered_sets(affected, rule.to)
+
+    def _share(
+        self,
+        model: Model,
+        group: list[Target],
+        left: list[Target],
+        content: _RecordedContent,
+        was: _Was,
+    ) -> Shares:
+        """Who of a priority comes first, of those `left` of it."""
+        if model.sticky == "caller":
+            return {left[0]: 1.0}
+        if model.learning is not None and group[1:]:
+            content.assumed.add("speeds")
+            return share_by_speed(group, left, was.expected_of, model.learning.explore)
+        if model.strategy == "cheapest":
+            ranks = {target: rank_cost(self._cost(target, content)) for target in left}
+            left = [target for target in left if ranks[target] == min(ranks.values())]
+        return share_by_weight(left)
+
+    def _can_say(self, target: Target, was: _Was) -> bool:
         """Whether it can be asked this, as far as is known."""
-        client = client_dialect(entry.client_dialect)
+        client = client_dialect(was.entry.client_dialect)
         provider = self._policy.providers[target.provider]
         if provider.endpoint_for(client, target.model) is None:
             return False
         gone = (name_target(target), _CANNOT_SAY)
-        return gone not in [(skipped.target, skipped.reason) for skipped in decision.left_out]
+        return gone not in [(skipped.target, skipped.reason) for skipped in was.decision.left_out]
 
-    def _check(
-        self,
-        firsts: list[Target],
-        content: _RecordedContent,
-        entry: Recorded,
-        decision: Decision,
-    ) -> None:
+    def _check(self, firsts: Iterable[Target], content: _RecordedContent, was: _Was) -> None:
         """Notes what has to be true for these to come first."""
-        client = client_dialect(entry.client_dialect)
+        client, decision = client_dialect(was.entry.client_dialect), was.decision
         gone = {skipped.target: skipped.reason for skipped in decision.left_out}
         for target in firsts:
             name = name_target(target)

@@ -5,13 +5,15 @@ It changes an order, never who is in it; where all are lowered, it is as if none
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from dragoman.config.policy import Target
 from dragoman.policies.route.naming import name_target
 from dragoman.policies.route.weighted import Chance
 from dragoman.stores.incidents import Incident
+
+_LOWERED, _PROBE = "lowered", "probe"
 
 
 class Incidents(Protocol):
@@ -42,6 +44,14 @@ def lower(
         goes_last = incident is not None and chance() >= to
         (last if goes_last else first).append(target)
         if incident is not None:
-            word, why = "lowered" if goes_last else "probe", "+".join(incident.signals)
+            word, why = _LOWERED if goes_last else _PROBE, "+".join(incident.signals)
             notes.append(f"{word}={name_target(target)}({why})")
     return first + last, notes
+
+
+def read_incidents(notes: Iterable[str]) -> frozenset[str]:
+    """The targets that `lower` said are not as usual, as decisions name them."""
+    pairs = (note.partition("=") for note in notes)
+    return frozenset(
+        told.rpartition("(")[0] for word, _, told in pairs if word in {_LOWERED, _PROBE}
+    )
