@@ -10,7 +10,8 @@ import pytest
 from dragoman.dialects import MODELS, ChatDialect, StreamOptions
 from dragoman.dialects.registry import client_call, client_dialect
 from dragoman.errors import InvalidRequest, UpstreamError, UpstreamProtocolError
-from dragoman.ir.events import Start, fold
+from dragoman.ir import Residue
+from dragoman.ir.events import ChoiceEnd, Delta, Event, Finish, PartEnd, PartStart, Start, fold
 from dragoman.ir.losses import Losses
 from tests.properties.cases import decode_stream, each_byte, encode_stream, translate_stream
 
@@ -334,3 +335,42 @@ def test_models_are_listed_for_a_key_of_googles() -> None:
         assert found.call is not None
         assert (found.call.operation, found.call.model) == (MODELS, asked)
     assert client_call("/v1/models", {}).dialect.name == "openai_chat"
+
+
+def _thinks(state: Json, *pieces: str) -> list[Event]:
+    """A thought of Claude's, streamed."""
+    end = PartEnd(residue=Residue(dialect="anthropic_messages", fields=state))
+    return [PartStart(kind="reasoning"), *(Delta(content=piece) for piece in pieces), end]
+
+
+SIGNED: list[Event] = [
+    Start(id="m", model="c"),
+    *_thinks({"signature": "s"}, "h", "m"),
+    *_thinks({"data": "x"}),
+    PartStart(kind="text"),
+    *(Delta(content=piece) for piece in ("Hi", "\n", " Bob")),
+    PartEnd(),
+    ChoiceEnd(reason="stop"),
+    Finish(),
+]
+
+
+@pytest.mark.parametrize("turns", ["one turn", "a turn each"])
+def test_what_was_streamed_comes_back_whole(turns: str) -> None:
+    """Google's SDK keeps each chunk's content as a turn of the model's."""
+    wire = encode_stream(GEMINI, SIGNED)
+    chunks = [json.loads(line[6:]) for line in wire.splitlines() if line.startswith(b"data: ")]
+    contents = [chunk["candidates"][0]["content"] for chunk in chunks if chunk.get("candidates")]
+    told = [content for content in contents if content.get("parts")]
+    if turns == "one turn":
+        told = [{"role": "model", "parts": [part for one in told for part in one["parts"]]}]
+    user = {"role": "user", "parts": [{"text": "x"}]}
+    request = GEMINI.decode_request({"contents": [user, *told, user]})
+    losses = Losses("anthropic_messages")
+    sent: Any = client_dialect(losses.dialect).encode_request(request, losses)
+
+    assert sent["messages"][1]["content"] == [
+        {"type": "thinking", "thinking": "hm", "signature": "s"},
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "text", "text": "Hi\n Bob"},
+    ]

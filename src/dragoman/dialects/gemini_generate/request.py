@@ -27,6 +27,7 @@ from dragoman.dialects.gemini_generate.parts import (
     sign_calls,
     wrapped,
 )
+from dragoman.dialects.gemini_generate.pieces import join_pieces
 from dragoman.dialects.gemini_generate.schemas import spellings, to_json_schema
 from dragoman.dialects.schema_subsets import GEMINI
 from dragoman.dialects.schemas import fit_response
@@ -93,7 +94,7 @@ def decode_request(body: Json) -> Request:
     if is_one:
         contents.append((top.at("contents"), top.json("contents")))
     contents += top.items("contents")
-    messages += [_content(value, path, ids) for path, value in contents]
+    messages += join_pieces(_content(value, path, ids) for path, value in contents)
     tools = _tools(top)
     choice = _tool_choice(top, tools)
     state = _state(top)

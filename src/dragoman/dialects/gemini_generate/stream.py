@@ -317,7 +317,7 @@ class GeminiEncoder:
         if place_of(thought) is not None:
             return self._parts(event.choice, [thought])
         signature = own(event.residue).get(SIGNATURE) or carry(event.residue)
-        if is_own(event.residue) and SIGNATURE not in own(event.residue):
+        if not signature or (is_own(event.residue) and SIGNATURE not in own(event.residue)):
             return b""
         return self._write(event.choice, {"text": "", "thought": True, SIGNATURE: signature})
 

@@ -9,11 +9,9 @@ whole for this dialect alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
-import msgspec
-
-from dragoman.dialects.carrying import decode_signature, encode_signature
+from dragoman.dialects.carrying import decode_signature, encode_signature, join_thoughts
 from dragoman.dialects.openai_chat.spelling import (
     NAME,
     Encoding,
@@ -46,8 +44,6 @@ _PART = "part"
 _BARE = "bare"
 """Spelling of media whose address stood where an object usually does."""
 THINKING, SIGNATURE = "thinking", "signature"
-_REDACTED = "data"
-"""The state of a thought that only its author can read, in Anthropic's word."""
 _TEXTS, _CLOSED = "texts", "closed"
 """Of a `thinking` part: its texts unless it is one, and its field of that name."""
 _URL_KINDS: dict[str, Modality] = {
@@ -82,32 +78,13 @@ _AUDIO_STARTS = {
 
 def decode_content(fields: Fields, name: str = "content") -> list[Part]:
     """The parts of a field that is a string, an array of parts, or absent."""
-    parts: list[Part] = []
-    for path, item in fields.one_or_many(name):
-        if isinstance(item, str) and path == fields.at(name):
-            return [Text(content=item, at=path)]
-        _append(decode_part(item, path), parts)
-    return parts
-
-
-def _append(part: Part, parts: list[Part]) -> None:
-    """Thoughts are one with the wordless one behind them that carries their author's state: they
-    are pieces of a stream, sent back as they came. A redacted one has no words of its own."""
-    if isinstance(part, Reasoning) and not part.content and _carries(part.residue):
-        said: list[str] = [part.content]
-        while parts and _is_unsigned(before := parts[-1]):
-            said.append(before.content)
-            parts.pop()
-        part = msgspec.structs.replace(part, content="".join(reversed(said)))
-    parts.append(part)
-
-
-def _carries(residue: Residue | None) -> bool:
-    return residue is not None and THINKING not in residue.form and _REDACTED not in residue.fields
-
-
-def _is_unsigned(part: Part) -> TypeGuard[Reasoning]:
-    return isinstance(part, Reasoning) and part.residue is not None and not part.residue.fields
+    parts = (
+        Text(content=item, at=path)
+        if isinstance(item, str) and path == fields.at(name)
+        else decode_part(item, path)
+        for path, item in fields.one_or_many(name)
+    )
+    return join_thoughts(parts, NAME)
 
 
 def decode_part(value: object, path: str) -> Part:
