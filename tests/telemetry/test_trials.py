@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from dragoman.cli import main
 from dragoman.telemetry.chargeback import Chargeback
+from dragoman.telemetry.estimates import share
 from dragoman.telemetry.ledger import AccessRecord, encode_lines, make_entry
-from dragoman.telemetry.trials import Trials, share
+from dragoman.telemetry.trials import Trials
 
 
 def line(variant: str = "a", experiment: str = "sizes", **fields: Any) -> bytes:

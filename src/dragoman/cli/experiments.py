@@ -12,7 +12,8 @@ from dragoman.cli.ledger_files import find_ledger, open_lines, report_broken
 from dragoman.errors import DragomanError
 
 if TYPE_CHECKING:
-    from dragoman.telemetry.trials import Estimate, Outcome
+    from dragoman.telemetry.estimates import Estimate
+    from dragoman.telemetry.trials import Outcome
 
 
 @click.command()

@@ -9,7 +9,6 @@ in any order.
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -17,11 +16,10 @@ from typing import BinaryIO
 import msgspec
 
 from dragoman.telemetry import names
+from dragoman.telemetry.estimates import Estimate, Mean, bounded, share
 from dragoman.telemetry.ledger import FEEDBACK, REQUEST
 from dragoman.telemetry.ledger_lines import Broken, read_lines
 
-_Z = 1.959964
-"""Of the normal distribution, 95 % lie within."""
 _MOST_VARIANTS = 10_000
 _ASSIGNED = re.compile(r"(?:^|; )experiment=([^(;]+)\(([^);]+)\)")
 _FAULT, _LIMITED = 500, 429
@@ -60,37 +58,6 @@ class _Line(
     feedback_score: float | None = None
 
 
-class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """A mean or a share, and the interval around it."""
-
-    value: float
-    low: float
-    high: float
-
-
-class _Mean:
-    """Of numbers that come one by one, in Welford's way."""
-
-    def __init__(self) -> None:
-        self._count, self._mean, self._squares = 0, 0.0, 0.0
-
-    def add(self, number: float | None) -> None:
-        if number is None:
-            return
-        self._count += 1
-        off = number - self._mean
-        self._mean += off / self._count
-        self._squares += off * (number - self._mean)
-
-    def estimate(self) -> Estimate | None:
-        """None for fewer than two numbers."""
-        if self._count <= 1:
-            return None
-        around = _Z * math.sqrt(self._squares / (self._count - 1) / self._count)
-        low, high = self._mean - around, self._mean + around
-        return Estimate(value=self._mean, low=low, high=high)
-
-
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """One variant's; what is None was not told, or of fewer than two requests."""
 
@@ -115,7 +82,7 @@ class _Variant:
     def __init__(self) -> None:
         self._requests = self._failed = 0
         self._means = {
-            name: _Mean() for name in ("duration_ms", "first_byte_ms", "output_tokens", "cost_usd")
+            name: Mean() for name in ("duration_ms", "first_byte_ms", "output_tokens", "cost_usd")
         }
 
     def add(self, line: _Line) -> None:
@@ -127,7 +94,7 @@ class _Variant:
             mean.add(getattr(line, name))
 
     def outcome(self, experiment: str, variant: str, scores: list[float]) -> Outcome:
-        score = _Mean()
+        score = Mean()
         for given in scores:
             score.add(given)
         means = {name: mean.estimate() for name, mean in self._means.items()}
@@ -138,7 +105,7 @@ class _Variant:
             requests=self._requests,
             failed=failed,
             scores=len(scores),
-            score=_bounded(score.estimate()),
+            score=bounded(score.estimate()),
             **means,
         )
 
@@ -190,19 +157,3 @@ class Trials:
     def unmatched(self) -> int:
         """Scores of requests that were in no experiment, are in no file or another caller's."""
         return len(self._scores.keys() - self._assigned.keys())
-
-
-def _bounded(found: Estimate | None) -> Estimate | None:
-    """The interval without what no score can be."""
-    if found is None:
-        return None
-    return Estimate(value=found.value, low=max(0.0, found.low), high=min(1.0, found.high))
-
-
-def share(some: int, of: int) -> Estimate:
-    """`some / of`, with Wilson's interval; `of` is at least 1."""
-    part, squared = some / of, _Z * _Z / of
-    middle = (part + squared / 2) / (1 + squared)
-    around = _Z * math.sqrt(part * (1 - part) / of + squared / (4 * of)) / (1 + squared)
-    low, high = max(0.0, middle - around), min(1.0, middle + around)
-    return Estimate(value=part, low=low, high=high)
