@@ -23,7 +23,9 @@ def _on(provider: str, **fields: Any) -> dict[str, Any]:
 
 MODELS = {
     "fast": _on("openai", shadow={"use": "next", "share": 1}),
-    "paid": _on("anthropic", shadow={"use": "again", "share": 1, "charge_to": "tests"}),
+    "paid": _on(
+        "anthropic", shadow={"use": "again", "share": 1, "charge_to": "tests", "answers": False}
+    ),
     "doomed": _on("openai", shadow={"use": "nowhere", "share": 1}),
     "next": _on("anthropic"),
     "again": _on("openai-b"),
@@ -82,6 +84,10 @@ def test_a_shadow_is_asked_what_the_request_asked(
     assert (copy["gen_ai.provider.name"], copy.get("dragoman.caller")) == ("anthropic", None)
     counts = ("gen_ai.usage.output_tokens", "dragoman.stream", "http.response.status_code")
     assert [copy[name] for name in counts] == [request[name] for name in counts]
+    told = request["dragoman.answer"]
+    assert (told["finish"], told["characters"]) == ("stop", len("You said: one two three"))
+    assert copy["dragoman.answer"] == told
+    assert "one two" not in gateway.written()
 
 
 def test_an_sdk_notices_nothing_and_no_quota_of_the_caller_pays(gateway: Gateway) -> None:
@@ -98,6 +104,7 @@ def test_an_sdk_notices_nothing_and_no_quota_of_the_caller_pays(gateway: Gateway
 def test_a_copy_is_charged_to_whom_the_policy_says(gateway: Gateway) -> None:
     _, copy = pair(gateway, ask(gateway, "/v1/chat/completions", body("paid")))
     assert (copy["dragoman.caller"], copy["gen_ai.provider.name"]) == ("tests", "openai-b")
+    assert "dragoman.answer" not in copy
 
 
 @both_clients

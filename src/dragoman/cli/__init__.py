@@ -21,6 +21,7 @@ from dragoman.cli.explain import explain
 from dragoman.cli.incidents import incidents
 from dragoman.cli.keys import keys
 from dragoman.cli.replay import replay
+from dragoman.cli.shadows import shadows
 from dragoman.cli.usage import usage
 from dragoman.config.cores import available_cores
 from dragoman.config.load import DEFAULT_RUN_DIR, load
@@ -58,6 +59,7 @@ main.add_command(keys)
 main.add_command(experiments)
 main.add_command(explain)
 main.add_command(replay)
+main.add_command(shadows)
 main.add_command(usage)
 
 

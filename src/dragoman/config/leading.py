@@ -142,6 +142,8 @@ class ShadowEntry(_Section, frozen=True, kw_only=True):
     """Nothing said: for all."""
     charge_to: str | None = None
     """The caller in whose quotas it counts. None: in those that hang on a provider alone."""
+    answers: bool = True
+    """What is answered is compared too; the service then reads both answers."""
 
 
 class DeprecationEntry(_Section, frozen=True, kw_only=True):

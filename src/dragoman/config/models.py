@@ -281,7 +281,13 @@ class _Models:
         use = self._led_to(entry.use, f"{path}.use")
         if use is None:
             return None
-        return Shadow(use=use, share=entry.share, when=entry.when, charge_to=entry.charge_to)
+        return Shadow(
+            use=use,
+            share=entry.share,
+            when=entry.when,
+            charge_to=entry.charge_to,
+            answers=entry.answers,
+        )
 
     def _deprecation(self, model: ModelEntry, path: str) -> Deprecation | None:
         entry = model.deprecated

@@ -247,6 +247,7 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     when: Condition
     charge_to: str | None
+    answers: bool
 
 
 class Deprecation(msgspec.Struct, frozen=True, kw_only=True):

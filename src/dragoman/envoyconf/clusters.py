@@ -18,6 +18,7 @@ from dragoman.metadata import (
     MODELS_NAMESPACE,
     MUST_FIT,
     NAMESPACE,
+    NONCE,
     PATHS_NAMESPACE,
     REQUEST_ID_ATTRIBUTE,
     TOLD_CHARS,
@@ -287,7 +288,7 @@ def translate_filter(provider: Provider, policy: Policy) -> Json:
 
 
 def _translate_processor(policy: Policy) -> Json:
-    attributes = list(_ATTEMPT_ATTRIBUTES)
+    attributes = [*_ATTEMPT_ATTRIBUTES, *([_fact(NONCE)] if policy.has_shadows else [])]
     written = [NAMESPACE, MODELS_NAMESPACE, PATHS_NAMESPACE, USAGE_NAMESPACE, FALLBACK_NAMESPACE]
     if policy.guardrails is not None and policy.guardrails.checks_schemas:
         attributes.append(_fact(MUST_FIT))

@@ -306,6 +306,7 @@ class Decide:
         choice = choice._replace(must_fit=self._guard.must_fit(asked, caller))
         if copy := self._shadows.copy(asked, demands, look):
             treated = treated.telling(copy.facts)
+            choice = choice._replace(is_compared=bool(copy.nonce))
         if choice.order and self._must_estimate(asked, choice.order[0]):
             return self._estimate(asked, choice.order[0])
         return self._consult(asked, asker, self._plan.speakable(asked, choice), treated)
@@ -408,9 +409,10 @@ class Decide:
             )
             look = self._look(asked, payer, head.headers)
             choice = self._chooser.choose(asked.model, asked.name, copy.demands, look)
-            choice = self._plan.speakable(asked, choice._replace(latency_key=None))
+            choice = choice._replace(latency_key=None, is_compared=bool(copy.nonce))
+            choice = self._plan.speakable(asked, choice)
             asker = Asker(head, asked.client, payer)
-            return self._send(asked, asker, choice, Treated(raw, None, {}, {}))
+            return self._send(asked, asker, choice, Treated(raw, None, copy.own_facts, {}))
         except DragomanError as error:
             return _deny(error, client, payer)
 

@@ -202,7 +202,7 @@ class Plan:
                 if other.provider == target.provider
             ]
             watched = names.FALLBACK_ON in facts and target not in order[-1:]
-            watched = watched or bool(choice.must_fit)
+            watched = watched or bool(choice.must_fit) or choice.is_compared
             if all(alike) and self._passes(asked, target) and not watched:
                 facts[names.KEEP + target.provider] = names.FLAG
         return facts

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +18,7 @@ from dragoman.config.leading import Condition
 from dragoman.config.policy import Caller, Policy, Rule
 from dragoman.dialects import CHAT, EMBEDDINGS, RERANK
 from dragoman.exchange.asked import Asked
+from dragoman.ir import Json
 from dragoman.policies.route.content import Asking
 from dragoman.policies.route.residency import Demands
 from dragoman.policies.route.weighted import Chance
@@ -29,6 +31,8 @@ NOBODY = Caller(name="", models=("*",))
 _OPERATIONS = (CHAT, EMBEDDINGS, RERANK)
 """Those that are asked of a model, whole, in one message."""
 
+_NONCE_BYTES = 8
+
 
 class Copy(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a copy's decision needs beside the copy."""
@@ -38,12 +42,20 @@ class Copy(msgspec.Struct, frozen=True, omit_defaults=True):
     demands: Demands = ()
     """Regions, as the caller's policy and the request's own header had them."""
     charge_to: str = ""
+    nonce: str = ""
+    """Given where the answers are to be compared."""
 
     @property
-    def facts(self) -> dict[str, str]:
-        """For Envoy, which writes them into the copy's headers, and for the ledger."""
+    def facts(self) -> Json:
+        """Of the request: for Envoy, which writes them into its copy's headers, for the ledger, and
+        for the later stages."""
         encoded = b64encode(msgspec.json.encode(self)).decode()
-        return {names.SHADOW: encoded, names.SHADOW_MODEL: self.model}
+        return {names.SHADOW: encoded, names.SHADOW_MODEL: self.model, **self.own_facts}
+
+    @property
+    def own_facts(self) -> Json:
+        """Of the copy itself, for the later stages."""
+        return {names.NONCE: self.nonce} if self.nonce else {}
 
 
 def read_copy(header: str) -> Copy:
@@ -66,7 +78,9 @@ class Shadows:
         rules = self._rules.get(asked.model.name)
         if self._chance() >= shadow.share or (rules and rules.find(look()) is None):
             return None
-        return Copy(shadow.use.name, demands, shadow.charge_to or "")
+        compares = shadow.answers and asked.client.operation == CHAT
+        nonce = token_hex(_NONCE_BYTES) if compares else ""
+        return Copy(shadow.use.name, demands, shadow.charge_to or "", nonce)
 
 
 def _rules(policy: Policy) -> dict[str, Rules]:

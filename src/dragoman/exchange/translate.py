@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import msgspec
@@ -48,6 +48,9 @@ from dragoman.ir.rerank import RerankRequest
 from dragoman.policies.capabilities import fit
 from dragoman.wire.content_encoding import ContentDecoder, content_decoder
 
+if TYPE_CHECKING:
+    from dragoman.exchange.compared import Compared
+
 DROPPED_HEADER = "x-dragoman-dropped"
 """Response header: JSON paths of what the upstream's dialect could not say, comma separated."""
 _MAX_DROPPED_BYTES = 4096
@@ -60,10 +63,16 @@ class Translate:
     """One attempt, request and answer. A `ResponseEditor` unless `passes_response`."""
 
     def __init__(
-        self, policy: Policy, head: AttemptHead, clock: Callable[[], float] = time.time
+        self,
+        policy: Policy,
+        head: AttemptHead,
+        clock: Callable[[], float] = time.time,
+        secret: bytes = b"",
     ) -> None:
-        """`clock` tells Unix seconds."""
+        """`clock` tells Unix seconds; `secret` is what all workers share, where answers are to be
+        compared."""
         self._clock = clock
+        self._secret = secret
         self._policy = policy
         self._head = head
         self._client = client_of(head.metadata)
@@ -73,6 +82,7 @@ class Translate:
         self._question: Question | None = None
         self._watch = Watch()
         self._fitting: Fitting | None = None
+        self._compared: Compared | None = None
         self._is_own = False
         """The answer is in the client's own dialect and framing."""
         self._editor: ResponseEditor | None = None
@@ -139,7 +149,8 @@ class Translate:
             self._watch = watch_for(self._head, model, lambda: self._read(body, said), self._clock)
             self._fitting = fitting_for(self._head, lambda: self._read(body, said))
             self._is_own = endpoint.dialect.frames(options.framing)
-            is_looked_at = self._watch.wanted or self._fitting is not None
+            self._compared = self._compare(lambda: self._read(body, said))
+            is_looked_at = self._watch.wanted or self._fitting or self._compared
             self.passes_response = self._is_own and not is_looked_at
             edits = own_edits(endpoint, body, said, model)
             if not self._is_own:
@@ -151,6 +162,7 @@ class Translate:
         request = msgspec.structs.replace(self._read(body, said), model=model)
         self._watch = watch_for(self._head, model, lambda: request, self._clock)
         self._fitting = fitting_for(self._head, lambda: request)
+        self._compared = self._compare(lambda: request)
         if isinstance(request, Request):
             request = msgspec.structs.replace(request, stream=self._stream)
             if self._client.operation == CHAT:
@@ -165,24 +177,42 @@ class Translate:
     def _read(self, body: Json, said: Json) -> Any:
         return self._client.decode_request({**body, **said})
 
+    def _compare(self, read: Callable[[], object]) -> Compared | None:
+        """What the answer is described by, where it is to be compared. A request in the provider's
+        own dialect may be none that is known here: then nothing is."""
+        nonce = self._head.metadata.get(names.NONCE)
+        if not nonce or not self._secret:
+            return None
+        from dragoman.exchange.compared import Compared  # noqa: PLC0415 - seldom wanted
+
+        try:
+            return Compared.of(read(), self._secret, nonce)
+        except DragomanError:
+            return None
+
     def _said(self) -> Json:
         """Fields that stood beside the client's body, or that the decide stage took out of it."""
         return msgspec.json.decode(self._head.metadata.get(names.FIELDS) or "{}", type=Json)
 
     def _choose_editor(self, headers: Mapping[str, str]) -> ResponseEditor:
         editor = self._inner_editor(headers)
-        if self._fitting is None:
-            return editor
+        if self._compared is not None:
+            editor = self._compared.look_at(editor, self._reader(headers))
+        if self._fitting is not None:
+            editor = FittingEditor(editor, self._fitting, self._client, self._reader(headers))
+        return editor
+
+    def _reader(self, headers: Mapping[str, str]) -> AnswerReader:
+        """Of what the client would get."""
         encoding = headers.get("content-encoding", "") if self._is_own else ""
         limit = self._policy.limits.response_body_bytes
-        reader = AnswerReader(
+        return AnswerReader(
             self._client,
             self._head.metadata.get(names.FRAMING, ""),
             content_decoder(encoding, limit),
             limit,
             streams=self._is_streamed(headers),
         )
-        return FittingEditor(editor, self._fitting, self._client, reader)
 
     def _is_streamed(self, headers: Mapping[str, str]) -> bool:
         """Whether it is the stream that was asked for."""

@@ -38,6 +38,8 @@ class InForce:
     decide: Decide
     redactors: Redactors | None
     guards: Guards | None
+    secret: bytes
+    """Under which answers are sketched; empty where none are."""
     levels: QuotaLevels
     find_dialect: Callable[[str, str, str], str | None]
     """Which dialect a provider is asked a model in, for a client's; None where it is not known."""
@@ -84,6 +86,7 @@ class InForce:
         )
         self._own, self.policy, self.decide = policy, wider, decide
         self.redactors, self.guards, self.callouts = redactors, guards, callouts
+        self.secret = shared_key(policy.run_dir) if policy.has_shadows else b""
         self.levels = QuotaLevels(wider.quotas)
         self.find_dialect = lru_cache(_REMEMBERED)(self._find_dialect)
 

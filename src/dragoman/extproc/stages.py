@@ -226,8 +226,10 @@ class _Answer:
 class TranslateStream:
     """One attempt: its whole request in one message, then its answer."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, secret: bytes = b"") -> None:
+        """`secret` is what all workers share, where answers are to be compared."""
         self._policy = policy
+        self._secret = secret
         self._attributes: messages.Attributes = {}
         self._attempt: Translate | None = None
         self._answer = _Answer()
@@ -251,7 +253,8 @@ class TranslateStream:
         return _internal_error(client_of(messages.stage_metadata(self._attributes)))
 
     def _start(self, body: bytes) -> list[bytes]:
-        attempt = Translate(self._policy, messages.attempt_head(self._attributes))
+        head = messages.attempt_head(self._attributes)
+        attempt = Translate(self._policy, head, secret=self._secret)
         action = attempt.on_request(body)
         self._attempt = attempt
         self.finished = attempt.passes_response

@@ -27,6 +27,7 @@ from dragoman.catalog.counts import FAMILIES, KINDS, Family, Kind
 from dragoman.catalog.profiles import Prices
 from dragoman.dialects import COUNT, EMBEDDINGS, RERANK
 from dragoman.telemetry import names
+from dragoman.telemetry.answers import Answer, decode_answer
 from dragoman.telemetry.attempts import Attempt, FailedAttempt, place
 
 REQUEST, FEEDBACK, SHADOW = "request", "feedback", "shadow"
@@ -42,7 +43,7 @@ _GIVES_NO_TEXT = frozenset(
     {EMBEDDINGS, RERANK, "moderations", "images", "image_edits", "image_variations", "speech"}
 )
 """Operations whose bytes tell nothing of their tokens, on the one side and on the other."""
-_CUT_FLAGS = frozenset({"DC", "DR", "UC", "UR", "LR", "UT", "SI", "DT", "UMSDR", "UPE", "DPE"})
+CUT_FLAGS = frozenset({"DC", "DR", "UC", "UR", "LR", "UT", "SI", "DT", "UMSDR", "UPE", "DPE"})
 """Envoy's response flags of an answer that did not come to its own end."""
 
 
@@ -176,6 +177,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The model that was asked too."""
     shadow_of: str | None = None
     """The id of the request of which this was the copy."""
+    answer: Answer | None = None
+    """What is told of the answer, where it is to be compared."""
     belongs: Mapping[str, str] = {}
     """The caller's organization, team, user and application, as far as they are known."""
 
@@ -207,9 +210,8 @@ def make_entry(
     facts = record.metadata.get(keys.NAMESPACE, {})
     provider = record.cluster if record.upstream_reached else None
     tokens, metering = measure(record)
-    models = record.metadata.get(keys.MODELS_NAMESPACE, {})
     client = _text(facts, keys.CLIENT_DIALECT)
-    asked = _text(models, provider) if provider else None
+    asked = _text(record.metadata.get(keys.MODELS_NAMESPACE, {}), provider or "")
     caller = _text(facts, keys.CALLER)
     dialect = upstream_dialect(provider, client, asked or "") if provider and client else None
     cost = find_cost(tokens, metering, prices(provider, asked)) if provider and asked else None
@@ -248,6 +250,7 @@ def make_entry(
         feedback=_feedback(facts),
         shadow=_text(facts, keys.SHADOW_MODEL),
         shadow_of=_text(record.metadata.get(keys.REQUEST_NAMESPACE, {}), keys.SHADOW_OF),
+        answer=_answer(record),
         belongs={**belongs(caller), **_texts(record, keys.SUBJECT_NAMESPACE)} if caller else {},
     )
 
@@ -383,6 +386,7 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.GUARDRAILS_SCORE: entry.guardrails_score,
         names.SHADOW: entry.shadow,
         names.SHADOW_OF: entry.shadow_of,
+        names.ANSWER: entry.answer,
         names.FEEDBACK_OF: entry.feedback.request_id if entry.feedback else None,
         names.FEEDBACK_SCORE: entry.feedback.score if entry.feedback else None,
     }
@@ -427,7 +431,7 @@ def _is_whole(record: AccessRecord, usage: Mapping[str, object]) -> bool:
     """
     if "exact" in usage:
         return usage["exact"] == "1"
-    if not _CUT_FLAGS.intersection(record.flags):
+    if not CUT_FLAGS.intersection(record.flags):
         return True
     family = _family(usage)
     return family is None or not family.grows
@@ -490,6 +494,12 @@ def _texts(record: AccessRecord, namespace: str) -> dict[str, str]:
 def _fallbacks(record: AccessRecord) -> dict[str, str]:
     told = _texts(record, keys.FALLBACK_NAMESPACE)
     return {target: reason for target, reason in told.items() if target != keys.KEPT}
+
+
+def _answer(record: AccessRecord) -> Answer | None:
+    """Of the last attempt; what an earlier one told is no word of an error."""
+    told = _text(record.metadata.get(keys.NAMESPACE, {}), keys.ANSWER)
+    return decode_answer(told) if told and record.status < _ERROR_STATUS else None
 
 
 def _feedback(facts: Mapping[str, object]) -> Feedback | None:

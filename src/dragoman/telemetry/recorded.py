@@ -9,6 +9,7 @@ from typing import Annotated, BinaryIO
 import msgspec
 
 from dragoman.telemetry import names
+from dragoman.telemetry.answers import Answer
 from dragoman.telemetry.attempts import FailedAttempt
 from dragoman.telemetry.ledger import FEEDBACK, Metering, Tokens
 from dragoman.telemetry.ledger_lines import read_lines
@@ -64,6 +65,7 @@ class Recorded(
         "guardrails_score": names.GUARDRAILS_SCORE,
         "shadow": names.SHADOW,
         "shadow_of": names.SHADOW_OF,
+        "answer": names.ANSWER,
         "feedback_of": names.FEEDBACK_OF,
         "feedback_score": names.FEEDBACK_SCORE,
     },
@@ -119,6 +121,7 @@ class Recorded(
     guardrails_score: float | None = None
     shadow: str = ""
     shadow_of: str = ""
+    answer: Answer | None = None
     feedback_of: str = ""
     feedback_score: Score | None = None
 

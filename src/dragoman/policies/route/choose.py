@@ -56,6 +56,8 @@ class Choice(NamedTuple):
     """Whose canary it is, and which side serves (`canary.tell_side`)."""
     latency_key: str | None = None
     """What is seen of the request is learned under, where the strategy learns."""
+    is_compared: bool = False
+    """The answer is to be compared, so that a stage has to read it."""
     must_fit: str = ""
     """What becomes of an answer that is not the JSON asked for (`metadata.MUST_FIT`)."""
 

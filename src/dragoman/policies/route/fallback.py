@@ -95,7 +95,7 @@ def judge_answer(response: Response, criteria: Criteria) -> None:
     ends = {choice.finish_reason for choice in choices}
     if ends == {"content_filter"}:
         _refuse("content_filter", wanted)
-    if choices and all(map(_declines, choices)):
+    if choices and all(map(declines, choices)):
         _refuse("refusal", wanted)
     if not any(map(_says_something, choices)):
         _refuse("empty", wanted)
@@ -115,7 +115,7 @@ def is_as_asked(response: Response, criteria: Criteria) -> bool:
     shape = criteria.shape
     wants_json = shape is not None and shape.kind != "text"
     return all(
-        _declines(choice)
+        declines(choice)
         or choice.finish_reason == "content_filter"
         or (_fits(choice, criteria) and (not wants_json or _is_json(choice)))
         for choice in response.choices
@@ -131,7 +131,8 @@ def _text(choice: Choice) -> str:
     return "".join(part.content for part in choice.parts if isinstance(part, Text))
 
 
-def _declines(choice: Choice) -> bool:
+def declines(choice: Choice) -> bool:
+    """Whether it says no, in the words its dialect has for that."""
     return any(isinstance(part, Refusal) and part.content.strip() for part in choice.parts)
 
 
