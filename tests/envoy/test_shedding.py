@@ -13,23 +13,29 @@ from typing import Any
 import httpx
 
 from dragoman.simulator import Simulator
-from tests.envoy.gateway import KEY, Gateway, wait_until
+from tests.envoy.gateway import KEY, Gateway, digest, wait_until
 from tests.envoy.test_routing import body, listeners
 
 STOPPED_SECONDS = 1.0
 """Three times what the policy lets the worker be late."""
-SHEDDING = {"lag_ms": 300, "over_seconds": 0.5}
+SHEDDING = {"lag_ms": 300, "over_seconds": 0.5, "high_lag_ms": 60_000}
+URGENT_KEY = "client-key-of-urgent-4d10"
+CALLERS = {
+    "demo": {"keys": [digest(KEY)]},
+    "urgent": {"keys": [digest(URGENT_KEY)], "priority": "high"},
+}
 
 
-def ask(gateway: Gateway) -> httpx.Response:
-    headers = {"x-api-key": KEY}
+def ask(gateway: Gateway, key: str = KEY) -> httpx.Response:
+    headers = {"x-api-key": key}
     return httpx.post(f"{gateway.url}/v1/messages", json=body("o/echo"), headers=headers)
 
 
 def test_a_worker_that_was_stopped_turns_away_what_waited_and_goes_on_with_what_ran(
     start: Callable[..., AbstractContextManager[Gateway]], simulator: Simulator
 ) -> None:
-    with start(shedding=SHEDDING) as gateway, ThreadPoolExecutor(1) as pool:
+    options = {"shedding": SHEDDING, "callers": CALLERS, "pass_through": []}
+    with start(**options) as gateway, ThreadPoolExecutor(2) as pool:
         (worker,) = gateway.workers()
         url, headers = f"{gateway.url}/v1/chat/completions", {"x-api-key": KEY}
         slow = body("a/pause-50", stream=True)
@@ -39,8 +45,9 @@ def test_a_worker_that_was_stopped_turns_away_what_waited_and_goes_on_with_what_
             try:
                 stopped = time.monotonic()
                 waiting = pool.submit(ask, gateway)
+                urgent = pool.submit(ask, gateway, URGENT_KEY)
                 active = "cluster.dragoman_decide.upstream_rq_active"
-                wait_until(lambda: gateway.stats(f"^{active}$")[active])
+                wait_until(lambda: gateway.stats(f"^{active}$")[active] == 2)
                 wait_until(lambda: time.monotonic() > stopped + STOPPED_SECONDS)
             finally:
                 os.kill(worker, signal.SIGCONT)
@@ -48,7 +55,8 @@ def test_a_worker_that_was_stopped_turns_away_what_waited_and_goes_on_with_what_
             assert "data: [DONE]" in running.read().decode()
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert refused.json()["error"]["type"] == "overloaded_error"
-        assert listeners(simulator) == ["anthropic"]
+        assert urgent.result().status_code == 200
+        assert listeners(simulator) == ["anthropic", "openai"]
         wait_until(lambda: ask(gateway).status_code == 200)
 
         def logged() -> list[dict[str, Any]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from typing import Any
 
 import pytest
 
 from dragoman.config.load import parse
-from dragoman.config.resilience import Shedding
+from dragoman.config.resilience import Priority, Shedding
 from dragoman.errors import ConfigError, WorkerOverloaded
 from dragoman.exchange.decide import Decide
 from dragoman.extproc.lag import Lag
@@ -42,9 +43,9 @@ class Loop:
             self.now += 0.1 + late
             self.lag.tick()
 
-    def is_late(self) -> bool:
+    def is_late(self, priority: Priority = "normal") -> bool:
         try:
-            self.lag.check()
+            self.lag.check(priority)
         except WorkerOverloaded:
             return True
         return False
@@ -136,9 +137,99 @@ def test_a_form_that_has_begun_is_not_turned_away() -> None:
     assert reply.dynamic_metadata["dragoman"]["admitted"] == "1"
 
 
+def test_who_is_less_urgent_is_turned_away_sooner() -> None:
+    """By default at half as late, and at four times as late."""
+    loop = Loop(Shedding(lag_ms=400, over_seconds=2))
+    order: tuple[Priority, ...] = ("low", "normal", "high")
+    found: dict[Priority, int] = {}
+    for tick in range(200):
+        for priority in order:
+            if loop.is_late(priority):
+                found.setdefault(priority, tick)
+        loop.run(1, late=0.05 * tick)
+    assert found["low"] < found["normal"] < found["high"]
+    custom = Shedding(lag_ms=400, low_lag_ms=50, high_lag_ms=500)
+    assert [custom.lag_of(priority) for priority in order] == [50, 400, 500]
+
+
+KEYED = {
+    name: hashlib.sha256(name.encode()).hexdigest() for name in ("batch", "app", "chat", "any")
+}
+PRIORITIES = (
+    TEXT.partition("callers:")[0]
+    + f"""
+callers:
+  batch: {{keys: [{KEYED["batch"]}], priority: low}}
+  app: {{keys: [{KEYED["app"]}], roles: [slow, quick]}}
+  chat: {{keys: [{KEYED["chat"]}], priority: high, roles: [slow]}}
+  any: {{keys: [{KEYED["any"]}]}}
+roles: {{slow: {{priority: low}}, quick: {{priority: normal}}}}
+shedding: {{lag_ms: 400}}
+providers: {{left: {{kind: openai, url: "http://127.0.0.1:1", key: {{env: K}}}}}}
+models:
+  plain: {{targets: [{{provider: left, model: gpt}}]}}
+  night: {{targets: [{{provider: left, model: gpt}}], priority: low}}
+  vital: {{targets: [{{provider: left, model: gpt}}], priority: high}}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("caller", "model", "priority"),
+    [
+        ("batch", "vital", "low"),
+        ("app", "night", "normal"),
+        ("app", "vital", "normal"),
+        ("chat", "night", "high"),
+        ("any", "plain", "normal"),
+        ("any", "night", "low"),
+        ("any", "vital", "high"),
+        ("any", None, "normal"),
+        ("chat", None, "high"),
+    ],
+)
+def test_the_callers_priority_wins_over_its_roles_and_theirs_over_the_models(
+    caller: str, model: str | None, priority: str
+) -> None:
+    """Each is served while the worker is less late than its priority bears: 0.2, 0.4 or 1.6 s."""
+    policy = parse(PRIORITIES, "t.yaml", {"K": "x"})
+    turn = {"role": "user", "content": "x"}
+    sent = json.dumps({"model": model, "messages": [turn]}).encode()
+    served: list[float] = []
+    for late in (0.1, 0.3, 0.8, 3.0):
+        loop = Loop(policy.shedding)
+        loop.run(60, late)
+        machine = DecideStream(Decide(policy, lag=loop.lag), lag=loop.lag)
+        if model:
+            body = {"body": sent, "end_of_stream": True}
+            raw = message(request_body=body, attributes=asked(key=caller))
+        else:
+            head = asked("GET", "/v1/models", caller)
+            raw = message(request_headers={"end_of_stream": True}, attributes=head)
+        [reply] = replies_of(machine, raw)
+        if reply.immediate_response.details != "dragoman_worker_overloaded":
+            served.append(late)
+    assert served == {"low": [0.1], "normal": [0.1, 0.3], "high": [0.1, 0.3, 0.8]}[priority]
+
+
+@pytest.mark.parametrize(("key", "is_late"), [("any", True), ("batch", True), ("chat", False)])
+def test_a_form_is_judged_by_its_caller_when_it_begins(key: str, is_late: bool) -> None:  # noqa: FBT001
+    policy = parse(PRIORITIES, "t.yaml", {"K": "x"})
+    loop = Loop(policy.shedding)
+    loop.run(60, 0.8)
+    machine = DecideStream(Decide(policy, lag=loop.lag), lag=loop.lag)
+    head = FORM_HEAD | {"request.headers['authorization']": f"Bearer {key}"}
+    [reply] = replies_of(machine, piece(FORM[:60], attributes=head) + IN_PIECES)
+    assert (reply.immediate_response.details == "dragoman_worker_overloaded") is is_late
+
+
 def test_the_policy_says_when() -> None:
     text = TEXT + "\nshedding: {lag_ms: 200}\n"
     assert parse(text, "t.yaml", {"K": "x"}).shedding == Shedding(lag_ms=200, over_seconds=2)
     assert parse(TEXT, "t.yaml", {"K": "x"}).shedding is None
-    with pytest.raises(ConfigError, match="lag_ms"):
-        parse(TEXT + "\nshedding: {lag_ms: 5}\n", "t.yaml", {"K": "x"})
+    for wrong in ("{lag_ms: 5}", "{lag_ms: 100, low_lag_ms: 200}", "{high_lag_ms: 500}"):
+        with pytest.raises(ConfigError, match="lag_ms"):
+            parse(TEXT + f"\nshedding: {wrong}\n", "t.yaml", {"K": "x"})
+    idle = PRIORITIES.replace("shedding: {lag_ms: 400}", "")
+    with pytest.raises(ConfigError, match="batch.priority: has no effect without shedding"):
+        parse(idle, "t.yaml", {"K": "x"})

@@ -101,6 +101,7 @@ def _caller(
         limits=entry.limits,
         redaction=entry.redaction,
         guardrails=entry.guardrails,
+        priority=entry.priority,
     )
 
 

@@ -38,7 +38,7 @@ from dragoman.config.policy import (
     Signing,
 )
 from dragoman.config.redaction import check_name, read_redaction
-from dragoman.config.resilience import CircuitBreaker, HealthCheck
+from dragoman.config.resilience import CircuitBreaker, HealthCheck, Priority
 from dragoman.config.schema import File, ProviderEntry, ServedEntry
 from dragoman.config.secrets import read_secret, signing_key
 from dragoman.config.section import KeySource
@@ -166,6 +166,7 @@ class _Resolver:
             healing=file.healing,
             events=self._events(file.events),
             shedding=file.shedding,
+            most_urgent=self._most_urgent(file),
             statistics=file.statistics,
             store=file.store,
             simulator=file.simulator,
@@ -184,6 +185,25 @@ class _Resolver:
                 where = f"$.{place}.{name}"
                 check_name(entry.redaction, redaction, f"{where}.redaction", self._refuse)
                 check_guarded(entry.guardrails, guardrails, f"{where}.guardrails", self._refuse)
+
+    def _most_urgent(self, file: File) -> Priority:
+        """Raises where priorities are given to no purpose, or in the wrong order."""
+        rule = file.shedding
+        if rule is not None and not rule.lag_of("low") <= rule.lag_ms <= rule.lag_of("high"):
+            problem = "low_lag_ms is at most lag_ms, and that at most high_lag_ms"
+            raise self._refuse("$.shedding", problem)
+        said: set[Priority | None] = set()
+        for place, entries in (
+            ("callers", file.callers),
+            ("roles", file.roles),
+            ("models", file.models),
+        ):
+            for name, entry in entries.items():
+                said.add(entry.priority)
+                if entry.priority is not None and rule is None:
+                    path = f"$.{place}.{name}.priority"
+                    raise self._refuse(path, "has no effect without shedding")
+        return "high" if "high" in said else "normal"
 
     def _check_lasting(self, file: File) -> None:
         """Raises where what must outlast the gateway would not."""

@@ -114,6 +114,7 @@ class _Models:
             has_strategy=bool(entry.strategy != "weighted" or entry.sticky or entry.fit_context),
             redaction=entry.redaction,
             guardrails=entry.guardrails,
+            priority=entry.priority,
             rules=rules,
             experiment=experiment,
             canary=self._canary(entry, f"{path}.canary"),

@@ -25,7 +25,13 @@ from dragoman.config.governance import Abuse, RequestLimits
 from dragoman.config.guardrails import Guardrails
 from dragoman.config.healing import Healing
 from dragoman.config.leading import Condition, RollbackEntry
-from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection, Shedding
+from dragoman.config.resilience import (
+    CircuitBreaker,
+    HealthCheck,
+    OutlierDetection,
+    Priority,
+    Shedding,
+)
 from dragoman.config.schema import (
     Address,
     FallbackReason,
@@ -305,6 +311,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A profile's name, or `off`."""
     guardrails: str | None = None
     """The same."""
+    priority: Priority | None = None
 
     @property
     def all_targets(self) -> tuple[Target, ...]:
@@ -337,6 +344,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """By name. None: nothing is restricted by roles."""
     limits: RequestLimits | None = None
     """Its own; its roles may have others."""
+    priority: Priority | None = None
+    """Likewise."""
     addresses: tuple[Network, ...] = ()
     """Networks it may come from; none: any."""
 
@@ -455,6 +464,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     healing: Healing | None
     events: Events | None
     shedding: Shedding | None
+    most_urgent: Priority
+    """The highest that a request may have."""
     statistics: Statistics
     store: Store
     simulator: Simulator | None

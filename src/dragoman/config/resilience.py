@@ -3,7 +3,7 @@ entry. Without one of them Envoy does nothing of the kind."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -64,10 +64,26 @@ class HealthCheck(_Section, frozen=True, kw_only=True):
     """Good ones after which it is asked again."""
 
 
+Priority = Literal["low", "normal", "high"]
+LagMs = Annotated[int, msgspec.Meta(ge=10, le=60_000)]
+
+
 class Shedding(_Section, frozen=True, kw_only=True):
     """When a worker turns new requests away, because what it has begun takes all of its time."""
 
-    lag_ms: Annotated[int, msgspec.Meta(ge=10, le=60_000)] = 1000
+    lag_ms: LagMs = 1000
     """How late its event loop is on average."""
+    low_lag_ms: LagMs | None = None
+    """For requests of `priority: low`; None: half of it."""
+    high_lag_ms: LagMs | None = None
+    """For requests of `priority: high`; None: four times as much."""
     over_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 2
     """What was longer ago counts for less than a third."""
+
+    def lag_of(self, priority: Priority) -> float:
+        """Milliseconds, above which requests of this priority are turned away."""
+        if priority == "low":
+            return self.lag_ms / 2 if self.low_lag_ms is None else self.low_lag_ms
+        if priority == "high":
+            return self.lag_ms * 4 if self.high_lag_ms is None else self.high_lag_ms
+        return self.lag_ms

@@ -23,7 +23,13 @@ from dragoman.config.leading import (
     ShadowEntry,
     StickyBy,
 )
-from dragoman.config.resilience import CircuitBreaker, HealthCheck, OutlierDetection, Shedding
+from dragoman.config.resilience import (
+    CircuitBreaker,
+    HealthCheck,
+    OutlierDetection,
+    Priority,
+    Shedding,
+)
 from dragoman.config.section import Action, EntityName, KeySource, Name
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -328,6 +334,8 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
     """A profile, or `off`."""
     guardrails: Name | None = None
     """The same."""
+    priority: Priority | None = None
+    """Which requests are turned away first where `shedding` has to; None: `normal`."""
     clamp: bool = False
     """Values out of an upstream's range are moved to the nearest bound and reported."""
     rules: tuple[RuleEntry, ...] = ()
@@ -369,6 +377,8 @@ class RoleEntry(_Section, frozen=True, kw_only=True):
     allow: Grant = Grant()
     deny: Denial = Denial()
     limits: RequestLimits | None = None
+    priority: Priority | None = None
+    """Wins over the model's; of several roles', the highest."""
 
 
 class CallerEntry(_Section, frozen=True, kw_only=True):
@@ -397,6 +407,8 @@ class CallerEntry(_Section, frozen=True, kw_only=True):
     """A profile, or `off`; wins over the model's."""
     guardrails: Name | None = None
     """The same."""
+    priority: Priority | None = None
+    """Wins over its roles' and the model's."""
     providers: tuple[Name, ...] = ()
     """Providers it may use for what names no model (files, batches, `pass_through` paths)."""
 

@@ -19,6 +19,7 @@ from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond, amend
 from dragoman.catalog.profiles import Prices
 from dragoman.config.policy import Caller, Model, Policy, Target
+from dragoman.config.resilience import Priority
 from dragoman.dialects import CHAT, COUNT, FEEDBACK, MODELS, Call
 from dragoman.dialects.registry import ClientCall, client_call
 from dragoman.errors import DragomanError
@@ -59,6 +60,7 @@ from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.lowered import Incidents
 from dragoman.policies.route.residency import find_demands
 from dragoman.policies.route.weighted import Chance
+from dragoman.policies.urgency import Lateness, find_priority
 from dragoman.stores.latencies import Latencies
 from dragoman.stores.loads import Loads
 
@@ -69,6 +71,8 @@ if TYPE_CHECKING:
 ESTIMATED_HEADER = "x-dragoman-estimated"
 """Response header: `true` where a count of tokens is this service's own estimate."""
 _LISTED = "dragoman_models"
+_UNNAMED = frozenset({MODELS, FEEDBACK})
+"""Operations that ask no model."""
 _BYTES_PER_TOKEN = 4
 """Rough, and only for what a provider never counts (`metering: estimated` in the ledger)."""
 
@@ -102,13 +106,16 @@ class Decide:
         incidents: Incidents | None = None,
         loads: Loads | None = None,
         hear: Callable[[Model, str], None] | None = None,
+        lag: Lateness | None = None,
     ) -> None:
         """`quotas` None: nobody keeps any, and nothing is reserved; `issued` likewise, keys.
         `redactors` and `guards`: the policy's. `standings` None: abuse is not looked for;
         `latencies` and `loads` None: nothing is known of any; `shares` tells how far canaries are;
         `incidents` None: no target is ever lowered; `hear` is told who asks for a model that is to
-        end."""
+        end; `lag` None: nothing is turned away."""
         self._policy = policy
+        self._lag = lag
+        self.most_urgent: Priority = policy.most_urgent
         known = latencies or Latencies(clock)
         self._chooser = Chooser(
             policy, chance, clock, known, shares, incidents=incidents, loads=loads
@@ -138,6 +145,8 @@ class Decide:
             caller = identify(head, self._policy.callers, self._issued)
             self._check_standing(caller)
             call = client.call
+            if sent_bytes is None:
+                self._check_lag(caller, call)
             if call is None:
                 asker = Asker(head, client.dialect, caller)
                 authorize(caller, Wish(UNKNOWN_PATH, client.dialect.name))
@@ -155,7 +164,8 @@ class Decide:
             if call.operation == FEEDBACK:
                 return take_feedback(read, Asker(head, client.dialect, caller))
             client = client.claimed(read)
-            return self._admit(head, body or b"", read, client, caller)
+            is_new = sent_bytes is None
+            return self._admit(head, body or b"", read, client, caller, is_new=is_new)
         except DragomanError as error:
             return _deny(error, client, caller)
 
@@ -165,6 +175,7 @@ class Decide:
         try:
             caller = identify(head, self._policy.callers, self._issued)
             self._check_standing(caller)
+            self._check_lag(caller, None)
             if client.call is not None:
                 check_method(head, client.call)
                 check_type(head, client.call.body)
@@ -176,6 +187,16 @@ class Decide:
         standing = self._standings.find(caller.name) if self._standings else None
         if standing is not None:
             check_standing(standing, self._clock(), self._chance)
+
+    def _check_lag(self, caller: Caller, call: Call | None) -> None:
+        """Raises where this worker is too late for the caller's requests; of those in which a model
+        may have a say, nothing yet."""
+        if self._lag is None:
+            return
+        priority = find_priority(caller, None)
+        names_model = call is not None and call.body != "unread" and call.operation not in _UNNAMED
+        if priority is not None or not names_model:
+            self._lag.check(priority or "normal")
 
     def _spend(
         self,
@@ -228,12 +249,22 @@ class Decide:
         return answer(dialect.encode_models(cards, asker.head.path.partition("?")[2]), _LISTED)
 
     def _admit(
-        self, head: RequestHead, raw: bytes, body: Json, found: ClientCall, caller: Caller
+        self,
+        head: RequestHead,
+        raw: bytes,
+        body: Json,
+        found: ClientCall,
+        caller: Caller,
+        *,
+        is_new: bool,
     ) -> Mutate | Respond | Pending | Consulting:
+        """`is_new`: nothing of it has gone on."""
         client, call = found.dialect, cast("Call", found.call)
         name = self._own_name(model_name(body, client, call))
         client.check_request(body)
         asked_for = find_model(name, caller, self._policy.models)
+        if self._lag is not None and is_new:
+            self._lag.check(find_priority(caller, asked_for) or "normal")
         if asked_for.deprecated is not None and self._hear is not None:
             self._hear(asked_for, caller.name)
         model, told, note = find_serving(asked_for, self._clock())
@@ -394,6 +425,8 @@ class Decide:
         copy = read_copy(head.headers[names.SHADOW_HEADER])
         payer = self._policy.callers.by_name.get(copy.charge_to, NOBODY_PAYS)
         try:
+            if self._lag is not None:
+                self._lag.check("low")
             read = read_body("json", raw)
             client = client.claimed(read)
             call = cast("Call", client.call)

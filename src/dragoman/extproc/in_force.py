@@ -82,6 +82,7 @@ class InForce:
             loads=self.loads,
             shares=beside.canaries or NOBODY,
             incidents=beside.healing if policy.healing else None,
+            lag=beside.lag,
             hear=beside.hear,
         )
         self._own, self.policy, self.decide = policy, wider, decide

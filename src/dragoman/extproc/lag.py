@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from dragoman.config.resilience import Shedding
+from dragoman.config.resilience import Priority, Shedding
 from dragoman.errors import WorkerOverloaded
 from dragoman.stores.periodic import Periodic
 
@@ -29,11 +29,11 @@ class Lag(Periodic):
         self._mean = self._mean_at(now)
         self._ticked = now
 
-    def check(self) -> None:
-        """Raises `WorkerOverloaded` where the loop is later than the rule lets it be: also by a
-        tick that is overdue, for what waited with it may be read before it."""
+    def check(self, priority: Priority) -> None:
+        """Raises `WorkerOverloaded` where the loop is later than the rule lets it be for such
+        requests: also by a tick that is overdue, for what waited with it may be read before it."""
         rule = self._rule()
-        if rule is not None and self._mean_at(self._clock()) * 1000 > rule.lag_ms:
+        if rule is not None and self._mean_at(self._clock()) * 1000 > rule.lag_of(priority):
             raise WorkerOverloaded
 
     def _mean_at(self, now: float) -> float:

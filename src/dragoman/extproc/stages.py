@@ -110,11 +110,12 @@ class DecideStream:
         raise UnexpectedMessage(f"the decide stage got {request.kind}")
 
     def _find_late(self, head: RequestHead) -> Respond | None:
-        """The refusal of a request that nobody has looked at yet, where this worker is late."""
+        """The refusal of a request that nobody has looked at yet, where this worker is too late for
+        any."""
         if self._lag is None:
             return None
         try:
-            self._lag.check()
+            self._lag.check(self._decide.most_urgent)
         except WorkerOverloaded as error:
             return refuse(error, client_call(head.path, head.headers).dialect)
         return None
