@@ -14,7 +14,19 @@ from dragoman.dialects.gemini_generate.names import LEVELS as GEMINI_LEVELS
 from dragoman.dialects.ollama_chat.names import LEVELS as OLLAMA_LEVELS
 from dragoman.dialects.registry import client_dialect
 from dragoman.dialects.tiers import TIERS, UNSAID, tier_of
-from dragoman.ir import Effort, Message, ReasoningConfig, Request, Text
+from dragoman.ir import (
+    Effort,
+    Message,
+    Part,
+    Reasoning,
+    ReasoningConfig,
+    Request,
+    Residue,
+    Text,
+    Tool,
+    ToolCall,
+    ToolCallResponse,
+)
 from dragoman.ir.losses import Losses
 
 README = (Path(dragoman.dialects.__file__).parent / "README.md").read_text()
@@ -28,6 +40,9 @@ def _table(heading: str) -> list[list[str]]:
     assert found, heading
     rows = found[1].splitlines()
     return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows]
+
+
+ANTHROPIC = "anthropic_messages"
 
 
 def test_the_readme_states_the_efforts() -> None:
@@ -89,6 +104,46 @@ def test_a_budget_fits_between_claudes_bounds(
     assert body.get("thinking", {}).get("budget_tokens") == sent
     assert sent is None or body["max_tokens"] > sent
     assert paths == lost
+
+
+SIGNED = Reasoning(content="hm", residue=Residue(dialect=ANTHROPIC, fields={"signature": "s"}))
+UNSIGNED = Reasoning(content="hm", at="$.h")
+CALL = ToolCall(id="c1", name="f", arguments="{}")
+RESULT = Message(role="tool", parts=(ToolCallResponse(id="c1", parts=(Text(content="1"),)),))
+
+
+def _turn(*parts: Part) -> Message:
+    return Message(role="assistant", parts=parts)
+
+
+CONVERSATIONS: dict[str, tuple[tuple[Message, ...], bool]] = {
+    "a thought of its own before the call": ((_turn(SIGNED, CALL), RESULT), True),
+    "a thought in a turn before": ((_turn(SIGNED), _turn(CALL), RESULT), True),
+    "no thought": ((_turn(CALL), RESULT), False),
+    "another's thought": ((_turn(UNSIGNED, CALL), RESULT), False),
+    "a thought behind a text": ((_turn(Text(content="a"), SIGNED, CALL), RESULT), False),
+    "a question behind the result": ((_turn(CALL), RESULT, SAID), False),
+    "an answer behind the result": ((_turn(CALL), RESULT, _turn(Text(content="a")), SAID), True),
+    "the beginning of the answer": ((_turn(Text(content="a")),), False),
+}
+
+
+@pytest.mark.parametrize("dialect", [ANTHROPIC, "bedrock_converse"])
+@pytest.mark.parametrize(("turns", "thinks"), CONVERSATIONS.values(), ids=CONVERSATIONS)
+def test_claude_is_given_no_budget_where_it_would_refuse_it(
+    turns: tuple[Message, ...], thinks: bool, dialect: str
+) -> None:
+    """As after a fallback: another model called the tools."""
+    losses = Losses(dialect)
+    tools = (Tool(name="f", parameters={"type": "object"}),)
+    wanted = ReasoningConfig(budget_tokens=4000, at="$.r")
+    asked = Request(
+        model="m", messages=(SAID, *turns), tools=tools, reasoning=wanted, max_tokens=5000
+    )
+    body = client_dialect(dialect).encode_request(asked, losses)
+    more = body.get("additionalModelRequestFields", body)
+    assert ("thinking" in more) is thinks
+    assert ("$.r" in losses.paths) is not thinks
 
 
 def test_a_tier_without_a_like_is_reported() -> None:

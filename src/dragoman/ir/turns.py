@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import groupby
+from collections.abc import Callable, Iterable
+from itertools import groupby, takewhile
 
 import msgspec
 
-from dragoman.ir import Message, Request, ToolCall, ToolCallResponse
+from dragoman.ir import Message, Reasoning, Request, ToolCall, ToolCallResponse
 from dragoman.ir.losses import Losses
 
 
@@ -50,3 +50,28 @@ def _join(turn: list[Message], losses: Losses) -> Message:
             losses.omit("name", f"{message.at}.name")
     parts = tuple(part for message in turn for part in message.parts)
     return Message(role="assistant", parts=parts, at=turn[0].at)
+
+
+def lacks_thought(request: Request, is_kept: Callable[[Reasoning], bool]) -> bool:
+    """Whether the conversation forbids Claude a budget for thinking: it ends with results of calls
+    that no thought came before, or with the beginning of the answer. `is_kept` tells of a thought
+    whether it is sent.
+
+    Source: https://docs.claude.com/en/docs/build-with-claude/extended-thinking, November 2026.
+    """
+    turns = [message for message in request.messages if message.role not in _SYSTEM]
+    asked = list(takewhile(lambda message: message.role != "assistant", reversed(turns)))
+    answers = [message for message in asked if _holds_result(message)]
+    before = reversed(turns[: len(turns) - len(asked)])
+    called = [*takewhile(lambda message: message.role == "assistant", before)][::-1]
+    if asked and not (answers and called):
+        return False
+    first = next((part for message in called for part in message.parts), None)
+    return not asked or not isinstance(first, Reasoning) or not is_kept(first)
+
+
+_SYSTEM = ("system", "developer")
+
+
+def _holds_result(message: Message) -> bool:
+    return any(isinstance(part, ToolCallResponse) for part in message.parts)

@@ -52,7 +52,7 @@ from dragoman.ir import (
     Usage,
 )
 from dragoman.ir.losses import Losses
-from dragoman.ir.turns import join_turns
+from dragoman.ir.turns import join_turns, lacks_thought
 
 _MODES = {"auto": "auto", "required": "any", "tool": "tool", "none": "none"}
 _ROLES = {"assistant": "assistant"}
@@ -165,11 +165,18 @@ def _reasoning(request: Request, losses: Losses, body: Json) -> None:
         body["thinking"] = {"type": "disabled", **extra}
     elif wants_adaptive(request) and not has_form(config.residue, "output_config"):
         _adapt(request, body)
+    elif not has_form(config.residue, "output_config") and lacks_thought(request, _is_signed):
+        losses.omit("reasoning_config", config.at or request.path("reasoning"))
     elif config.budget_tokens is not None and _is_own(request):
         budget = config.budget_tokens
         body["thinking"] = {"type": "enabled", "budget_tokens": budget, **extra}
     elif not has_form(config.residue, "output_config"):
         _budget_for(request, config, losses, body)
+
+
+def _is_signed(part: Reasoning) -> bool:
+    fields = own(part.residue)
+    return bool(fields.get("signature") or fields.get("data"))
 
 
 def _is_own(request: Request) -> bool:
@@ -316,7 +323,7 @@ def _encode_reasoning(part: Reasoning, losses: Losses) -> Json | None:
     fields = own(part.residue)
     if "data" in fields and not part.content:
         return {"type": "redacted_thinking", **fields}
-    if not fields and not has_form(part.residue, UNSIGNED):
+    if not _is_signed(part) and not has_form(part.residue, UNSIGNED):
         losses.omit("reasoning", part.at)
         return None
     return {"type": "thinking", "thinking": part.content, **fields}

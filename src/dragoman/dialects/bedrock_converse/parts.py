@@ -297,7 +297,7 @@ def arguments_of(call: ToolCall) -> Any:
 
 def _thought(part: Reasoning, losses: Losses) -> Json | None:
     """Thinking needs the signature its author gave it."""
-    fields = _state(part)
+    fields = state_of(part)
     if "data" in fields and not part.content:
         return {"reasoningContent": {"redactedContent": fields["data"]}}
     if part.residue is not None and part.residue.dialect not in (NAME, ANTHROPIC):
@@ -306,7 +306,8 @@ def _thought(part: Reasoning, losses: Losses) -> Json | None:
     return {"reasoningContent": {"reasoningText": {"text": part.content, **fields}}}
 
 
-def _state(part: Reasoning) -> Json:
+def state_of(part: Reasoning) -> Json:
+    """What its author signed it with, or hid in it; empty where it is nobody's, or another's."""
     if part.residue is not None and part.residue.dialect == ANTHROPIC:
         return {name: value for name, value in part.residue.fields.items() if value}
     return own(part.residue)
@@ -314,7 +315,7 @@ def _state(part: Reasoning) -> Json:
 
 def thought_for_client(part: Reasoning) -> Json:
     """The same in an answer: another dialect's state travels as the signature."""
-    fields = _state(part)
+    fields = state_of(part)
     if "data" in fields and not part.content:
         return {"reasoningContent": {"redactedContent": fields["data"]}}
     if not fields and (state := encode_signature(part.residue)):

@@ -20,6 +20,7 @@ from dragoman.dialects.bedrock_converse.parts import (
     decode_blocks,
     encode_blocks,
     mark_of,
+    state_of,
 )
 from dragoman.dialects.efforts import BUDGETS, budget_of, effort_of, wants_adaptive
 from dragoman.dialects.schema_subsets import CLAUDE
@@ -40,7 +41,7 @@ from dragoman.ir import (
     ToolChoice,
 )
 from dragoman.ir.losses import Losses
-from dragoman.ir.turns import without_tools
+from dragoman.ir.turns import lacks_thought, without_tools
 from dragoman.wire.fields import Fields
 from dragoman.wire.json import decode
 
@@ -341,6 +342,9 @@ def _reasoning_out(
         return
     if wants_adaptive(request):
         _adapt(request, config, more)
+        return
+    if lacks_thought(request, lambda part: bool(state_of(part))):
+        losses.omit("reasoning_config", at)
         return
     _budget_for(request, losses, config, more)
 
