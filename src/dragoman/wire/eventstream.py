@@ -41,18 +41,17 @@ class EventStreamDecoder:
         self._wanted = _PRELUDE.size
 
     def feed(self, data: bytes) -> Iterator[EventStreamMessage]:
-        """The messages that `data` completes. To be taken to the end, before the next are fed;
-        those before a broken one come before it raises."""
+        """The messages that `data` completes; those before a broken one come before it raises.
+        What is not taken comes with the next that are fed."""
         self._buffer += data
-        at = 0
-        while len(self._buffer) - at >= self._wanted:
+        while len(self._buffer) >= self._wanted:
             if self._wanted == _PRELUDE.size:
-                self._wanted = self._read_prelude(at)
+                self._wanted = self._read_prelude()
                 continue
-            yield _read(bytes(self._buffer[at : at + self._wanted]))
-            at += self._wanted
+            message = bytes(self._buffer[: self._wanted])
+            del self._buffer[: self._wanted]
             self._wanted = _PRELUDE.size
-        del self._buffer[:at]
+            yield _read(message)
 
     def close(self) -> list[EventStreamMessage]:
         """End of input: no message is left. Raises `UpstreamProtocolError` if one was cut."""
@@ -60,9 +59,9 @@ class EventStreamDecoder:
             raise UpstreamProtocolError("the upstream's event stream ended inside a message")
         return []
 
-    def _read_prelude(self, at: int) -> int:
-        total, headers, checksum = _PRELUDE.unpack_from(self._buffer, at)
-        if zlib.crc32(self._buffer[at : at + 8]) != checksum:
+    def _read_prelude(self) -> int:
+        total, headers, checksum = _PRELUDE.unpack_from(self._buffer)
+        if zlib.crc32(self._buffer[:8]) != checksum:
             raise UpstreamProtocolError("the upstream's event stream has a wrong checksum")
         if total < _PRELUDE.size + headers + _CRC.size or total > self._max_message_bytes:
             raise UpstreamProtocolError("the upstream's event stream has a message of a wrong size")
