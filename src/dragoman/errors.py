@@ -128,6 +128,15 @@ class AnswerDenied(DragomanError):
         super().__init__(f"{rule} was found, which no answer may say")
 
 
+class AnswerFlagged(AnswerDenied):
+    """Whom a guardrail asks about the answer was against it."""
+
+    code = "content_flagged"
+
+    def __init__(self, said: str) -> None:
+        DragomanError.__init__(self, said)
+
+
 class AnswerTooLong(DragomanError):
     """The answer has more characters than the policy lets through. A chat ends there, as one that
     reached its limit of tokens."""

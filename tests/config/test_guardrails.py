@@ -101,6 +101,14 @@ BAD: dict[str, tuple[Any, str]] = {
         callouts(HOUSE | {"timeout_ms": 5001}),
         "$.guardrails.profiles.a.callouts[0].timeout_ms: is more than half of timeouts.service",
     ),
+    "callout_whose": (
+        callouts(HOUSE | {"applies_to": ["answer"], "in": ["user"]}),
+        "$.guardrails.profiles.a.callouts[0].in: is about requests, and the callout is not",
+    ),
+    "answer_window": (
+        {"profiles": {"a": {"callouts": [HOUSE], "answer_window": 100}}},
+        "$.guardrails.profiles.a.answer_window: has no effect without callouts of answers",
+    ),
     "callout_threshold": (
         callouts(HARM | {"categories": {"hate": 0.5}}),
         "$.guardrails.profiles.a.callouts[0]: give one of threshold and categories",
@@ -167,7 +175,7 @@ def test_all_that_may_be_found() -> None:
     asking = {"callouts": [HOUSE, HARM]}
     section = load({"profiles": {"a": GOOD, "b": other, "c": asking}}).guardrails
     assert section
-    asked = ("harm", "house", "harm:failed", "house:failed")
+    asked = ("harm", "harm:failed", "house", "house:failed")
     assert section.rules() == ("a", "codename", *SIGNS, *asked)
 
 

@@ -206,6 +206,44 @@ def test_an_answer_that_does_not_fit_is_not_the_callers(
     assert entry["gen_ai.usage.output_tokens"] > 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("client", ["openai_chat", "anthropic_messages"])
+def test_an_answer_is_judged_before_the_caller_has_it(
+    consulting: Gateway, simulator: Simulator, client: str, *, stream: bool
+) -> None:
+    simulator.control.reset()
+    cats = "all is well that ends well " * 9
+    House.seen.clear()
+    fine = send(consulting, client, "judged", cats, stream=stream)
+    assert text_of(client, fine, stream=stream) == f"You said: {cats}"
+    shown = [text["text"] for _, _, asked in House.seen for text in asked["texts"]]
+    assert "".join(shown).startswith("You said: all is well")
+    assert {asked["side"] for _, _, asked in House.seen} == {"answer"}
+    request_id = fine.headers["x-dragoman-request-id"]
+    assert {asked["request_id"] for _, _, asked in House.seen} == {request_id}
+    refused = send(consulting, client, "judged", f"{cats} and a fox {cats}", stream=stream)
+    assert refused.status_code == 200, refused.text
+    dialect = client_dialect(client)
+    response = (
+        fold(decode_stream(dialect, [refused.content]))
+        if stream
+        else dialect.decode_response(refused.json())
+    )
+    assert response.choices[0].finish_reason == "content_filter"
+    assert "fox" not in refused.text
+    broken = send(consulting, client, "judged", "an owl", stream=stream)
+    assert "The guardrail house failed (bad_answer)" in broken.text
+    assert broken.status_code == (200 if stream else 503)
+
+    def entered() -> bool:
+        ids = [answer.headers["x-dragoman-request-id"] for answer in (refused, broken)]
+        entries = {e["dragoman.request_id"]: e for e in consulting.ledger()}
+        told = [entries.get(i, {}).get("dragoman.guardrails.answer") for i in ids]
+        return told == [{"house": 1}, {"house:failed": 1}]
+
+    wait_until(entered, what="ledger")
+
+
 def _entry(gateway: Gateway) -> dict[str, Any]:
     return wait_until(
         lambda: next((e for e in gateway.ledger() if e.get("dragoman.guardrails") == RULES), None)
@@ -261,6 +299,12 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
                 "short": {"max_answer_characters": 30},
                 "noted": {"disclaimer": {"text": "Made by a machine."}},
                 "held": {"schema": {}},
+                "judged": {
+                    "answer_window": 40,
+                    "callouts": [
+                        house | FAST | {"url": f"unix:{socket}", "applies_to": ["answer"]}
+                    ],
+                },
                 "lenient": {
                     "callouts": [
                         house | FAST | {"url": "http://127.0.0.1:9/", "on_failure": "allow"},
@@ -271,7 +315,7 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
         }
         models = {
             name: {"guardrails": name, "targets": [{"provider": "openai", "model": "sim/echo"}]}
-            for name in ("both", "near", "lenient", "short", "noted", "held")
+            for name in ("both", "near", "lenient", "short", "noted", "held", "judged")
         }
         with run_gateway(all_providers, guardrails=section, models=models) as gateway:
             yield gateway
@@ -306,7 +350,7 @@ def test_callouts_are_asked_through_envoy(consulting: Gateway, simulator: Simula
     request_id = asked.pop("request_id")
     wait_until(lambda: [e for e in consulting.ledger() if e["dragoman.request_id"] == request_id])
     text = {"path": "$.messages[0].content", "speaker": "user", "text": "Of cats."}
-    assert asked == {"texts": [text], "caller": "demo", "model": "both"}
+    assert asked == {"texts": [text], "caller": "demo", "model": "both", "side": "request"}
     assert not {n for n in headers if n.lower().startswith("x-") or n == "authorization"}
     judged, answered = simulator.control.requests()
     assert [(r.listener, r.target) for r in (judged, answered)] == [

@@ -43,6 +43,7 @@ def test_what_each_kind_is_sent() -> None:
         "caller": "team",
         "model": "m",
         "request_id": "r-1",
+        "side": "request",
     }
     assert json.loads(harm.body or b"") == {"model": "omni-moderation-latest", "input": ["two"]}
     assert harm.paths == ("$.b",)

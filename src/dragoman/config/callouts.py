@@ -29,6 +29,7 @@ _PATH = re.compile(r"/[!-\[\]-~]*")
 Limit = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
+Side = Literal["request", "answer"]
 OnFailure = Literal["block", "allow"]
 """What becomes of a request when no answer comes, or none that can be read."""
 _PROTOBUF = "application/x-protobuf"
@@ -56,7 +57,8 @@ class _Callout(Service, frozen=True, kw_only=True, tag_field="kind"):
     on_failure: OnFailure = "block"
     action: Literal["block", "report"] = "block"
     speakers: tuple[Speaker, ...] = msgspec.field(default=(), name="in")
-    """Whose texts are shown; none: everybody's."""
+    """Whose texts of a request are shown; none: everybody's."""
+    applies_to: Annotated[tuple[Side, ...], msgspec.Meta(min_length=1)] = ("request",)
 
 
 class Moderation(_Callout, frozen=True, kw_only=True, tag="moderation"):

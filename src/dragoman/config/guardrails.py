@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from dragoman.config.callouts import FAILED, Callout
+from dragoman.config.callouts import FAILED, Callout, Side
 from dragoman.config.patterns import Refuse, any_of, check_pattern, read_words
 from dragoman.config.section import Name
 from dragoman.dialects.speakers import Speaker
@@ -20,9 +20,9 @@ Sign = Literal[
 ]  # fmt: skip
 """What prompt injection and jailbreaks are told by."""
 SIGNS: tuple[Sign, ...] = get_args(Sign)
-Side = Literal["request", "answer"]
 MOST_HELD = 256
 """Characters of a streamed answer that wait for what a pattern may still find, or a word of 256."""
+ANSWER_WINDOW = 1000
 OFF = "off"
 """Said of a model or a caller: no profile applies."""
 
@@ -74,7 +74,9 @@ class GuardrailEntry(_Section, frozen=True, kw_only=True):
     deny: tuple[DenyEntry, ...] = ()
     injection: InjectionEntry | None = None
     callouts: tuple[Callout, ...] = ()
-    """Asked together, once nothing above has refused the request."""
+    """Asked together, once nothing above has refused the request, or kept back the answer."""
+    answer_window: Annotated[int, msgspec.Meta(ge=16, le=2**20)] | None = None
+    """Characters of a streamed answer that callouts are asked about at once; None: 1000."""
     max_answer_characters: Annotated[int, msgspec.Meta(ge=1, le=2**40)] | None = None
     """Of chats; None: as long as the model makes it."""
     disclaimer: DisclaimerEntry | None = None
@@ -113,6 +115,8 @@ class GuardProfile(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[DenyRule, ...]
     injection: InjectionEntry | None
     callouts: tuple[Callout, ...]
+    answer_window: int = ANSWER_WINDOW
+    """Characters of a stream that are judged at once."""
     max_answer_characters: int | None = None
     disclaimer: DisclaimerEntry | None = None
     schema: SchemaEntry | None = None
@@ -120,8 +124,12 @@ class GuardProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def looks_at_answers(self) -> bool:
+        adds = self.disclaimer is not None
         bounds = self.max_answer_characters is not None
-        return bool(self.answers) or bounds or self.disclaimer is not None
+        return bool(self.answers or self.callouts_of("answer")) or bounds or adds
+
+    def callouts_of(self, side: Side) -> tuple[Callout, ...]:
+        return tuple(callout for callout in self.callouts if side in callout.applies_to)
 
 
 class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +151,7 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
         profiles = self.profiles.values()
         if answers:
             found = {rule.name for profile in profiles for rule in profile.answers}
+            found |= _counted(c for profile in profiles for c in profile.callouts_of("answer"))
             if any(profile.max_answer_characters is not None for profile in profiles):
                 found.add(ANSWER_LENGTH)
             if any(profile.disclaimer is not None for profile in profiles):
@@ -152,8 +161,8 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
             return tuple(sorted(found))
         denied = {rule.name for profile in profiles for rule in profile.deny}
         signs = SIGNS if any(profile.injection for profile in profiles) else ()
-        asked = {callout.name for _, callout in self.callouts()}
-        return (*sorted(denied), *signs, *sorted(asked), *(f"{n}{FAILED}" for n in sorted(asked)))
+        asked = _counted(c for profile in profiles for c in profile.callouts_of("request"))
+        return (*sorted(denied), *signs, *sorted(asked))
 
     def callouts(self) -> Iterator[tuple[str, Callout]]:
         """All of them, each with the name of its profile."""
@@ -164,6 +173,11 @@ class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
         """The first that is named, by caller and by model, else the default; None where that is
         `off`."""
         return self.profiles.get(next(filter(None, names), self.default))
+
+
+def _counted(callouts: Iterable[Callout]) -> set[str]:
+    """Under what is counted what they say, and that they say nothing."""
+    return {said for c in callouts for said in (c.name, f"{c.name}{FAILED}")}
 
 
 def read_guardrails(section: GuardrailSection | None, refuse: Refuse) -> Guardrails | None:
@@ -203,7 +217,12 @@ def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> Gua
     for i, callout in enumerate(entry.callouts):
         if callout.name in names:
             raise refuse(f"{path}.callouts[{i}].name", f"{callout.name} is taken")
+        if callout.speakers and "request" not in callout.applies_to:
+            raise refuse(f"{path}.callouts[{i}].in", "is about requests, and the callout is not")
         names.append(callout.name)
+    judges = any("answer" in callout.applies_to for callout in entry.callouts)
+    if entry.answer_window is not None and not judges:
+        raise refuse(f"{path}.answer_window", "has no effect without callouts of answers")
     rules = [_rule(rule, f"{path}.deny[{i}]", refuse) for i, rule in enumerate(entry.deny)]
     sides = [(rule, own.applies_to) for rule, own in zip(rules, entry.deny, strict=True)]
     return GuardProfile(
@@ -212,6 +231,7 @@ def _profile(name: str, entry: GuardrailEntry, path: str, refuse: Refuse) -> Gua
         answers=tuple(rule for rule, those in sides if "answer" in those),
         injection=entry.injection,
         callouts=entry.callouts,
+        answer_window=entry.answer_window or ANSWER_WINDOW,
         max_answer_characters=length,
         disclaimer=disclaimer,
         schema=entry.schema,

@@ -197,7 +197,7 @@ def _respond(policy: Policy) -> Json:
         wanted += [names.SEALED, names.REDACTION, names.CALLER]
         written.append(names.REDACTION_ANSWER_NAMESPACE)
     if guards:
-        wanted += [names.GUARDRAILS, names.JSON_WANTED]
+        wanted += [names.GUARDRAILS, names.JSON_WANTED, names.CALLER, names.MODEL]
         written.append(names.GUARDRAILS_ANSWER_NAMESPACE)
     if redacts or guards:  # either may keep an answer back, and says so
         written.append(names.NAMESPACE)
@@ -216,7 +216,8 @@ def _respond(policy: Policy) -> Json:
         },
         response_attributes=[
             "xds.cluster_name",
-            *(f"metadata.filter_metadata['dragoman']['{name}']" for name in wanted),
+            *([names.REQUEST_ID_ATTRIBUTE] if guards else []),
+            *(f"metadata.filter_metadata['dragoman']['{name}']" for name in dict.fromkeys(wanted)),
         ],
         allow_content_length_header=True,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},

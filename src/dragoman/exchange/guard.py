@@ -9,7 +9,7 @@ import msgspec
 
 from dragoman import ir
 from dragoman.actions import Mutate, Respond
-from dragoman.config.callouts import Moderation
+from dragoman.config.callouts import Moderation, Service
 from dragoman.config.policy import Caller, Model, Policy
 from dragoman.dialects import CHAT, BodyKind
 from dragoman.dialects.speakers import speaker_of
@@ -103,14 +103,20 @@ class RequestGuard:
         guard = self._guards.choose(asker.caller, asked.model) if self._guards else None
         if guard is None or not guard.profile.callouts:
             return ()
+        for callout in guard.profile.callouts_of("answer"):
+            self._check_region(callout, asker)
+        if not guard.profile.callouts_of("request"):
+            return ()
         texts = _texts(sent, asked.raw) if asked.call.body == "json" else _form_texts(sent)
         questions = make_questions(guard.profile, texts, about_of(asker, asked.name))
-        demands = find_demands(asker.caller, asker.head.headers) if questions else ()
-        for callout, *_ in questions:
-            if isinstance(callout, Moderation):
-                name = callout.provider
-                check_region(name, self._providers[name].region, demands)
+        for question in questions:
+            self._check_region(question.callout, asker)
         return tuple(questions)
+
+    def _check_region(self, callout: Service, asker: Asker) -> None:
+        if isinstance(callout, Moderation):
+            name, demands = callout.provider, find_demands(asker.caller, asker.head.headers)
+            check_region(name, self._providers[name].region, demands)
 
 
 def _wants_json(request: Request) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -12,6 +12,9 @@ from dragoman.actions import Action
 from dragoman.dialects import AnyDialect, StreamOptions
 from dragoman.dialects.registry import client_dialect
 from dragoman.ir import Json
+
+if TYPE_CHECKING:
+    from dragoman.policies.questions import Fault, Question
 
 
 class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +57,18 @@ def stream_options(metadata: Mapping[str, str]) -> StreamOptions:
     """What the decide stage noted of the stream the client wants."""
     asked = metadata.get(names.INCLUDE_USAGE) == names.FLAG
     return StreamOptions(include_usage=asked, framing=metadata.get(names.FRAMING, ""))
+
+
+class Asking(NamedTuple):
+    """An answer that waits for callouts: have `questions` answered, each as far as it was, then
+    `resume`."""
+
+    questions: tuple[Question, ...]
+    resume: Callable[[Sequence[bytes | Fault]], Steps]
+
+
+Steps = list[Action] | Asking
+"""What is to be sent on, or has to be known first."""
 
 
 class ResponseEditor(Protocol):

@@ -8,7 +8,7 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from dragoman.errors import (
     UpstreamProtocolError,
 )
 from dragoman.exchange.answers import refuse, tell_denied
-from dragoman.exchange.heads import client_of, stream_options
+from dragoman.exchange.heads import Asking, Steps, client_of, stream_options
 from dragoman.exchange.translate import DROPPED_HEADER
 from dragoman.exchange.usage import usage_metadata
 from dragoman.ir import Response, Usage
@@ -33,15 +33,22 @@ from dragoman.wire.content_encoding import ContentDecoder, content_decoder
 from dragoman.wire.sse import SseDecoder, SseEvent, encode_sse
 
 if TYPE_CHECKING:
+    from dragoman.config.guardrails import GuardProfile
     from dragoman.exchange.answer_limit import AnswerLimit, StreamLimit
     from dragoman.exchange.disclaimer import DisclaimedStream, Disclaimer
     from dragoman.exchange.filtered import StreamEnding
+    from dragoman.exchange.judging import Judging, StreamWindow
     from dragoman.exchange.stream_edit import StreamEditor
     from dragoman.exchange.treat import Guarding, Treatment
     from dragoman.policies.guard.guard import Guards
+    from dragoman.policies.questions import Fault, Text
     from dragoman.policies.redact.profiles import Redactors
 
 _ERROR_STATUS = 400
+Passes = Callable[[bytes], list[Action]]
+"""Sends on what was judged."""
+Fails = Callable[[DragomanError, bytes], list[Action]]
+"""Ends the answer with an error, a stream behind what may still go out of it."""
 
 
 class RespondStage:
@@ -54,8 +61,11 @@ class RespondStage:
         cluster: str = "",
         redactors: Redactors | None = None,
         guards: Guards | None = None,
+        *,
+        request_id: str = "",
     ) -> None:
         """`cluster` is the one that answered; where it was translated, its usage is known."""
+        self._request_id = request_id
         self._client = client_of(metadata)
         provider = policy.providers.get(cluster)
         self._counts = provider is None or self._client.name in provider.endpoints
@@ -72,6 +82,10 @@ class RespondStage:
         """Where guardrails may have to end the stream."""
         self._disclaimed: DisclaimedStream | None = None
         """Writes the stream with the text that it must have."""
+        self._window: StreamWindow | None = None
+        """Holds back what callouts have not judged."""
+        self._is_begun = False
+        """Something of the stream went out."""
         self._encoding: ContentDecoder | None = None
         self._dropped = ""
         """What the translate stage said of its own."""
@@ -92,7 +106,9 @@ class RespondStage:
         self._status = int(headers.get(":status", "200"))
         self._dropped = headers.get(DROPPED_HEADER, "")
         try:
-            self._treatment = open_treatment(self._facts, self._redactors, self._guards)
+            self._treatment = open_treatment(
+                self._facts, self._redactors, self._guards, self._request_id
+            )
             if self._treatment is not None:
                 encoding = headers.get("content-encoding", "")
                 self._encoding = content_decoder(encoding, self._max_bytes)
@@ -121,7 +137,12 @@ class RespondStage:
                 self._disclaimed = DisclaimedStream(
                     self._treatment.disclaimer, self._client, self._options
                 )
-            if self._treatment.guard is not None or limit is not None:
+            judging = self._treatment.judging
+            if judging is not None:
+                from dragoman.exchange.judging import StreamWindow  # noqa: PLC0415 - as above
+
+                self._window = StreamWindow(self._client, judging.window)
+            if self._treatment.guard is not None or limit is not None or judging is not None:
                 from dragoman.exchange.filtered import StreamEnding  # noqa: PLC0415 - as above
 
                 self._ending = StreamEnding(self._client, self._options)
@@ -137,20 +158,76 @@ class RespondStage:
         framing = framing_of(self._kind, self._max_bytes)
         return StreamLimit(treatment.limit, self._client, framing)
 
-    def on_body(self, data: bytes, *, end_of_stream: bool) -> list[Action]:
+    def on_body(self, data: bytes, *, end_of_stream: bool) -> Steps:
         return self._advance(data, closes=end_of_stream, ends_stream=end_of_stream)
 
-    def on_trailers(self) -> list[Action]:
+    def on_trailers(self) -> Steps:
         return self._advance(b"", closes=True, ends_stream=False)
 
-    def _advance(self, data: bytes, *, closes: bool, ends_stream: bool) -> list[Action]:
+    def _advance(self, data: bytes, *, closes: bool, ends_stream: bool) -> Steps:
         if self._ended:
             return []
+        fails = partial(self._fail, ends_stream=ends_stream or not closes)
+        treated = b""
         try:
-            out = self._edit(self._decoded(data, closes=closes))
-            out += self._close() if closes else b""
+            treated = self._edit(self._decoded(data, closes=closes))
+            treated += self._close() if closes else b""
         except DragomanError as error:
-            return self._fail(error, ends_stream=ends_stream or not closes)
+            return self._stop(error, treated, fails)
+        passes = partial(self._pass, closes=closes, ends_stream=ends_stream)
+        return self._judge(treated, passes, fails, closes=closes)
+
+    def _judge(self, treated: bytes, passes: Passes, fails: Fails, *, closes: bool) -> Steps:
+        """What becomes of `treated` once callouts, if any are asked, have answered."""
+        judging = self._treatment.judging if self._treatment is not None else None
+        if judging is None:
+            return passes(treated)
+        try:
+            questions = judging.ask(self._texts(treated, closes=closes))
+        except DragomanError as error:
+            return fails(error, b"")
+        window = self._window
+        if not questions:
+            return passes(treated if window is None else window.release())
+
+        def resume(answers: Sequence[bytes | Fault]) -> Steps:
+            try:
+                judging.hear(questions, answers)
+            except DragomanError as error:
+                return fails(error, b"")
+            return passes(treated if window is None else window.release())
+
+        return Asking(questions, resume)
+
+    def _texts(self, treated: bytes, *, closes: bool) -> list[Text]:
+        """Those that callouts judge now."""
+        if self._window is not None:
+            return self._window.take(treated, closes=closes)
+        if not closes or self._status >= _ERROR_STATUS:
+            return []
+        from dragoman.exchange.judging import whole_texts  # noqa: PLC0415 - seldom wanted
+
+        try:
+            return whole_texts(self._decode(treated), treated)
+        except DragomanError:
+            return whole_texts(None, treated)
+
+    def _stop(self, error: DragomanError, treated: bytes, fails: Fails) -> Steps:
+        """What came before `error`, `treated` first, as far as it may go out, and then that."""
+        if self._editor is None or not self._is_ending(error):
+            return fails(error, b"")
+        rest = treated + self._editor.leave()
+        return self._judge(rest, lambda told: fails(error, told), fails, closes=True)
+
+    def _is_ending(self, error: DragomanError) -> bool:
+        """Whether a stream ends with it as a model's own would, not in an error."""
+        return self._ending is not None and isinstance(error, AnswerDenied | AnswerTooLong)
+
+    def _pass(self, treated: bytes, *, closes: bool, ends_stream: bool) -> list[Action]:
+        try:
+            out = self._finish(treated, closes=closes)
+        except DragomanError as error:
+            return self._fail(error, b"", ends_stream=ends_stream or not closes)
         if not closes:
             return [Chunk(body=out)] if out else []
         held: list[Action] = []
@@ -182,16 +259,29 @@ class RespondStage:
         if self._decoder is None:
             return self._keep(data)
         self._observe(partial(self._decoder.feed, data))
-        if self._editor is not None:
-            data = self._editor.feed(data)
-        return self._send(data)
+        return data if self._editor is None else self._editor.feed(data)
+
+    def _finish(self, treated: bytes, *, closes: bool) -> bytes:
+        """`treated`, and at the end what follows it, as the client gets it."""
+        if self._decoder is None:
+            disclaimer = self._treatment.disclaimer if self._treatment is not None else None
+            return self._disclaim(treated, disclaimer) if closes else treated
+        out = self._send(treated)
+        if closes:
+            rest = self._disclaimed.close() if self._disclaimed is not None else b""
+            out += self._strip(rest) + (self._write(self._frames.close()) if self._strips else b"")
+        return out
 
     def _send(self, data: bytes) -> bytes:
         """`data` as the client gets it."""
+        self._is_begun = self._is_begun or bool(data)
         if self._ending is not None:
             self._ending.follow(data)
         if self._disclaimed is not None:
             data = self._disclaimed.feed(data)
+        return self._strip(data)
+
+    def _strip(self, data: bytes) -> bytes:
         return self._write(self._frames.feed(data)) if self._strips else data
 
     def _write(self, frames: list[SseEvent]) -> bytes:
@@ -233,9 +323,7 @@ class RespondStage:
         """What is still held back at the end of the answer."""
         if self._decoder is not None:
             self._is_whole = self._observe(self._decoder.close)
-            rest = self._send(self._editor.close() if self._editor is not None else b"")
-            rest += self._disclaimed.close() if self._disclaimed is not None else b""
-            return rest + self._write(self._frames.close()) if self._strips else rest
+            return self._editor.close() if self._editor is not None else b""
         body = bytes(self._body)
         try:
             self._response = self._decode(body)
@@ -245,8 +333,7 @@ class RespondStage:
         self._usage = getattr(self._response, "usage", None)
         if self._treatment is None:
             return body
-        treated = self._treatment.answer(self._cut(body, self._treatment.limit), self._kind)
-        return self._disclaim(treated, self._treatment.disclaimer)
+        return self._treatment.answer(self._cut(body, self._treatment.limit), self._kind)
 
     def _decode(self, body: bytes) -> Any:
         framing = self._options.framing
@@ -277,15 +364,16 @@ class RespondStage:
 
         return write(short, self._client, self._options.framing)
 
-    def _fail(self, error: DragomanError, *, ends_stream: bool) -> list[Action]:
-        """End the answer: with a status while nothing went out, else as a stream reports it.
+    def _fail(self, error: DragomanError, rest: bytes, *, ends_stream: bool) -> list[Action]:
+        """End the answer: with a status while nothing went out, else as a stream reports it,
+        behind `rest`.
 
         At trailers it is they that end the stream (`ends_stream`).
         """
         self._ended = True
         metadata = {**self._metadata(), **tell_denied(error)}
         if not self._holds_headers:
-            told = self._fail_stream(error)
+            told = self._fail_stream(error, rest)
             return [Chunk(body=told, end_of_stream=ends_stream, metadata=metadata)]
         answer = self._refuse(error)
         size = str(len(answer.body))
@@ -295,20 +383,24 @@ class RespondStage:
             Chunk(body=answer.body, end_of_stream=ends_stream, metadata=metadata),
         ]
 
-    def _fail_stream(self, error: DragomanError) -> bytes:
-        if self._editor is None:
-            return self._client.stream_encoder(self._options).fail(error)
-        if self._ending is None or not isinstance(error, AnswerDenied | AnswerTooLong):
+    def _fail_stream(self, error: DragomanError, rest: bytes) -> bytes:
+        if self._ending is None or not self._is_ending(error):
             if self._disclaimed is not None:
                 return self._disclaimed.fail(error)
-            return self._editor.finish(self._client.stream_encoder(self._options).fail(error))
-        told = self._send(self._editor.leave())
+            return self._framed(self._client.stream_encoder(self._options).fail(error))
+        told = self._send(rest)
         is_long = isinstance(error, AnswerTooLong)
         ending = self._ending.stop(self._usage, "length" if is_long else "content_filter")
-        ending = self._editor.finish(ending)
+        ending = self._framed(ending)
         if self._disclaimed is not None:
             ending = self._disclaimed.feed(ending) + self._disclaimed.close()
         return told + ending
+
+    def _framed(self, ending: bytes) -> bytes:
+        """`ending` behind what went out, if anything did."""
+        if self._editor is None or not self._is_begun:
+            return ending
+        return self._editor.finish(ending)
 
     def _refuse(self, error: DragomanError) -> Respond:
         if not isinstance(error, AnswerDenied) or not isinstance(self._response, Response):
@@ -327,13 +419,16 @@ class RespondStage:
 
 
 def open_treatment(
-    facts: Mapping[str, str], redactors: Redactors | None, guards: Guards | None = None
+    facts: Mapping[str, str],
+    redactors: Redactors | None,
+    guards: Guards | None = None,
+    request_id: str = "",
 ) -> Treatment | None:
     """What the decide stage said is to be done to the answer's texts; None where nothing.
 
     Raises `ServiceUnavailable` where it can no longer be done.
     """
-    guarding = _open_guard(facts, guards)
+    guarding = _open_guard(facts, guards, request_id)
     sealed, profile = facts.get(names.SEALED), facts.get(names.REDACTION)
     if not sealed and not profile and guarding is None:
         return None
@@ -347,7 +442,9 @@ def open_treatment(
     return Treatment(originals, redactor, caller, guarding)
 
 
-def _open_guard(facts: Mapping[str, str], guards: Guards | None) -> Guarding | None:
+def _open_guard(
+    facts: Mapping[str, str], guards: Guards | None, request_id: str
+) -> Guarding | None:
     """Raises as `open_treatment`."""
     profile = facts.get(names.GUARDRAILS)
     if not profile:
@@ -367,4 +464,17 @@ def _open_guard(facts: Mapping[str, str], guards: Guards | None) -> Guarding | N
         AnswerGuard(guard.answers) if guard.answers is not None else None,
         AnswerLimit(most) if most is not None and is_chat else None,
         Disclaimer(disclaimer) if disclaimer is not None and may_add else None,
+        _open_judging(facts, guard.profile, request_id),
     )
+
+
+def _open_judging(
+    facts: Mapping[str, str], profile: GuardProfile, request_id: str
+) -> Judging | None:
+    if not profile.callouts_of("answer"):
+        return None
+    from dragoman.exchange.judging import Judging  # noqa: PLC0415 - seldom wanted
+    from dragoman.policies.questions import About  # noqa: PLC0415 - as above
+
+    about = About(facts.get(names.CALLER, ""), facts.get(names.MODEL, ""), request_id)
+    return Judging(profile, about)

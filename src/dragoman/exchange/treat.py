@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dragoman.exchange.answer_guard import AnswerGuard, PieceGuard
     from dragoman.exchange.answer_limit import AnswerLimit
     from dragoman.exchange.disclaimer import Disclaimer
+    from dragoman.exchange.judging import Judging
 
 _PARTIAL = re.compile(r"\[(?:[A-Z][A-Z0-9_]{0,30}(?:[a-z2-7]{1,8})?)?\Z")
 """The beginning of a placeholder, at the end of a text."""
@@ -54,6 +55,7 @@ class Guarding(NamedTuple):
     """Of a chat's."""
     disclaimer: Disclaimer | None = None
     """The same."""
+    judging: Judging | None = None
 
 
 class Treatment:
@@ -66,7 +68,7 @@ class Treatment:
         caller: str = "",
         guarding: Guarding | None = None,
     ) -> None:
-        guard, self.limit, self.disclaimer = guarding or Guarding()
+        guard, self.limit, self.disclaimer, self.judging = guarding or Guarding()
         self.guard = guard
         self._originals = originals
         self._redactor = redactor
@@ -114,12 +116,13 @@ class Treatment:
 
     def tell(self) -> Metadata:
         """What was found in the answer so far."""
-        rules = dict.fromkeys(self.guard.found if self.guard is not None else (), 1)
+        rules = dict.fromkeys(self.guard.found if self.guard is not None else (), 1.0)
+        rules |= self.judging.counts if self.judging is not None else {}
         if self.limit is not None and self.limit.is_reached:
             rules[names.ANSWER_LENGTH] = 1
         if self.disclaimer is not None and self.disclaimer.is_added:
             rules[names.DISCLAIMER] = 1
-        found = {
+        found: dict[str, dict[str, float]] = {
             names.REDACTION_ANSWER_NAMESPACE: dict(self.counts),
             names.GUARDRAILS_ANSWER_NAMESPACE: rules,
         }

@@ -45,7 +45,7 @@ def stage_streams(
     factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
         "decide": (PROCESS, lambda: _decide_stream(now)),
         "translate": (PROCESS, lambda: TranslateStream(now.policy, now.secret)),
-        "respond": (PROCESS, lambda: RespondStream(now.policy, now.redactors, now.guards)),
+        "respond": (PROCESS, lambda: _respond_stream(now)),
         "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(now, sink, trail=trail)),
     }
     return {
@@ -57,6 +57,10 @@ def stage_streams(
 def _decide_stream(now: InForce) -> DecideStream:
     beside = now.beside
     return DecideStream(now.decide, beside.keeper, now.callouts, beside.lag)
+
+
+def _respond_stream(now: InForce) -> RespondStream:
+    return RespondStream(now.policy, now.redactors, now.guards, now.callouts)
 
 
 async def listen(

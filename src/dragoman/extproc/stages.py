@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dragoman import metadata as names
 from dragoman.actions import Action, Mutate, Respond, join_chunks
 from dragoman.config.policy import Policy
 from dragoman.dialects import AnyDialect
@@ -23,7 +24,7 @@ from dragoman.errors import DragomanError, InvalidRequest, WorkerOverloaded
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.decide import Decide
 from dragoman.exchange.guard import Consulting
-from dragoman.exchange.heads import RequestHead, ResponseEditor, client_of
+from dragoman.exchange.heads import Asking, RequestHead, ResponseEditor, Steps, client_of
 from dragoman.exchange.reserve import Pending
 from dragoman.exchange.respond import RespondStage
 from dragoman.exchange.translate import Translate
@@ -183,39 +184,54 @@ async def _acquire(keeper: QuotaKeeper, waits: Pending) -> Mutate | Respond | Pe
 
 
 class _Answer:
-    """The answer phase that translate and respond share.
+    """The answer phase that translate and respond share. Only respond has callouts to ask.
 
     Pieces of a body that are read together go on as one: where the reader is behind, a stream costs
     fewer and larger steps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, callouts: Callouts | None = None) -> None:
+        self._callouts = callouts
         self.released = False
         """Something of the answer has gone to the client."""
         self._held: list[Action] = []
         """What goes on with the message at hand."""
 
     def feed(
-        self, editor: ResponseEditor, request: messages.Incoming, *, more: bool
-    ) -> list[bytes]:
+        self, editor: ResponseEditor | RespondStage, request: messages.Incoming, *, more: bool
+    ) -> list[bytes] | Awaitable[list[bytes]]:
+        steps: Steps
+        behind: list[bytes] = []
         match request.kind:
             case "response_headers":
                 headers = messages.read_headers(request)
                 ended = request.end_of_stream
-                actions = editor.on_headers(headers, end_of_stream=ended)
+                steps = editor.on_headers(headers, end_of_stream=ended)
                 if ended:
                     self.released = True
-                    return [messages.bodiless_answer_reply(actions)]
+                    return [messages.bodiless_answer_reply(steps)]
             case "response_body":
-                actions = editor.on_body(request.body, end_of_stream=request.end_of_stream)
+                steps = editor.on_body(request.body, end_of_stream=request.end_of_stream)
             case "response_trailers":
-                return [*self._release(editor.on_trailers()), messages.trailers_reply()]
+                steps, more = editor.on_trailers(), False
+                behind = [messages.trailers_reply()]
             case kind:
                 raise UnexpectedMessage(f"the answer phase got {kind}")
+        if isinstance(steps, Asking):
+            return self._consult(steps, behind)
         if more:
-            self._held += actions
+            self._held += steps
             return []
-        return self._release(actions)
+        return [*self._release(steps), *behind]
+
+    async def _consult(self, waits: Asking, behind: list[bytes]) -> list[bytes]:
+        """The replies once callouts have answered."""
+        if self._callouts is None:
+            raise UnexpectedMessage("a callout, and nobody carries it")
+        steps: Steps = waits
+        while isinstance(steps, Asking):
+            steps = steps.resume(await self._callouts.ask(steps.questions))
+        return [*self._release(steps), *behind]
 
     def _release(self, actions: list[Action]) -> list[bytes]:
         if self._held:
@@ -236,7 +252,7 @@ class TranslateStream:
         self._answer = _Answer()
         self.finished = False
 
-    def feed(self, message: Message, *, more: bool = False) -> list[bytes]:
+    def feed(self, message: Message, *, more: bool = False) -> list[bytes] | Awaitable[list[bytes]]:
         request = messages.read_message(message)
         if self._attempt is not None:
             return self._answer.feed(self._attempt, request, more=more)
@@ -266,24 +282,34 @@ class RespondStream:
     """One answer in the client's dialect."""
 
     def __init__(
-        self, policy: Policy, redactors: Redactors | None = None, guards: Guards | None = None
+        self,
+        policy: Policy,
+        redactors: Redactors | None = None,
+        guards: Guards | None = None,
+        callouts: Callouts | None = None,
     ) -> None:
+        """`callouts` is there where the policy has those."""
         self._policy = policy
         self._redactors = redactors
         self._guards = guards
         self._metadata: dict[str, str] = {}
         self._stage: RespondStage | None = None
-        self._answer = _Answer()
+        self._answer = _Answer(callouts)
         self.finished = False
 
-    def feed(self, message: Message, *, more: bool = False) -> list[bytes]:
+    def feed(self, message: Message, *, more: bool = False) -> list[bytes] | Awaitable[list[bytes]]:
         request = messages.read_message(message)
         if self._stage is None:
             attributes = request.attributes
             self._metadata = messages.stage_metadata(attributes)
             cluster = attributes.get("xds.cluster_name", "")
             self._stage = RespondStage(
-                self._policy, self._metadata, cluster, self._redactors, self._guards
+                self._policy,
+                self._metadata,
+                cluster,
+                self._redactors,
+                self._guards,
+                request_id=attributes.get(names.REQUEST_ID_ATTRIBUTE, ""),
             )
         return self._answer.feed(self._stage, request, more=more)
 

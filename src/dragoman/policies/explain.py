@@ -74,8 +74,15 @@ def _guardrail_lines(policy: Policy, caller: Caller, model: Model) -> list[str]:
         said.append(f"{schema.action}s answers that do not fit the request's schema")
     if injection := profile.injection:
         said.append(f"{injection.action}s injection from {injection.threshold}")
-    said += [f"asks {c.name} ({c.action}; on failure {c.on_failure})" for c in profile.callouts]
+    said += [
+        f"asks {c.name}{_OF[side]} ({c.action}; on failure {c.on_failure})"
+        for c in profile.callouts
+        for side in c.applies_to
+    ]
     return [f"guardrails {profile.name}: {', '.join(said)}"]
+
+
+_OF = {"request": "", "answer": " about answers"}
 
 
 def _verb(rule: DenyRule) -> str:

@@ -69,12 +69,14 @@ class Entity(_message.Message):
     def __init__(self, type: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...
 
 class JudgeRequest(_message.Message):
-    __slots__ = ("texts", "context")
+    __slots__ = ("texts", "context", "side")
     TEXTS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
     texts: _containers.RepeatedCompositeFieldContainer[Text]
     context: Context
-    def __init__(self, texts: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., context: _Optional[_Union[Context, _Mapping]] = ...) -> None: ...
+    side: str
+    def __init__(self, texts: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., side: _Optional[str] = ...) -> None: ...
 
 class JudgeResponse(_message.Message):
     __slots__ = ("verdict", "reason", "score")

@@ -1,8 +1,8 @@
 """What a guardrail's callout asks, and what its answer means.
 
-A webhook is sent `{"texts": [{"path", "speaker", "text"}], "caller", "model", "request_id"}` and
-answers `{"allow": bool, "reason"?: str, "score"?: number}`; over gRPC the same is said in the
-messages of `proto/callouts.proto`. Moderation is OpenAI's. Source:
+A webhook is sent `{"texts": [{"path", "speaker", "text"}], "caller", "model", "request_id",
+"side"}` and answers `{"allow": bool, "reason"?: str, "score"?: number}`; over gRPC the same is said
+in the messages of `proto/callouts.proto`. Moderation is OpenAI's. Source:
 https://platform.openai.com/docs/api-reference/moderations, November 2026.
 """
 
@@ -14,15 +14,24 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from dragoman.config.callouts import FAILED, Callout, Judge, Moderation, guardrail_callee
+from dragoman.config.callouts import (
+    FAILED,
+    Callout,
+    Judge,
+    Moderation,
+    Side,
+    guardrail_callee,
+)
 from dragoman.config.guardrails import GuardProfile
 from dragoman.errors import CalloutFailed, ContentFlagged
 from dragoman.ir import Json
 from dragoman.policies.questions import MAX_TEXTS, About, Fault, Question, Text, encode_texts
-from dragoman.wire.protobuf import Malformed, read_double, read_fields
+from dragoman.wire.protobuf import Malformed, field, read_double, read_fields
 
 _VERDICT, _REASON, _SCORE = 1, 2, 3
 """Fields of a `JudgeResponse`."""
+_SIDE = 3
+"""Of a `JudgeRequest`."""
 _ALLOW, _REFUSE = 1, 2
 """Its verdicts."""
 _WORD = re.compile(r"[A-Za-z0-9/_.-]{1,64}")
@@ -56,35 +65,55 @@ _decode_moderated = msgspec.json.Decoder(_Moderated).decode
 _decode_judged = msgspec.json.Decoder(_Judged).decode
 
 
-def make_questions(profile: GuardProfile, texts: Sequence[Text], about: About) -> list[Question]:
+def make_questions(
+    profile: GuardProfile, texts: Sequence[Text], about: About, side: Side = "request"
+) -> list[Question]:
     """One for each callout that any of the texts is shown to."""
     questions: list[Question] = []
-    for callout in profile.callouts:
-        wanted = callout.speakers
+    for callout in profile.callouts_of(side):
+        wanted = callout.speakers if side == "request" else ()
         shown = [text for text in texts if not wanted or text.speaker in wanted]
         if shown:
             paths = tuple(text.path for text in shown)
-            body = None if len(texts) > MAX_TEXTS else _body(callout, shown, about)
+            body = None if len(texts) > MAX_TEXTS else _body(callout, shown, about, side)
             route = guardrail_callee(profile.name, callout).route
             questions.append(Question(callout, route, paths, body))
     return questions
 
 
-def _body(callout: Callout, texts: Iterable[Text], about: About) -> bytes:
+def _body(callout: Callout, texts: Iterable[Text], about: About, side: Side) -> bytes:
     if isinstance(callout, Judge):
-        return encode_texts(texts, about)
+        return encode_texts(texts, about) + (field(_SIDE, b"answer") if side == "answer" else b"")
     if isinstance(callout, Moderation):
         asked: Json = {"model": callout.model, "input": [text.text for text in texts]}
     else:
-        asked = {"texts": [text._asdict() for text in texts], **about._asdict()}
+        asked = {"texts": [text._asdict() for text in texts], **about._asdict(), "side": side}
     return msgspec.json.encode(asked)
+
+
+class Judged(NamedTuple):
+    """What callouts said together."""
+
+    counts: dict[str, float]
+    notes: tuple[str, ...]
+    """The same in short."""
+    refusal: ContentFlagged | CalloutFailed | None
+    """Of several, what stands first in the policy."""
 
 
 def judge(
     questions: Sequence[Question], answers: Sequence[bytes | Fault]
 ) -> tuple[Json, tuple[str, ...]]:
     """What is counted of a request that goes on, and the same in short. Raises `ContentFlagged` or
-    `CalloutFailed`: of several, what stands first in the policy."""
+    `CalloutFailed`."""
+    counts, notes, refusal = weigh(questions, answers)
+    if refusal is not None:
+        raise refusal
+    return dict(counts), notes
+
+
+def weigh(questions: Sequence[Question], answers: Sequence[bytes | Fault]) -> Judged:
+    """All that they said."""
     counts: dict[str, float] = {}
     notes: list[str] = []
     refusals: list[ContentFlagged | CalloutFailed] = []
@@ -100,9 +129,7 @@ def judge(
             notes.append(f"{callout.name}{FAILED}=({found})")
             if callout.on_failure == "block":
                 refusals.append(CalloutFailed(callout.name, found, counts))
-    if refusals:
-        raise refusals[0]
-    return dict(counts), tuple(notes)
+    return Judged(counts, tuple(notes), next(iter(refusals), None))
 
 
 def _read(question: Question, answer: bytes | Fault) -> Verdict | Fault | None:
