@@ -105,6 +105,10 @@ def test_a_copy_is_charged_to_whom_the_policy_says(gateway: Gateway) -> None:
     _, copy = pair(gateway, ask(gateway, "/v1/chat/completions", body("paid")))
     assert (copy["dragoman.caller"], copy["gen_ai.provider.name"]) == ("tests", "openai-b")
     assert "dragoman.answer" not in copy
+    counted = [dict(labels) for labels in gateway.series("shadow_requests")]
+    assert {"tests"} == {each["caller"] for each in counted if each["model"] == "again"}
+    models = {dict(labels)["model"] for labels in gateway.series("requests")}
+    assert not models & {"again", "nowhere"}
 
 
 @both_clients

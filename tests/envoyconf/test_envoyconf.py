@@ -284,6 +284,26 @@ def test_nobody_but_envoy_comes_where_copies_do() -> None:
     assert not any("request_mirror_policies" in route.get("route", {}) for route in routes)
 
 
+@pytest.mark.parametrize(
+    ("entry", "targets", "is_shared"),
+    [
+        ("{outlier_detection: {}}", "openai, model: m", False),
+        ("{outlier_detection: {}}", "anthropic, model: m", True),
+        ("{circuit_breaker: {max_requests: 9}}", "anthropic, model: m", True),
+        ("{}", "anthropic, model: m", False),
+    ],
+)
+def test_a_shadow_that_could_leave_clients_without_a_provider_is_named(
+    entry: str, targets: str, *, is_shared: bool
+) -> None:
+    text = SHADOWED.replace("anthropic: {}", f"anthropic: {entry}")
+    text = text.replace("  next: {", "  more: {targets: [{provider: %s}]}\n  next: {" % targets)
+    found = [str(f) for f in check_policy(parse(text, "s.yaml", KEYS)) if "shadow" in f.path]
+    assert len(found) == is_shared
+    for finding in found:
+        assert finding.startswith("s.yaml: $.models.fast.shadow.use: warning: its copies may open")
+
+
 def _only(listener: Any) -> Any:
     return {"static_resources": {"listeners": [listener]}}
 

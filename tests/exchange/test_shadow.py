@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ from dragoman.errors import ConfigError
 from dragoman.exchange.decide import Decide
 from dragoman.exchange.heads import RequestHead
 from dragoman.exchange.shadow import read_copy
+from dragoman.policies.authorize import Wish
+from dragoman.policies.describe import describe, describe_model_line
+from dragoman.policies.explain import explain
 from dragoman.stores.leases import Counter, Demand, Hold, State
 
 TEXT = """
@@ -159,6 +163,21 @@ def test_a_model_that_is_gone_is_asked_no_more() -> None:
     action = decide("gpt", x_dragoman_shadow=gone)
     assert isinstance(action, Respond)
     assert action.status == 404
+
+
+def test_the_plan_tells_of_shadows() -> None:
+    caller = POLICY.callers.by_name["demo"]
+    lines = explain(POLICY, caller, Wish("chat", "openai_chat", "coder", ())).lines
+    words = 'where {"code":true}, charged to tests'
+    assert f"shadow: away is asked too, a share of 1, {words}" in lines
+    lines = explain(POLICY, caller, Wish("chat", "openai_chat", "fast", ())).lines
+    assert "shadow: next is asked too, a share of 0.25, charged to nobody" in lines
+    told = {
+        model.name: describe_model_line(model)
+        for model in describe(POLICY, datetime.now(UTC).date())
+    }
+    assert told["fast"] == "fast; also quick; shadow next"
+    assert told["next"] == "next"
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_the_command_prints_a_table(tmp_path: Path) -> None:
     status, out, err = run(tmp_path, [*lines, asked("x"), copied("y")])
     assert (status, err) == (0, "copies of no request here: 1\n")
     head, names, *rows, ended, shared = out.splitlines()
-    assert head == "fast and its shadow next: 4 pairs, 4 whole, 1 without a copy"
+    assert head == "fast and its shadow next: pairs 4, whole 4, without a copy 1"
     assert names.split() == ["fast", "next", "difference"]
     assert [row.strip().split("  ", 1)[0] for row in rows] == [
         "% failed",

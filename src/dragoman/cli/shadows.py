@@ -59,9 +59,9 @@ def shadows(files: tuple[str, ...], config: str | None, *, as_json: bool) -> Non
 
 
 def _table(found: Comparison) -> Iterator[str]:
-    words = [f"{found.pairs} pairs, {found.answered} whole"]
-    words += [f"{found.missing} without a copy"] if found.missing else []
-    words += [f"{found.refused} refused"] if found.refused else []
+    words = [f"pairs {found.pairs}, whole {found.answered}"]
+    words += [f"without a copy {found.missing}"] if found.missing else []
+    words += [f"refused {found.refused}"] if found.refused else []
     yield f"{found.request.model} and its shadow {found.shadow.model}: {', '.join(words)}"
     rows = [("", found.request.model, found.shadow.model, "difference"), *_rows(found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -15,7 +15,7 @@ _MOST_NAMED = 3
 
 def check_policy(policy: Policy) -> list[Finding]:
     """All findings, every one a warning."""
-    return [*_issuers(policy), *_services(policy), *_breakers(policy)]
+    return [*_issuers(policy), *_services(policy), *_breakers(policy), *_shadows(policy)]
 
 
 def _issuers(policy: Policy) -> list[Finding]:
@@ -93,6 +93,24 @@ def _breakers(policy: Policy) -> list[Finding]:
             )
         )
     return found
+
+
+def _shadows(policy: Policy) -> Iterator[Finding]:
+    """Copies that count where requests of clients do, who would be left without a provider."""
+    for name, model in policy.models.items():
+        use = model.shadow.use if model.shadow else None
+        shared = {t.provider for m in policy.models.values() if m != use for t in m.targets}
+        for provider in dict.fromkeys(t.provider for t in use.targets) if use else ():
+            entry = policy.providers[provider]
+            if provider in shared and (entry.circuit_breaker or entry.outlier_detection):
+                yield Finding(
+                    file=policy.source,
+                    path=f"$.models.{name}.shadow.use",
+                    problem=f"its copies may open the breaker of {provider}, or leave it out, for "
+                    "requests of clients too",
+                    remedy=f"Give it a provider of its own, of the same kind and key as {provider}",
+                    severity="warning",
+                )
 
 
 def _has_next_target(model: Model, provider: str) -> bool:

@@ -105,11 +105,12 @@ def shadow_listeners(policy: Policy, routes: list[Json], removed: list[str]) -> 
         "request_headers_to_remove": [*removed, *_TOLD],
         "routes": [*routes, undecided],
     }
+    levels = any(quota.warn_at for quota in policy.quotas)
     manager = {
         "stat_prefix": LISTENER,
         "early_header_mutation_extensions": [typed("dragoman.early", _EARLY, mutations=mutations)],
         "stream_idle_timeout": seconds(policy.silence_seconds),
-        "access_log": shadow_logs(levels=any(quota.warn_at for quota in policy.quotas)),
+        "access_log": shadow_logs(levels=levels, cost=policy.statistics.cost),
         "http_filters": shadow_filters(policy),
         "route_config": {"name": LISTENER, "virtual_hosts": [host]},
     }

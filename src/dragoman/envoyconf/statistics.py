@@ -12,7 +12,7 @@ from dragoman.envoyconf.clusters import grpc_service
 from dragoman.envoyconf.typed import typed
 from dragoman.ir import Json
 
-SCOPE = "dragoman"
+SCOPE, SHADOW_SCOPE = "dragoman", "dragoman_shadow"
 MAX_COUNTERS = 20_000
 MAX_HISTOGRAMS = 2_000
 _WAITING_BYTES = 512 * 1024
@@ -107,12 +107,14 @@ def access_logs(
     ]
 
 
-def shadow_logs(*, levels: bool) -> list[Json]:
-    """Of copies: the ledger's logger, and who tells of the levels that quotas reach, as they may be
-    charged too."""
+def shadow_logs(*, levels: bool, cost: bool) -> list[Json]:
+    """Of copies: as `access_logs`, but what counts requests has a scope of its own."""
     ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
     ledger = {**_ledger(), "filter": _any(ended, _all(_RUNNING, _has(names.QUOTA)))}
-    return [*([_levels(ended)] if levels else []), ledger]
+    counting = [*_requests(ended), *([_cost(ended)] if cost else [])]
+    for logger in counting:
+        logger["typed_config"]["stats_scope"]["prefix"] = SHADOW_SCOPE
+    return [*counting, *([_levels(ended)] if levels else []), ledger]
 
 
 def attempt_logs() -> list[Json]:

@@ -45,6 +45,8 @@ class DescribedModel(msgspec.Struct, frozen=True, kw_only=True):
     """The model of each, by its name."""
     canary: str | None
     """The model that serves a growing share."""
+    shadow: str | None
+    """The model that is asked a share too, for comparison."""
     targets: tuple[DescribedTarget, ...]
 
 
@@ -75,6 +77,7 @@ def _describe(policy: Policy, model: Model, today: date) -> DescribedModel:
         experiment=experiment.name if experiment else None,
         variants={v.name: v.use.name for v in experiment.variants} if experiment else {},
         canary=model.canary.use.name if model.canary else None,
+        shadow=model.shadow.use.name if model.shadow else None,
         targets=tuple(
             DescribedTarget(
                 provider=target.provider,
@@ -104,6 +107,8 @@ def describe_model_line(model: DescribedModel) -> str:
         words.append(f"experiment {model.experiment}: {sides}")
     if model.canary:
         words.append(f"canary {model.canary}")
+    if model.shadow:
+        words.append(f"shadow {model.shadow}")
     return "; ".join(words)
 
 

@@ -120,10 +120,7 @@ def _rule_lines(model: Model) -> list[str]:
     """Which models serve in its place, and where."""
     lines: list[str] = []
     for i, rule in enumerate(model.rules):
-        said = msgspec.to_builtins(rule.when)
-        unsaid = msgspec.to_builtins(Condition())
-        facts = {name: value for name, value in said.items() if value != unsaid[name]}
-        words = msgspec.json.encode(facts).decode() if facts else "nothing else holds"
+        words = _words(rule.when) or "nothing else holds"
         lines.append(f"rule {i}: {rule.use.name} serves where {words}")
     if experiment := model.experiment:
         lines += [
@@ -134,7 +131,19 @@ def _rule_lines(model: Model) -> list[str]:
     if canary := model.canary:
         steps = ", ".join(f"{step:g}" for step in canary.steps)
         lines.append(f"canary {canary.name}: {canary.use.name} serves a share of {steps} percent")
+    if shadow := model.shadow:
+        where = f", where {words}" if (words := _words(shadow.when)) else ""
+        payer = shadow.charge_to or "nobody"
+        share = f"a share of {shadow.share:.4g}{where}"
+        lines.append(f"shadow: {shadow.use.name} is asked too, {share}, charged to {payer}")
     return lines
+
+
+def _words(when: Condition) -> str:
+    """What has to hold; empty where nothing has."""
+    said, unsaid = msgspec.to_builtins(when), msgspec.to_builtins(Condition())
+    facts = {name: value for name, value in said.items() if value != unsaid[name]}
+    return msgspec.json.encode(facts).decode() if facts else ""
 
 
 def _target_lines(model: Model, name: str) -> list[str]:
