@@ -18,6 +18,7 @@ from dragoman.stores.latencies import Sums
 from dragoman.stores.leases import HOLD_SECONDS, Hold, Taken
 from dragoman.stores.trail import AuditTrail
 from dragoman.telemetry.ledger import encode_lines
+from dragoman.wire.protobuf import encode_struct
 from tests.extproc.test_streams import POLICY
 
 PRICED = """
@@ -41,9 +42,9 @@ def logged(kind=AccessLogType.DownstreamEnd, *, hung_up=True):
     spaces = common.metadata.filter_metadata
     entry.request.request_id = "r-1"
     facts = {"caller": "demo", "model": "fast"}
-    spaces["dragoman"].update({**facts, "client_dialect": "openai_chat"})
-    spaces["dragoman.models"].update({"right": "claude"})
-    spaces["dragoman.usage"].update({"usage.input_tokens": 3, "usage.output_tokens": 1})
+    spaces["dragoman"] += encode_struct({**facts, "client_dialect": "openai_chat"})
+    spaces["dragoman.models"] += encode_struct({"right": "claude"})
+    spaces["dragoman.usage"] += encode_struct({"usage.input_tokens": 3, "usage.output_tokens": 1})
     entry.response.response_code.value = 200
     entry.response.response_code_details = "via_upstream"
     entry.response.response_headers["x-dragoman-dropped"] = "$.seed"
@@ -133,7 +134,9 @@ class Told:
 def test_what_a_request_that_goes_on_has_reserved_is_held_on():
     message = StreamAccessLogsMessage.FromString(logged(AccessLogType.DownstreamPeriodic))
     spaces = message.http_logs.log_entry[0].common_properties.metadata.filter_metadata
-    spaces["dragoman"].update({QUOTA: encode_holds([Hold("k", "w-0", 3, "requests", 7, 60)])})
+    spaces["dragoman"] += encode_struct(
+        {QUOTA: encode_holds([Hold("k", "w-0", 3, "requests", 7, 60)])}
+    )
     store, entries = Told(), []
     keeper = QuotaKeeper(store, "w", lambda: 0.0)
     beside = Beside()
@@ -168,7 +171,9 @@ class Entered:
 def test_what_was_denied_is_entered_in_the_trail(fact, event, more):
     message = StreamAccessLogsMessage.FromString(logged())
     [entry] = message.http_logs.log_entry
-    entry.common_properties.metadata.filter_metadata["dragoman"].update({fact: "rival was found"})
+    entry.common_properties.metadata.filter_metadata["dragoman"] += encode_struct(
+        {fact: "rival was found"}
+    )
     store = Entered()
     trail = AuditTrail(store, "w", lambda: 0.0)
     LedgerStream(InForce(POLICY), lambda _: None, trail=trail).feed(message.SerializeToString())
@@ -193,7 +198,7 @@ def test_a_workers_decisions_learn_from_how_long_upstreams_took():
     common.time_to_first_upstream_rx_byte.nanos = 5_000_000
     common.time_to_last_upstream_rx_byte.nanos = 9_000_000
     facts = {"latency_key": "60 x", "targets": '[["right","claude"]]'}
-    common.metadata.filter_metadata["dragoman"].update(facts)
+    common.metadata.filter_metadata["dragoman"] += encode_struct(facts)
     in_force = InForce(POLICY, clock=lambda: 0.0)
     LedgerStream(in_force, lambda _: None).feed(message.SerializeToString())
     seen = in_force.latencies.find("60 x\nright\nclaude")
@@ -250,7 +255,7 @@ def scored(caller):
     [entry] = message.http_logs.log_entry
     entry.common_properties.ClearField("upstream_remote_address")
     said = {"feedback_of": "r-1", "feedback_score": 0.25, "operation": "feedback", "caller": caller}
-    entry.common_properties.metadata.filter_metadata["dragoman"].update(said)
+    entry.common_properties.metadata.filter_metadata["dragoman"] += encode_struct(said)
     return message.SerializeToString()
 
 
@@ -261,7 +266,7 @@ def test_what_a_client_says_of_its_answer_is_learned_and_of_others_not(reward, t
     entry.common_properties.upstream_request_attempt_count = 1
     key = f"60 reward={reward} x"
     facts = {"latency_key": key, "targets": '[["right","claude"]]'}
-    entry.common_properties.metadata.filter_metadata["dragoman"].update(facts)
+    entry.common_properties.metadata.filter_metadata["dragoman"] += encode_struct(facts)
     beside = Beside()
     in_force = InForce(POLICY, beside, clock=lambda: 0.0)
     beside.feedback = FeedbackWatch(Answers(), in_force.latencies, lambda: 0.0)

@@ -9,7 +9,6 @@ from typing import Literal
 
 import msgspec
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dragoman.catalog.profiles import Prices
@@ -52,6 +51,7 @@ from dragoman.telemetry.ledger import (
     find_request_id,
     make_entry,
 )
+from dragoman.wire.protobuf import read_scalars
 
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 DROPPED_HEADER = "x-dragoman-dropped"
@@ -213,8 +213,9 @@ class LedgerStream:
 
     def _renew(self, common: AccessLogCommon) -> None:
         spaces, keeper = common.metadata.filter_metadata, self._in_force.beside.keeper
-        if keeper is not None and NAMESPACE in spaces and QUOTA in spaces[NAMESPACE].fields:
-            keeper.renew(decode_holds(spaces[NAMESPACE].fields[QUOTA].string_value))
+        if keeper is not None and NAMESPACE in spaces:
+            held = read_scalars(spaces[NAMESPACE]).get(QUOTA)
+            keeper.renew(decode_holds(held) if isinstance(held, str) else ())
 
     def _belongs(self, caller: str) -> Mapping[str, str]:
         known = self._in_force.policy.callers.by_name.get(caller)
@@ -237,7 +238,7 @@ def read_record(logged: HTTPAccessLogEntry, *, timed: bool = False) -> AccessRec
     """One access log entry as plain values; `timed`: with what upstreams took in any case."""
     common, response = logged.common_properties, logged.response
     spaces = common.metadata.filter_metadata
-    metadata = {name: _scalars(spaces[name].fields) for name in _READ if name in spaces}
+    metadata = {name: read_scalars(spaces[name]) for name in _READ if name in spaces}
     retried = common.upstream_request_attempt_count > 1
     learns = timed or retried or LATENCY_KEY in metadata.get(NAMESPACE, {})
     return AccessRecord(
@@ -271,14 +272,6 @@ def read_attempt(logged: HTTPAccessLogEntry) -> Attempt:
         flags=_flags(common.response_flags),
         failure=common.upstream_transport_failure_reason[:_MOST_FAILURE],
     )
-
-
-def _scalars(fields: Mapping[str, Value]) -> dict[str, str | float]:
-    """A namespace's texts and numbers, all at once: each later look would cost ten times as much.
-
-    Of what else may be there the ledger wants nothing.
-    """
-    return {name: (value := fields[name]).string_value or value.number_value for name in fields}
 
 
 def _flags(flags: ResponseFlags) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ import msgspec
 
 from dragoman import metadata as keys
 from dragoman.catalog.costs import NANODOLLARS, cost_nanodollars
-from dragoman.catalog.counts import FAMILIES, KINDS, Family, Kind
+from dragoman.catalog.counts import FAMILIES, Kind
 from dragoman.catalog.profiles import Prices
 from dragoman.dialects import COUNT, EMBEDDINGS, RERANK
 from dragoman.telemetry import names
@@ -47,10 +47,18 @@ CUT_FLAGS = frozenset({"DC", "DR", "UC", "UR", "LR", "UT", "SI", "DT", "UMSDR", 
 """Envoy's response flags of an answer that did not come to its own end."""
 
 
+_RENAMED = {"cached": "cache_read", "cache_write": "cache_creation"}
 _COUNTS = {
-    family: tuple((count.key, count.kinds) for count in family.counts)
-    for family in FAMILIES.values()
+    family: {
+        count.key: [_RENAMED.get(kind, str(kind)) for kind in count.kinds] for count in way.counts
+    }
+    for family, way in FAMILIES.items()
 }
+"""Fields of `Tokens` that a count adds to, by the count's name."""
+_SHOWN = {
+    family: frozenset(count.key for count in way.counts[:2]) for family, way in FAMILIES.items()
+}
+"""The counts that show a family."""
 _MEDIA_KINDS: tuple[Kind, ...] = ("input_audio", "input_image", "output_audio", "output_image")
 _MEDIA: tuple[tuple[str, Kind], ...] = tuple(
     (count.key, kind)
@@ -316,19 +324,12 @@ def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
     family = _family(usage)
     if family is None:
         return None
-    sums = dict.fromkeys(KINDS, 0)
-    for key, kinds in _COUNTS[family]:
-        if number := _number(usage, key):
-            for kind in kinds:
-                sums[kind] += number
-    return Tokens(
-        **{kind: sums[kind] for kind in _MEDIA_KINDS},
-        input=sums["input"],
-        output=sums["output"],
-        cache_read=sums["cached"],
-        cache_creation=sums["cache_write"],
-        reasoning=sums["reasoning"],
-    )
+    sums: dict[str, int] = {}
+    counts = _COUNTS[family]
+    for key in usage:
+        for kind in counts.get(key, ()):
+            sums[kind] = sums.get(kind, 0) + _number(usage, key)
+    return Tokens(**sums)
 
 
 def _media(usage: Mapping[str, object]) -> dict[Kind, int]:
@@ -339,10 +340,10 @@ def _media(usage: Mapping[str, object]) -> dict[Kind, int]:
     return found
 
 
-def _family(usage: Mapping[str, object]) -> Family | None:
+def _family(usage: Mapping[str, object]) -> str | None:
     """The way of counting that the answer's own numbers show."""
-    for family, counts in _COUNTS.items():
-        if counts[0][0] in usage or (counts[1:] and counts[1][0] in usage):
+    for family, shown in _SHOWN.items():
+        if not shown.isdisjoint(usage):
             return family
     return None
 
@@ -434,7 +435,7 @@ def _is_whole(record: AccessRecord, usage: Mapping[str, object]) -> bool:
     if not CUT_FLAGS.intersection(record.flags):
         return True
     family = _family(usage)
-    return family is None or not family.grows
+    return family is None or not FAMILIES[family].grows
 
 
 def _estimate(record: AccessRecord, counted: Tokens) -> Tokens:
@@ -508,7 +509,9 @@ def _feedback(facts: Mapping[str, object]) -> Feedback | None:
 
 
 def _counts(record: AccessRecord, namespace: str, *, leave: str = "") -> dict[str, int] | None:
-    values = record.metadata.get(namespace, {})
+    values = record.metadata.get(namespace)
+    if not values:
+        return None
     return {name: _number(values, name) for name in sorted(values) if name != leave} or None
 
 

@@ -18,6 +18,9 @@ _MAX_DEPTH = 64
 """Of objects and lists in each other."""
 _DOUBLE = Struct("<d")
 _NULL_VALUE = b"\x08\x00"
+_KNOWN: dict[bytes, tuple[str, str | float, int]] = {}
+"""Short entries of structs as they were written: name, value and size."""
+_MOST_KNOWN = 1024
 
 _NUMBER, _STRING, _BOOL, _OBJECT, _LIST = 2, 3, 4, 5, 6
 """Fields of a `google.protobuf.Value`."""
@@ -98,32 +101,55 @@ def read_double(raw: bytes | bytearray, at: int, end: int) -> float:
 
 def read_struct(raw: bytes | bytearray, at: int, end: int) -> dict[str, str]:
     """The texts and numbers of a `google.protobuf.Struct`; numbers as whole ones, in digits."""
-    found: dict[str, str] = {}
+    found = read_scalars(bytes(raw[at:end]))
+    return {name: said if isinstance(said, str) else f"{said:.0f}" for name, said in found.items()}
+
+
+def read_scalars(raw: bytes) -> dict[str, str | float]:
+    """The texts and numbers of a `google.protobuf.Struct`.
+
+    Most entries of a request's are those of the one before, though Envoy writes them in any order:
+    short ones are remembered, each by itself.
+    """
+    found: dict[str, str | float] = {}
+    at, end = 0, len(raw)
     while at < end:
-        begin = at + 4
-        middle = begin + raw[at + 3]
-        stop = at + 2 + raw[at + 1]
-        if (
-            raw[at] == raw[at + 2] == _FIRST
-            and stop <= end
-            and stop - at < _SHORT
-            and middle + 4 <= stop
-            and raw[middle] == _SECOND
-            and raw[middle + 2] == _TEXT
-            and middle + 4 + raw[middle + 3] == stop
-        ):  # the usual entry: a short name, then a short text
-            found[raw[begin:middle].decode()] = raw[middle + 4 : stop].decode()
-            at = stop
-            continue
-        at = _read_entry(raw, at, end, found)
+        known = _KNOWN.get(raw[at : at + 2 + raw[at + 1]])
+        if known is None:
+            at = _read_entry(raw, at, end, found)
+        else:
+            name, found[name], size = known
+            at += size
     return found
 
 
-def _read_entry(raw: bytes | bytearray, at: int, end: int, found: dict[str, str]) -> int:
-    """Reads any first entry of a struct into `found`, and says where the next one begins."""
+def _read_entry(raw: bytes, at: int, end: int, found: dict[str, str | float]) -> int:
+    """Reads the entry of a struct at `at` into `found`, and says where the next one begins."""
     _, begin, stop = next(read_fields(raw, at, end))
+    text = begin + 2 + raw[begin + 1] if stop - begin > 1 else stop
+    if (
+        stop - at < _SHORT
+        and text + 4 <= stop
+        and raw[begin] == _FIRST
+        and raw[text] == _SECOND
+        and raw[text + 2] == _TEXT
+        and text + 4 + raw[text + 3] == stop
+    ):  # the usual entry: a short name, then a short text
+        key = raw[begin + 2 : text].decode()
+        found[key] = raw[text + 4 : stop].decode()
+    else:
+        key = _read_any_entry(raw, begin, stop, found)
+    if key in found and stop - at < _SHORT:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[raw[at:stop]] = key, found[key], stop - at
+    return stop
+
+
+def _read_any_entry(raw: bytes, at: int, end: int, found: dict[str, str | float]) -> str:
+    """The name of an entry, whose value is in `found` then if it is a text or a number."""
     name, value = "", (0, 0)
-    for number, first, last in read_fields(raw, begin, stop):
+    for number, first, last in read_fields(raw, at, end):
         if number == 1:
             name = raw[first:last].decode()
         else:
@@ -132,8 +158,8 @@ def _read_entry(raw: bytes | bytearray, at: int, end: int, found: dict[str, str]
         if number == _STRING:
             found[name] = raw[first:last].decode()
         elif number == _NUMBER:
-            found[name] = f"{_DOUBLE.unpack_from(raw, first)[0]:.0f}"
-    return stop
+            found[name] = read_double(raw, first, last)
+    return name
 
 
 def read_json(raw: bytes | bytearray, at: int, end: int, depth: int = 0) -> Json:
