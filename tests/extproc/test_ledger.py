@@ -215,8 +215,10 @@ def test_a_copy_is_settled_and_entered_and_nothing_is_learned_of_it():
         getattr(common, at).nanos = 2_000_000
     facts = {"latency_key": "60 x", "targets": '[["right","claude"]]', "denied": "why"}
     hold = encode_holds([Hold("k", "w-0", 3, "requests", 7, 60)])
-    common.metadata.filter_metadata["dragoman"].update({**facts, QUOTA: hold})
-    common.metadata.filter_metadata["dragoman.request"].update({"id": "r-2", "shadow_of": "r-1"})
+    common.metadata.filter_metadata["dragoman"] += encode_struct({**facts, QUOTA: hold})
+    common.metadata.filter_metadata["dragoman.request"] += encode_struct(
+        {"id": "r-2", "shadow_of": "r-1"}
+    )
     store, settled, entries = Entered(), Told(), []
     beside = Beside()
     beside.keeper = QuotaKeeper(settled, "w", lambda: 0.0)

@@ -65,6 +65,12 @@ def test_any_bytes_are_a_struct_or_malformed(raw):
         read_scalars(raw)
 
 
+@pytest.mark.parametrize("raw", ["0800", "08", "0a", "0a05", "0b"])
+def test_what_is_no_entry_of_a_struct_is_none(raw):
+    with pytest.raises((Malformed, IndexError)):
+        read_scalars(bytes.fromhex(raw))
+
+
 @given(objects, st.data())
 def test_a_struct_cut_short_is_no_struct(fields, data):
     raw = encode_struct(fields)

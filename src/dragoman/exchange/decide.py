@@ -21,7 +21,7 @@ from dragoman.catalog.profiles import Prices
 from dragoman.config.policy import Caller, Model, Policy, Target
 from dragoman.config.resilience import Priority
 from dragoman.dialects import CHAT, COUNT, FEEDBACK, MODELS, Call
-from dragoman.dialects.registry import ClientCall, client_call
+from dragoman.dialects.registry import ClientCall
 from dragoman.errors import DragomanError
 from dragoman.exchange.answers import answer, check_method, check_type, deny
 from dragoman.exchange.asked import Asked, Asker, headers_said, model_name, said_outside, wish_of
@@ -138,7 +138,7 @@ class Decide:
     ) -> Mutate | Respond | Pending | Consulting:
         """Admit, answer or refuse. `body` is None for a request that has none; `sent_bytes` is the
         size of one whose files went on before it."""
-        client, caller = client_call(head.path, head.headers), None
+        client, caller = head.client, None
         if names.SHADOW_HEADER in head.headers:
             return self._ask_shadow(head, body or b"", client)
         try:
@@ -171,7 +171,7 @@ class Decide:
 
     def on_form(self, head: RequestHead) -> Respond | None:
         """Refuses a form before it is all there, where its head is enough to."""
-        client, caller = client_call(head.path, head.headers), None
+        client, caller = head.client, None
         try:
             caller = identify(head, self._policy.callers, self._issued)
             self._check_standing(caller)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -10,14 +11,14 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Action
 from dragoman.dialects import AnyDialect, StreamOptions
-from dragoman.dialects.registry import client_dialect
+from dragoman.dialects.registry import ClientCall, client_call, client_dialect
 from dragoman.ir import Json
 
 if TYPE_CHECKING:
     from dragoman.policies.questions import Fault, Question
 
 
-class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
+class RequestHead(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The client's request, as the decide stage sees it. Header names are lower case."""
 
     method: str
@@ -30,6 +31,11 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     """What Envoy's `jwt_authn` found: a verified payload by its issuer's name, or a failure."""
     certificate: str = ""
     """The URI SAN of the client's certificate, which Envoy verified; empty: it showed none."""
+
+    @functools.cached_property
+    def client(self) -> ClientCall:
+        """Whose client calls, and what for; the body may tell otherwise."""
+        return client_call(self.path, self.headers)
 
 
 class AttemptHead(msgspec.Struct, frozen=True, kw_only=True):

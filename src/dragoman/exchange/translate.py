@@ -7,6 +7,7 @@ Envoy retries on the next target.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from dragoman import metadata as names
-from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
+from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond, Shared
 from dragoman.config.policy import Endpoint, Policy, Provider
 from dragoman.dialects import (
     CHAT,
@@ -99,12 +100,11 @@ class Translate:
         except DragomanError as error:
             self.passes_response = True
             return refuse(error, self._client)
-        models = {self._head.cluster: model}
-        metadata: dict[str, Mapping[str, object]] = {names.MODELS_NAMESPACE: models}
+        path = None
         if endpoint.dialect.name != self._client.name or endpoint.names_model:
             path = endpoint.request_path(model, stream=self._stream)
-            metadata[names.PATHS_NAMESPACE] = {provider.name: path}
-        return Mutate(body=body, metadata=metadata)
+        told = _tell(self._head.cluster, model, provider.name, path)
+        return Mutate(body=body, metadata=told)
 
     def on_headers(self, headers: Mapping[str, str], *, end_of_stream: bool) -> list[Action]:
         self._editor = self._choose_editor(headers)
@@ -244,6 +244,15 @@ class Translate:
             request_id=self._head.request_id,
         )
         return _BodyEditor(pair, decoder, self._dropped, limit)
+
+
+@functools.lru_cache(1024)
+def _tell(cluster: str, model: str, provider: str, path: str | None) -> Shared:
+    """What is told of an attempt: the same of all that ask this model there."""
+    spaces = Shared({names.MODELS_NAMESPACE: {cluster: model}})
+    if path is not None:
+        spaces[names.PATHS_NAMESPACE] = {provider: path}
+    return spaces
 
 
 class _Pair(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,11 +7,11 @@ stage sets or removes it with its headers, because nothing behind them counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
-from google.protobuf.message import DecodeError
+import msgspec
 
 from dragoman.actions import (
     Action,
@@ -24,11 +24,11 @@ from dragoman.actions import (
     Shared,
 )
 from dragoman.exchange.heads import AttemptHead, RequestHead
-from dragoman.extproc.pb.ext_proc_pb2 import HttpHeaders
 from dragoman.extproc.transports import Message
 from dragoman.ir import Json
 from dragoman.metadata import HEAD, JWT_NAMESPACE, REQUEST_ID_ATTRIBUTE
 from dragoman.wire.protobuf import (
+    Entries,
     Malformed,
     Pieces,
     encode_member,
@@ -51,9 +51,29 @@ Kind = Literal[
     "response_body",
     "response_trailers",
 ]
-Attributes = Mapping[str, str]
-"""Envoy attributes by the name they were asked for; numbers as text."""
 
+
+class Attributes(dict[str, str]):
+    """Envoy attributes by the name they were asked for; numbers as text. Never changed."""
+
+    @cached_property
+    def head(self) -> RequestHead:
+        """The client's request as named in the attributes of the decide filter.
+
+        A header may also have an attribute of its own, with all of its values.
+        """
+        method, path, *lines = f"{self.get(_HEAD, '')}\n".split("\n")
+        said = (line.partition(":") for line in lines)
+        return RequestHead(
+            method=method,
+            path=path,
+            headers={name: value for name, _, value in said if value} | _keyed(self, _HEADERS),
+            address=self.get("source.address", ""),
+            certificate=self.get("connection.uri_san_peer_certificate", ""),
+        )
+
+
+NO_ATTRIBUTES = Attributes()
 _OURS = b"envoy.filters.http.ext_proc"
 """Under which name Envoy sends attributes, whatever the filter's own."""
 _TOKENS = JWT_NAMESPACE.encode()
@@ -93,6 +113,8 @@ _NO_MUTATION = field(2, _NOTHING.encode())
 _KEPT, _KEPT_BYTES = 512, 1024
 """How many attributes are remembered, and up to which size. Envoy sends those of one request in
 any order, which counts as many times."""
+_KEPT_CHARS = 64
+"""Up to which size the values of headers are, once written."""
 
 
 class Incoming(NamedTuple):
@@ -102,7 +124,8 @@ class Incoming(NamedTuple):
     """Which of its forms it has; None for one this service does not know."""
     body: bytes
     end_of_stream: bool
-    headers: HttpHeaders | None
+    headers: Sequence[tuple[str, str]]
+    """Names in lower case."""
     attributes: Attributes
     """Envoy sends them on the first message of a direction only."""
     token: Json
@@ -114,8 +137,9 @@ class Incoming(NamedTuple):
 def read_message(raw: Message) -> Incoming:
     """One message from Envoy; of a body one copy is made. Raises `Malformed`."""
     kind: Kind | None = None
-    body, headers, ended, in_pieces = b"", None, False, False
-    attributes: Attributes = {}
+    headers: Sequence[tuple[str, str]] = ()
+    body, ended, in_pieces = b"", False, False
+    attributes = NO_ATTRIBUTES
     token: Json = {}
     try:
         if (piece := _read_piece(raw)) is not None:
@@ -126,8 +150,7 @@ def read_message(raw: Message) -> Incoming:
                 body, ended = _read_body(raw, begin, end)
             elif number in _HEADERS_OF:
                 kind = _HEADERS_OF[number]
-                headers = HttpHeaders.FromString(bytes(raw[begin:end]))
-                ended = headers.end_of_stream
+                headers, ended = _read_headers(raw, begin, end)
             elif number in _TRAILERS:
                 kind = _TRAILERS[number]
             elif number == _ATTRIBUTES:
@@ -136,7 +159,7 @@ def read_message(raw: Message) -> Incoming:
                 in_pieces = raw[begin : begin + 2] == _STREAMED
             elif number == _METADATA_CONTEXT:
                 token = _read_token(raw, begin, end)
-    except (IndexError, UnicodeDecodeError, DecodeError) as error:
+    except (IndexError, UnicodeDecodeError) as error:
         raise Malformed from error
     return Incoming(kind, body, ended, headers, attributes, token, in_pieces)
 
@@ -153,7 +176,7 @@ def _read_piece(raw: Message) -> Incoming | None:
     if end != at + size or end > len(raw) or raw[end:] not in _NOTHING_MORE:
         return None
     body = bytes(memoryview(raw)[begin:end])
-    return Incoming("response_body", body, False, None, {}, {})  # noqa: FBT003 - a field
+    return Incoming("response_body", body, False, (), NO_ATTRIBUTES, {})  # noqa: FBT003 - a field
 
 
 def _read_body(raw: Message, at: int, end: int) -> tuple[bytes, bool]:
@@ -164,6 +187,34 @@ def _read_body(raw: Message, at: int, end: int) -> tuple[bytes, bool]:
         elif number == 2:  # noqa: PLR2004 - fields of HttpBody
             ended = bool(first)
     return body, ended
+
+
+def _read_headers(raw: Message, at: int, end: int) -> tuple[Sequence[tuple[str, str]], bool]:
+    headers: Sequence[tuple[str, str]] = ()
+    ended = False
+    for number, first, last in read_fields(raw, at, end):
+        if number == 1:
+            headers = _HEADERS_READ.read(bytes(raw[first:last]))
+        elif number == 3:  # noqa: PLR2004 - fields of HttpHeaders
+            ended = bool(first)
+    return headers, ended
+
+
+def _read_header(entry: bytes) -> tuple[str, str]:
+    """A `HeaderValue`: what it is said in as bytes goes before what is in it as text."""
+    key = text = raw = b""
+    for number, first, last in read_fields(entry, 0, len(entry)):
+        match number:
+            case 1:
+                key = entry[first:last]
+            case 2:
+                text = entry[first:last]
+            case _:
+                raw = entry[first:last]
+    return key.decode(), raw.decode("utf-8", "surrogateescape") or text.decode()
+
+
+_HEADERS_READ = Entries(_read_header)
 
 
 def _read_attributes(raw: Message, at: int, end: int) -> Attributes:
@@ -179,13 +230,13 @@ def _known_attributes(raw: bytes) -> Attributes:
 
 
 def _cut_attributes(raw: Message, at: int, end: int) -> Attributes:
-    name, attributes = b"", {}
+    name, attributes = b"", NO_ATTRIBUTES
     for number, first, last in read_fields(raw, at, end):
         if number == 1:
             name = bytes(raw[first:last])
         else:
-            attributes = read_struct(raw, first, last)
-    return attributes if name == _OURS else {}
+            attributes = Attributes(read_struct(raw, first, last))
+    return attributes if name == _OURS else NO_ATTRIBUTES
 
 
 def _read_token(raw: Message, at: int, end: int) -> Json:
@@ -201,27 +252,14 @@ def _read_token(raw: Message, at: int, end: int) -> Json:
 def read_headers(message: Incoming) -> dict[str, str]:
     """Headers by lower-case name, values of a repeated one joined as HTTP says."""
     found: dict[str, str] = {}
-    for header in message.headers.headers.headers if message.headers else ():
-        value = header.raw_value.decode("utf-8", "surrogateescape") or header.value
-        found[header.key] = f"{found[header.key]}, {value}" if header.key in found else value
+    for name, value in message.headers:
+        found[name] = f"{found[name]}, {value}" if name in found else value
     return found
 
 
 def request_head(attributes: Attributes, token: Json) -> RequestHead:
-    """The client's request as named in the attributes of the decide filter, and its token.
-
-    A header may also have an attribute of its own, with all of its values.
-    """
-    method, path, *lines = f"{attributes.get(_HEAD, '')}\n".split("\n")
-    headers = {name: value for name, _, value in (line.partition(":") for line in lines) if value}
-    return RequestHead(
-        method=method,
-        path=path,
-        headers=headers | _keyed(attributes, _HEADERS),
-        address=attributes.get("source.address", ""),
-        token=token,
-        certificate=attributes.get("connection.uri_san_peer_certificate", ""),
-    )
+    """The client's request, and its token."""
+    return msgspec.structs.replace(attributes.head, token=token) if token else attributes.head
 
 
 def attempt_head(attributes: Attributes) -> AttemptHead:
@@ -386,15 +424,24 @@ def _immediate(action: Respond) -> bytes:
 def _header_mutation(set_headers: Mapping[str, str], remove: Iterable[str]) -> bytes:
     """A `HeaderMutation` that overwrites what there is."""
     options = [
-        field(1, _header(name, value) + _OVERWRITE_IF_EXISTS_OR_ADD)
+        _known_option(name, value) if len(value) <= _KEPT_CHARS else _option(name, value)
         for name, value in set_headers.items()
     ]
-    return b"".join([*options, *(field(2, name.encode()) for name in remove)])
+    return b"".join([*options, *map(_removal, remove)])
 
 
-def _header(name: str, value: str) -> bytes:
+def _option(name: str, value: str) -> bytes:
     raw = value.encode("utf-8", "surrogateescape")
-    return field(1, field(1, name.encode()) + field(3, raw))
+    header = field(1, field(1, name.encode()) + field(3, raw))
+    return field(1, header + _OVERWRITE_IF_EXISTS_OR_ADD)
+
+
+_known_option = lru_cache(_KEPT)(_option)
+
+
+@lru_cache(_KEPT)
+def _removal(name: str) -> bytes:
+    return field(2, name.encode())
 
 
 def _keyed(attributes: Attributes, prefix: str) -> dict[str, str]:

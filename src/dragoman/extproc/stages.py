@@ -19,7 +19,7 @@ from dragoman import metadata as names
 from dragoman.actions import Action, Mutate, Respond, join_chunks
 from dragoman.config.policy import Policy
 from dragoman.dialects import AnyDialect
-from dragoman.dialects.registry import client_call, client_dialect
+from dragoman.dialects.registry import client_dialect
 from dragoman.errors import DragomanError, InvalidRequest, WorkerOverloaded
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.decide import Decide
@@ -118,7 +118,7 @@ class DecideStream:
         try:
             self._lag.check(self._decide.most_urgent)
         except WorkerOverloaded as error:
-            return refuse(error, client_call(head.path, head.headers).dialect)
+            return refuse(error, head.client.dialect)
         return None
 
     def _piece(
@@ -133,7 +133,7 @@ class DecideStream:
                 return [messages.piece_reply(None if passed is request.body else passed)]
             fields = form.close()
         except DragomanError as error:
-            return self._end(refuse(error, client_call(head.path, head.headers).dialect))
+            return self._end(refuse(error, head.client.dialect))
         action = self._decide.on_request(head, fields, self._form_bytes)
         return self._end(action, lambda found: _behind(passed, found, fields))
 
@@ -172,7 +172,7 @@ class DecideStream:
 
     def fail(self) -> list[bytes]:
         head = self._head
-        return _internal_error(client_call(head.path, head.headers).dialect if head else None)
+        return _internal_error(head.client.dialect if head else None)
 
 
 async def _acquire(keeper: QuotaKeeper, waits: Pending) -> Mutate | Respond | Pending:
@@ -247,7 +247,7 @@ class TranslateStream:
         """`secret` is what all workers share, where answers are to be compared."""
         self._policy = policy
         self._secret = secret
-        self._attributes: messages.Attributes = {}
+        self._attributes = messages.NO_ATTRIBUTES
         self._attempt: Translate | None = None
         self._answer = _Answer()
         self.finished = False

@@ -5,9 +5,10 @@ Source: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from struct import Struct
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 from dragoman.ir import Json
 
@@ -18,9 +19,8 @@ _MAX_DEPTH = 64
 """Of objects and lists in each other."""
 _DOUBLE = Struct("<d")
 _NULL_VALUE = b"\x08\x00"
-_KNOWN: dict[bytes, tuple[str, str | float, int]] = {}
-"""Short entries of structs as they were written: name, value and size."""
 _MOST_KNOWN = 1024
+"""Entries that are remembered."""
 
 _NUMBER, _STRING, _BOOL, _OBJECT, _LIST = 2, 3, 4, 5, 6
 """Fields of a `google.protobuf.Value`."""
@@ -28,14 +28,11 @@ _NUMBER, _STRING, _BOOL, _OBJECT, _LIST = 2, 3, 4, 5, 6
 _FIRST, _SECOND, _TEXT = (number << 3 | _DELIMITED for number in (1, 2, _STRING))
 _SHORT = 0x80
 """Lengths below it are one byte."""
-_TEXT_ENTRY = b"\x0a%c\x0a%c%b\x12%c\x1a%c%b"
-"""An entry of a struct with such lengths: its own, a name with its, a text with its, twice."""
-
-_NUMBER_ENTRY, _NUMBER_BYTES = b"\x0a%c\x0a%c%b\x12\x09\x11%b", 13
-"""The same of a number, and what it has beside the name."""
-
 Pieces = list[bytes]
 """A message that is not joined yet, so that a large body is copied once."""
+
+
+V = TypeVar("V")
 
 
 class Malformed(ValueError):
@@ -99,67 +96,87 @@ def read_double(raw: bytes | bytearray, at: int, end: int) -> float:
     return value
 
 
-def read_struct(raw: bytes | bytearray, at: int, end: int) -> dict[str, str]:
-    """The texts and numbers of a `google.protobuf.Struct`; numbers as whole ones, in digits."""
-    found = read_scalars(bytes(raw[at:end]))
-    return {name: said if isinstance(said, str) else f"{said:.0f}" for name, said in found.items()}
+class Entries(Generic[V]):
+    """Reads the entries of a map or a list of pairs: messages in the field 1, and nothing beside.
+
+    Most of one message are those of the message before, though perhaps in another order: short
+    ones are remembered, each by itself.
+    """
+
+    def __init__(self, read: Callable[[bytes], tuple[str, V] | None]) -> None:
+        """`read` makes one of its bytes; None where it is of no use."""
+        self._read = read
+        self._known: dict[bytes, tuple[str, V]] = {}
+        """By their bytes, with their heads."""
+
+    def read(self, raw: bytes) -> list[tuple[str, V]]:
+        """All of them, in their order. Raises as `read_fields` does, or `UnicodeDecodeError`."""
+        found: list[tuple[str, V]] = []
+        at, end, known = 0, len(raw), self._known
+        while at < end:
+            entry = raw[at : at + 2 + raw[at + 1]]
+            pair = known.get(entry)
+            if pair is None:
+                pair, at = self._read_first(raw, at, end)
+                if pair is None:
+                    continue
+            else:
+                at += len(entry)
+            found.append(pair)
+        return found
+
+    def _read_first(self, raw: bytes, at: int, end: int) -> tuple[tuple[str, V] | None, int]:
+        """The entry at `at`, and where the next one begins."""
+        _, begin, stop = next(read_fields(raw, at, end))
+        if stop < 0:
+            raise Malformed
+        pair = self._read(raw[begin:stop])
+        if pair is not None and stop - at < _SHORT:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[raw[at:stop]] = pair
+        return pair, stop
+
+
+def _read_scalar(entry: bytes) -> tuple[str, str | float] | None:
+    """An entry of a struct, if it is a text or a number."""
+    size = len(entry)
+    middle = 2 + entry[1] if size > 1 else size
+    if (
+        size < _SHORT
+        and middle + 4 <= size
+        and entry[0] == _FIRST
+        and entry[middle] == _SECOND
+        and entry[middle + 2] == _TEXT
+        and middle + 4 + entry[middle + 3] == size
+    ):  # the usual entry: a short name, then a short text
+        return entry[2:middle].decode(), entry[middle + 4 :].decode()
+    name, value = "", (0, 0)
+    for number, first, last in read_fields(entry, 0, size):
+        if number == 1:
+            name = entry[first:last].decode()
+        else:
+            value = first, last
+    for number, first, last in read_fields(entry, *value):
+        if number == _STRING:
+            return name, entry[first:last].decode()
+        if number == _NUMBER:
+            return name, read_double(entry, first, last)
+    return None
+
+
+_SCALARS = Entries(_read_scalar)
 
 
 def read_scalars(raw: bytes) -> dict[str, str | float]:
-    """The texts and numbers of a `google.protobuf.Struct`.
-
-    Most entries of a request's are those of the one before, though Envoy writes them in any order:
-    short ones are remembered, each by itself.
-    """
-    found: dict[str, str | float] = {}
-    at, end = 0, len(raw)
-    while at < end:
-        known = _KNOWN.get(raw[at : at + 2 + raw[at + 1]])
-        if known is None:
-            at = _read_entry(raw, at, end, found)
-        else:
-            name, found[name], size = known
-            at += size
-    return found
+    """The texts and numbers of a `google.protobuf.Struct`."""
+    return dict(_SCALARS.read(raw))
 
 
-def _read_entry(raw: bytes, at: int, end: int, found: dict[str, str | float]) -> int:
-    """Reads the entry of a struct at `at` into `found`, and says where the next one begins."""
-    _, begin, stop = next(read_fields(raw, at, end))
-    text = begin + 2 + raw[begin + 1] if stop - begin > 1 else stop
-    if (
-        stop - at < _SHORT
-        and text + 4 <= stop
-        and raw[begin] == _FIRST
-        and raw[text] == _SECOND
-        and raw[text + 2] == _TEXT
-        and text + 4 + raw[text + 3] == stop
-    ):  # the usual entry: a short name, then a short text
-        key = raw[begin + 2 : text].decode()
-        found[key] = raw[text + 4 : stop].decode()
-    else:
-        key = _read_any_entry(raw, begin, stop, found)
-    if key in found and stop - at < _SHORT:
-        if len(_KNOWN) >= _MOST_KNOWN:
-            _KNOWN.clear()
-        _KNOWN[raw[at:stop]] = key, found[key], stop - at
-    return stop
-
-
-def _read_any_entry(raw: bytes, at: int, end: int, found: dict[str, str | float]) -> str:
-    """The name of an entry, whose value is in `found` then if it is a text or a number."""
-    name, value = "", (0, 0)
-    for number, first, last in read_fields(raw, at, end):
-        if number == 1:
-            name = raw[first:last].decode()
-        else:
-            value = first, last
-    for number, first, last in read_fields(raw, *value):
-        if number == _STRING:
-            found[name] = raw[first:last].decode()
-        elif number == _NUMBER:
-            found[name] = read_double(raw, first, last)
-    return name
+def read_struct(raw: bytes | bytearray, at: int, end: int) -> dict[str, str]:
+    """The same of a part of `raw`; numbers as whole ones, in digits."""
+    found = _SCALARS.read(bytes(raw[at:end]))
+    return {name: said if isinstance(said, str) else f"{said:.0f}" for name, said in found}
 
 
 def read_json(raw: bytes | bytearray, at: int, end: int, depth: int = 0) -> Json:
@@ -232,15 +249,14 @@ def encode_struct(fields: Mapping[str, object]) -> bytes:
 
 
 def _member(name: str, value: object) -> bytes:
-    if isinstance(value, str):
-        key, text = name.encode(), value.encode()
-        n, t = len(key), len(text)
-        if n + t + 6 < _SHORT:  # the usual entry, as `read_struct` knows it
-            return _TEXT_ENTRY % (6 + n + t, n, key, 2 + t, t, text)
-    elif isinstance(value, float):
-        key = name.encode()
-        if (n := len(key)) + _NUMBER_BYTES < _SHORT:
-            return _NUMBER_ENTRY % (_NUMBER_BYTES + n, n, key, _DOUBLE.pack(value))
+    if isinstance(value, float) or (isinstance(value, str) and len(value) < _SHORT):
+        return _known_member(name, value)
+    return _entry(name, _value(value))
+
+
+@lru_cache(_MOST_KNOWN)
+def _known_member(name: str, value: str | float) -> bytes:
+    """The same of what is often said again."""
     return _entry(name, _value(value))
 
 
