@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from hypothesis import settings
 
 from dragoman.dialects import (
     CHAT,
@@ -34,7 +35,8 @@ PAIRS = {
     f"{source}->{target}": (DIALECTS[source], DIALECTS[target])
     for source, target in product(CHAT_NAMES, CHAT_NAMES)
 }
-CROSSINGS = {name: (a, b) for name, (a, b) in PAIRS.items() if a is not b}
+TO_ALL = settings(max_examples=2 * settings().max_examples)
+"""For properties that hold each example up to all targets: to draw it costs more than the rest."""
 ALL_USAGE = StreamOptions(include_usage=True)
 """So that no stream says less than the body."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, note
 from hypothesis import strategies as st
 
 from dragoman.dialects import EMBEDDINGS, RERANK, AnyDialect, read_answer
@@ -30,17 +30,10 @@ from dragoman.ir.embeddings import (
 from dragoman.ir.losses import Losses
 from dragoman.ir.rerank import Document, Ranked, RerankRequest, RerankResponse
 from tests import sdk
-from tests.properties.cases import TRANSLATED
+from tests.properties.cases import TO_ALL, TRANSLATED, peers
 
 UNARY = {name: TRANSLATED[name] for op in (EMBEDDINGS, RERANK) for name in names_of(op)}
-PAIRS = {
-    f"{one}->{other}": (UNARY[one], UNARY[other])
-    for one in UNARY
-    for other in UNARY
-    if UNARY[one].operation == UNARY[other].operation
-}
 by_dialect = pytest.mark.parametrize("dialect", UNARY.values(), ids=UNARY)
-by_pair = pytest.mark.parametrize(("source", "target"), PAIRS.values(), ids=PAIRS)
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 vectors = st.lists(floats, min_size=1, max_size=6)
@@ -90,23 +83,24 @@ def test_an_answer_survives_its_own_dialect(dialect: AnyDialect, data: st.DataOb
     assert losses.paths == []
 
 
-@by_pair
+@by_dialect
+@TO_ALL
 @given(st.data())
-def test_a_translated_answer_says_the_same(
-    source: AnyDialect, target: AnyDialect, data: st.DataObject
-) -> None:
-    asked, answer = data.draw(exchanges(source))
-    raw = written(source, answer)
-    read = asked.complete(source.decode_response(read_answer(source, raw)))
-    try:
-        told = written(target, read)
-    except Unrepresentable as refusal:
-        assert refusal.path
-        return
-    names = (source.name, target.name)
-    said = sdk.read(source.name, sdk.Wire(raw))
-    found = sdk.read(target.name, sdk.Wire(told))
-    assert sdk.comparable(found, *names, like=said) == sdk.comparable(said, *names, like=said)
+def test_a_translated_answer_says_the_same(dialect: AnyDialect, data: st.DataObject) -> None:
+    asked, answer = data.draw(exchanges(dialect))
+    raw = written(dialect, answer)
+    read = asked.complete(dialect.decode_response(read_answer(dialect, raw)))
+    said = sdk.read(dialect.name, sdk.Wire(raw))
+    for target in (dialect, *peers(dialect.name)):
+        note(f"to {target.name}")
+        try:
+            told = written(target, read)
+        except Unrepresentable as refusal:
+            assert refusal.path
+            continue
+        names = (dialect.name, target.name)
+        found = sdk.read(target.name, sdk.Wire(told))
+        assert sdk.comparable(found, *names, like=said) == sdk.comparable(said, *names, like=said)
 
 
 @given(vectors)
