@@ -8,7 +8,7 @@ PEER_CASES := json-2k,json-400k,stream-100
 SOURCES := $(shell find src -name '*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-recordings fuzz matrix faults check proto goldens envoy-yaml bench bench-instructions bench-streams bench-reload bench-peers bench-results soak chaos lock clean
+.PHONY: help run test test-recordings fuzz matrix faults regret check proto goldens envoy-yaml bench bench-instructions bench-streams bench-reload bench-peers bench-results soak chaos lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -70,6 +70,9 @@ matrix: $(VENV)/.dev ## regenerate the matrices in the README of src/dragoman/di
 
 faults: $(VENV)/.dev ## try each fault against each routing strategy; one table, and its section in envoy/README.md
 	$(BIN)/python -m tests.envoy.trials
+
+regret: $(VENV)/.dev ## what the strategies that learn lose against the best fixed choice, drawn; REGRET="--ledger FILE" for your own requests
+	$(BIN)/python -m tests.bench.regret $(REGRET)
 
 envoy-yaml: $(VENV)/.dev ## regenerate envoy/envoy.yaml from envoy/dragoman.yaml
 	OPENAI_API_KEY=at-run-time ANTHROPIC_API_KEY=at-run-time $(BIN)/dragoman envoy -c envoy/dragoman.yaml > envoy/envoy.yaml

@@ -108,7 +108,7 @@ def draw(lines: list[Line]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {total}" '
         f'width="{_WIDTH}" height="{total}" role="img">\n<style>{_STYLE}</style>\n'
     )
-    return f"{head}{_text(10, 20, _caption(lines), 'note')}\n" + "\n".join(parts) + "\n</svg>\n"
+    return f"{head}{text(10, 20, _caption(lines), 'note')}\n" + "\n".join(parts) + "\n</svg>\n"
 
 
 def _caption(lines: list[Line]) -> str:
@@ -124,19 +124,19 @@ def _panel(panel: Panel, lines: list[Line], left: int, top: int) -> str:
     asked = dict(_asked(panel, lines))
     shown = {base: panel.value(line) for base, line in asked.items() if "failed" not in line}
     largest = max(shown.values(), default=1.0) or 1.0
-    parts = [_text(left, top, panel.title, "title"), _text(left, top + 16, panel.note, "note")]
+    parts = [text(left, top, panel.title, "title"), text(left, top + 16, panel.note, "note")]
     for number, base in enumerate(base for base in _LABELS if base in asked):
         y = top + _HEAD - 12 + number * _ROW
-        parts.append(_text(left, y + 12, _LABELS[base], ""))
+        parts.append(text(left, y + 12, _LABELS[base], ""))
         x = left + _LABEL_WIDTH
         if base not in shown:
-            parts.append(_text(x, y + 12, "not answered", "note"))
+            parts.append(text(x, y + 12, "not answered", "note"))
             continue
         width = max(1.0, shown[base] / largest * _BAR_WIDTH)
         parts.append(
             f'<rect class="{base}" x="{x}" y="{y}" width="{width:.1f}" height="16" rx="2"/>'
         )
-        parts.append(_text(x + width + 6, y + 12, _figure(shown[base]), ""))
+        parts.append(text(x + width + 6, y + 12, _figure(shown[base]), ""))
     return "\n".join(parts)
 
 
@@ -159,8 +159,9 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.0f}" y="{y:.0f}">{escape(text)}</text>'
+def text(x: float, y: float, said: str, kind: str) -> str:
+    """One line, from `x` on; `kind` is its class."""
+    return f'<text class="{kind}" x="{x:.0f}" y="{y:.0f}">{escape(said)}</text>'
 
 
 if __name__ == "__main__":
