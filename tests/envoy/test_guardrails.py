@@ -244,6 +244,21 @@ def test_an_answer_is_judged_before_the_caller_has_it(
     wait_until(entered, what="ledger")
 
 
+def test_what_a_callout_said_is_not_asked_again(consulting: Gateway, simulator: Simulator) -> None:
+    simulator.control.reset()
+    House.seen.clear()
+    for _ in range(3):
+        assert ask(consulting, "known", "Of many cats.")[0] == 200
+        assert ask(consulting, "known", "Of one fox.")[0] == 400
+    assert [asked["texts"][0]["text"] for _, _, asked in House.seen] == [
+        "Of many cats.",
+        "Of one fox.",
+    ]
+    for _ in range(2):
+        assert ask(consulting, "known", "Of an owl.")[0] == 503
+    assert len(House.seen) == 4
+
+
 def _entry(gateway: Gateway) -> dict[str, Any]:
     return wait_until(
         lambda: next((e for e in gateway.ledger() if e.get("dragoman.guardrails") == RULES), None)
@@ -299,6 +314,7 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
                 "short": {"max_answer_characters": 30},
                 "noted": {"disclaimer": {"text": "Made by a machine."}},
                 "held": {"schema": {}},
+                "known": {"callouts": [house | FAST | {"remember_seconds": 600}]},
                 "judged": {
                     "answer_window": 40,
                     "callouts": [
@@ -315,7 +331,7 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
         }
         models = {
             name: {"guardrails": name, "targets": [{"provider": "openai", "model": "sim/echo"}]}
-            for name in ("both", "near", "lenient", "short", "noted", "held", "judged")
+            for name in ("both", "near", "lenient", "short", "noted", "held", "judged", "known")
         }
         with run_gateway(all_providers, guardrails=section, models=models) as gateway:
             yield gateway

@@ -59,6 +59,8 @@ class _Callout(Service, frozen=True, kw_only=True, tag_field="kind"):
     speakers: tuple[Speaker, ...] = msgspec.field(default=(), name="in")
     """Whose texts of a request are shown; none: everybody's."""
     applies_to: Annotated[tuple[Side, ...], msgspec.Meta(min_length=1)] = ("request",)
+    remember_seconds: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 0
+    """For which what it said of the same texts is not asked again; 0: it always is."""
 
 
 class Moderation(_Callout, frozen=True, kw_only=True, tag="moderation"):

@@ -346,20 +346,21 @@ class Decide:
         self, asked: Asked, asker: Asker, choice: Choice, treated: Treated
     ) -> Mutate | Respond | Pending | Consulting:
         """What becomes of the request once its callouts, if any, have answered."""
-        questions = self._guard.questions(asked, treated.body, asker)
-        if not questions:
+        consulted = self._guard.consult(asked, treated.body, asker)
+        if consulted is None:
             return self._send(asked, asker, choice, treated)
 
         def resume(answers: Sequence[bytes | Fault]) -> Mutate | Respond | Pending:
             try:
-                counts, notes = judge(questions, answers)
+                counts, notes = judge(consulted.all, consulted.fill(answers))
                 guarded = {**(treated.guarded or {}), **counts}
                 seen = treated._replace(guarded=guarded)
                 return self._send(asked, asker, choice.noting(*notes), seen)
             except DragomanError as error:
                 return deny(error, asker.client, asker.caller, asked.call.operation)
 
-        return Consulting(questions=questions, resume=resume)
+        questions = consulted.questions
+        return Consulting(questions=questions, resume=resume) if questions else resume(())
 
     def _send(
         self, asked: Asked, asker: Asker, choice: Choice, treated: Treated

@@ -28,6 +28,7 @@ from dragoman.wire.multipart import text_parts
 
 if TYPE_CHECKING:
     from dragoman.policies.guard.guard import Guard, Guards
+    from dragoman.policies.guard.verdicts import Round
 
 
 _NOTHING = Seen({})
@@ -96,22 +97,22 @@ class RequestGuard:
         except DragomanError:  # what cannot be decoded goes to the provider as it is
             return ""
 
-    def questions(self, asked: Asked, sent: bytes, asker: Asker) -> tuple[Question, ...]:
+    def consult(self, asked: Asked, sent: bytes, asker: Asker) -> Round | None:
         """What callouts are asked about a request, of which `sent` will go on: what redaction took
         out, nobody is shown. Raises `ResidencyRefused` where one would be asked elsewhere than the
         request may go."""
         guard = self._guards.choose(asker.caller, asked.model) if self._guards else None
-        if guard is None or not guard.profile.callouts:
-            return ()
+        if self._guards is None or guard is None or not guard.profile.callouts:
+            return None
         for callout in guard.profile.callouts_of("answer"):
             self._check_region(callout, asker)
         if not guard.profile.callouts_of("request"):
-            return ()
+            return None
         texts = _texts(sent, asked.raw) if asked.call.body == "json" else _form_texts(sent)
         questions = make_questions(guard.profile, texts, about_of(asker, asked.name))
         for question in questions:
             self._check_region(question.callout, asker)
-        return tuple(questions)
+        return self._guards.verdicts.open(questions) if questions else None
 
     def _check_region(self, callout: Service, asker: Asker) -> None:
         if isinstance(callout, Moderation):

@@ -19,7 +19,8 @@ from dragoman.ir import Part, Reasoning, Refusal, Response, Text, ToolCall
 from dragoman.ir.events import Delta, Event, PartStart
 from dragoman.policies import questions as asked
 from dragoman.policies.guard.callouts import make_questions, weigh
-from dragoman.policies.questions import About, Fault, Question
+from dragoman.policies.guard.verdicts import Round, Verdicts
+from dragoman.policies.questions import About, Fault
 
 _MOST_HELD_BYTES = 1 << 20
 """Of a stream, however few characters are in it."""
@@ -28,19 +29,20 @@ _MOST_HELD_BYTES = 1 << 20
 class Judging:
     """One answer's: what callouts found in it so far."""
 
-    def __init__(self, profile: GuardProfile, about: About) -> None:
+    def __init__(self, profile: GuardProfile, about: About, verdicts: Verdicts) -> None:
         self._profile = profile
+        self._verdicts = verdicts
         self._about = about
         self.counts: dict[str, float] = {}
         self.window = profile.answer_window
 
-    def ask(self, texts: Sequence[asked.Text]) -> tuple[Question, ...]:
+    def consult(self, texts: Sequence[asked.Text]) -> Round:
         """What is asked about them, if anything."""
-        return tuple(make_questions(self._profile, texts, self._about, "answer"))
+        return self._verdicts.open(make_questions(self._profile, texts, self._about, "answer"))
 
-    def hear(self, questions: Sequence[Question], answers: Sequence[bytes | Fault]) -> None:
+    def hear(self, consulted: Round, answers: Sequence[bytes | Fault]) -> None:
         """Raises `AnswerFlagged` or `CalloutFailed`."""
-        judged = weigh(questions, answers)
+        judged = weigh(consulted.all, consulted.fill(answers))
         self.counts |= judged.counts
         if isinstance(judged.refusal, CalloutFailed):
             raise judged.refusal

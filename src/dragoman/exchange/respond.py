@@ -183,21 +183,20 @@ class RespondStage:
         if judging is None:
             return passes(treated)
         try:
-            questions = judging.ask(self._texts(treated, closes=closes))
+            consulted = judging.consult(self._texts(treated, closes=closes))
         except DragomanError as error:
             return fails(error, b"")
         window = self._window
-        if not questions:
-            return passes(treated if window is None else window.release())
 
         def resume(answers: Sequence[bytes | Fault]) -> Steps:
             try:
-                judging.hear(questions, answers)
+                judging.hear(consulted, answers)
             except DragomanError as error:
                 return fails(error, b"")
             return passes(treated if window is None else window.release())
 
-        return Asking(questions, resume)
+        questions = consulted.questions
+        return Asking(questions, resume) if questions else resume(())
 
     def _texts(self, treated: bytes, *, closes: bool) -> list[Text]:
         """Those that callouts judge now."""
@@ -464,17 +463,17 @@ def _open_guard(
         AnswerGuard(guard.answers) if guard.answers is not None else None,
         AnswerLimit(most) if most is not None and is_chat else None,
         Disclaimer(disclaimer) if disclaimer is not None and may_add else None,
-        _open_judging(facts, guard.profile, request_id),
+        _open_judging(facts, guard.profile, request_id, guards),
     )
 
 
 def _open_judging(
-    facts: Mapping[str, str], profile: GuardProfile, request_id: str
+    facts: Mapping[str, str], profile: GuardProfile, request_id: str, guards: Guards | None
 ) -> Judging | None:
-    if not profile.callouts_of("answer"):
+    if guards is None or not profile.callouts_of("answer"):
         return None
     from dragoman.exchange.judging import Judging  # noqa: PLC0415 - seldom wanted
     from dragoman.policies.questions import About  # noqa: PLC0415 - as above
 
     about = About(facts.get(names.CALLER, ""), facts.get(names.MODEL, ""), request_id)
-    return Judging(profile, about)
+    return Judging(profile, about, guards.verdicts)

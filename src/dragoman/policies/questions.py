@@ -47,6 +47,10 @@ class Question(NamedTuple):
     """None: there is too much to ask about."""
     headers: tuple[tuple[str, str], ...] = ()
     """Sent along."""
+    same: bytes = b""
+    """Equal for questions that have the same answer; empty: none has, or it is asked anyway."""
+    keeps_seconds: int = 0
+    """How long the answer holds for those."""
 
 
 def encode_texts(texts: Iterable[Text], about: About) -> bytes:

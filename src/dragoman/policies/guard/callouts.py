@@ -77,7 +77,12 @@ def make_questions(
             paths = tuple(text.path for text in shown)
             body = None if len(texts) > MAX_TEXTS else _body(callout, shown, about, side)
             route = guardrail_callee(profile.name, callout).route
-            questions.append(Question(callout, route, paths, body))
+            question = Question(callout, route, paths, body)
+            if callout.remember_seconds and body is not None:
+                same = about._replace(request_id="")
+                known = route.encode() + b"\0" + _body(callout, shown, same, side)
+                question = question._replace(same=known, keeps_seconds=callout.remember_seconds)
+            questions.append(question)
     return questions
 
 
@@ -130,6 +135,11 @@ def weigh(questions: Sequence[Question], answers: Sequence[bytes | Fault]) -> Ju
             if callout.on_failure == "block":
                 refusals.append(CalloutFailed(callout.name, found, counts))
     return Judged(counts, tuple(notes), next(iter(refusals), None))
+
+
+def is_readable(question: Question, answer: bytes) -> bool:
+    """Whether it says anything, for or against."""
+    return not isinstance(_read(question, answer), str)
 
 
 def _read(question: Question, answer: bytes | Fault) -> Verdict | Fault | None:

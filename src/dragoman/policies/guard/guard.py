@@ -17,6 +17,7 @@ from dragoman.metadata import SCORE
 from dragoman.policies.guard.injection import Scorer, score
 from dragoman.policies.guard.plain import read
 from dragoman.policies.guard.seen import Seen
+from dragoman.policies.guard.verdicts import Verdicts
 from dragoman.policies.redact.rules import Rule
 from dragoman.policies.redact.scanner import Scanner
 
@@ -126,6 +127,7 @@ class Guards:
     """The profiles of a policy, compiled; made once a worker, shared by all requests."""
 
     def __init__(self, section: Guardrails) -> None:
+        self.verdicts = Verdicts()
         self._section = section
         wanted = any(profile.injection for profile in section.profiles.values())
         scorer = Scorer() if wanted else None
