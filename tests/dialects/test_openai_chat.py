@@ -862,9 +862,11 @@ def test_a_signature_of_mistrals_is_no_part_of_the_content_for_others() -> None:
     losses = Losses(CHAT.name)
     [message] = CHAT.encode_request(moved, losses)["messages"]
     assert (message["content"], losses.paths) == ("Hi", ["$.messages[0].content[0]"])
-    details = OpenAIChat(Quirks(reasoning_details=True)).encode_request(moved, Losses(CHAT.name))
+    losses = Losses(CHAT.name)
+    details = OpenAIChat(Quirks(reasoning_details=True)).encode_request(moved, losses)
     [detail] = details["messages"][0]["reasoning_details"]
-    assert (detail["text"], detail["format"]) == ("hm", "dragoman-v1")
+    assert detail == {"type": "reasoning.text", "text": "hm", "index": 0}
+    assert losses.paths == ["$.messages[0].content[0]"]
 
 
 @pytest.mark.parametrize("form", [(), ("7",), ("{",), ("[7]",), ("null",)], ids=str)
@@ -896,7 +898,7 @@ def test_what_mistrals_clients_send_back_reads_as_the_provider_takes_it(
     answer = {"role": "assistant", "content": [thought, HI]}
     body: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}, answer]}
     losses = Losses(CHAT.name)
-    edits = OpenAIChat(Quirks(**quirks)).reframed(body, losses)
+    edits = OpenAIChat(Quirks(**quirks)).own_history(body, losses)
     changed = {"role": "assistant", "content": "Hi", **(told or {})}
     assert edits == ({} if told is None else {"messages": [body["messages"][0], changed]})
     assert losses.paths == lost

@@ -212,6 +212,30 @@ def test_thinking_comes_back_next_turn(
     assert second.content[-1].text == "The tools said: sunny"
 
 
+@pytest.mark.parametrize("is_stream", [True, False], ids=["stream", "body"])
+@pytest.mark.parametrize("p", ["o", "g"], ids=["openai", "gemini"])
+def test_a_conversation_comes_back_from_another_provider(
+    anthropic_client: anthropic.Anthropic, p: str, *, is_stream: bool
+) -> None:
+    """As after a fallback: thoughts and calls of another model, and Claude asked to think."""
+    thinking = {"type": "enabled", "budget_tokens": 2000}
+    options: Any = {"max_tokens": 4000, "tools": [WEATHER], "thinking": thinking}
+    turns = [user("Use the tool.")]
+    with anthropic_client.messages.stream(model=f"{p}/think", messages=turns, **options) as stream:
+        first = stream.get_final_message()
+    kinds = [block.type for block in first.content]
+    assert kinds == ["thinking", "tool_use"]
+    result = {"type": "tool_result", "tool_use_id": first.content[1].id, "content": "Sunny"}
+    turns = [*turns, {"role": "assistant", "content": first.content}, user([result])]
+
+    with anthropic_client.messages.with_streaming_response.create(
+        model="a/echo", messages=turns, stream=is_stream, **options
+    ) as answer:
+        text = answer.text()
+    assert "Sunny" in text
+    assert answer.headers["x-dragoman-dropped"] == "$.messages[1].content[0], $.thinking"
+
+
 def test_withheld_thinking_comes_back(anthropic_client: anthropic.Anthropic) -> None:
     turns = [user("TRIGGER_REDACTED_THINKING")]
     options: Any = {"max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 2000}}

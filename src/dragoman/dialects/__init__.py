@@ -188,10 +188,13 @@ class Dialect(Protocol[Q, A]):
         framed so (`Call.framing`). Where it does not, what it answers is written anew."""
         ...
 
-    def reframed(self, body: Json, losses: Losses) -> dict[str, Any]:
-        """Top-level fields to set so that this provider takes `body`, in its own dialect, from a
-        client whose framing it does not have (see `frames`): what such a client was told of earlier
-        answers, it sends back as it was told."""
+    def borrows(self, body: Json) -> bool:
+        """Whether a client may send back in `body` what it was told of another dialect's answer,
+        and this one's providers may refuse: reasoning, with its author's state."""
+        ...
+
+    def own_history(self, body: Json, losses: Losses) -> dict[str, Any]:
+        """Top-level fields to set so that this provider takes such a body; empty for any other."""
         ...
 
     def wants_usage(self, body: Json) -> bool | None:

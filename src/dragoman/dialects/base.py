@@ -8,12 +8,16 @@ from urllib.parse import unquote
 
 from dragoman.actions import Respond
 from dragoman.dialects import CHAT, MODELS, Call, StreamOptions
+from dragoman.dialects.carrying import is_carried, without_states
 from dragoman.dialects.models import ModelCard
+from dragoman.dialects.residues import json_object
 from dragoman.errors import DragomanError, InvalidRequest, UpstreamError
 from dragoman.ir import Blob, Json, Request, Response, Uri
 from dragoman.ir.losses import Losses
+from dragoman.wire.fields import as_list
 
 EVENT_STREAM = "text/event-stream"
+_MODEL = ("assistant", "model")
 
 
 class ErrorShape(Protocol):
@@ -76,8 +80,13 @@ class Base:
         del framing
         return True
 
-    def reframed(self, body: Json, losses: Losses) -> dict[str, Any]:
-        """See `Dialect.reframed`."""
+    def borrows(self, body: Json) -> bool:
+        """See `Dialect.borrows`."""
+        del body
+        return False
+
+    def own_history(self, body: Json, losses: Losses) -> dict[str, Any]:
+        """See `Dialect.own_history`."""
         del body, losses
         return {}
 
@@ -104,6 +113,10 @@ class Chat(Base):
     _requests: RequestReader
     _responses: AnswerShape
     _models: ModelsShape
+    _turns = ("messages", "content")
+    """Where a request's turns are, and the blocks of each."""
+    _reads: tuple[str, ...] = ()
+    """Dialects whose state it reads beside its own."""
 
     def check_request(self, body: Json) -> None:
         """See `Dialect.check_request`."""
@@ -113,6 +126,30 @@ class Chat(Base):
 
     def decode_request(self, body: Json) -> Request:
         return self._requests.decode_request(body)
+
+    def encode_request(self, request: Request, losses: Losses) -> Json:
+        raise NotImplementedError
+
+    def borrows(self, body: Json) -> bool:
+        turns, blocks = self._turns
+        return any(
+            self._is_borrowed(json_object(block))
+            for turn in map(json_object, as_list(body.get(turns)))
+            if turn.get("role") in _MODEL
+            for block in as_list(turn.get(blocks))
+        )
+
+    def _is_borrowed(self, block: Json) -> bool:
+        """Whether a block of a turn of the model's holds another dialect's state."""
+        return is_carried(block.get("signature"))
+
+    def own_history(self, body: Json, losses: Losses) -> dict[str, Any]:
+        """See `Dialect.own_history`."""
+        if not self.borrows(body):
+            return {}
+        request = without_states(self.decode_request(body), (self.name, *self._reads), losses)
+        told = self.encode_request(request, losses)
+        return {name: told.get(name) for name in (*body, *told) if told.get(name) != body.get(name)}
 
     def decode_response(self, body: Json) -> Response:
         return self._responses.decode_response(body)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TypeGuard
 
 import msgspec
 
-from dragoman.ir import Part, Reasoning, Residue
+from dragoman.ir import Message, Part, Reasoning, Request, Residue
+from dragoman.ir.losses import Losses
 
 _PREFIX = "dragoman.v1."
+PREFIX_BASE64 = base64.b64encode(_PREFIX.encode()).decode()
 _REDACTED = "data"
 """The state of a thought that only its author can read, in Anthropic's word: it has no words."""
 
@@ -27,6 +29,27 @@ def encode_signature(residue: Residue | None) -> str:
         return ""
     raw = msgspec.json.encode(residue)
     return _PREFIX + base64.urlsafe_b64encode(raw).decode()
+
+
+def is_carried(signature: object) -> bool:
+    """Whether it is one of `encode_signature`'s."""
+    return isinstance(signature, str) and signature.startswith(_PREFIX)
+
+
+def without_states(request: Request, readable: Collection[str], losses: Losses) -> Request:
+    """`request` without the reasoning whose state is of no dialect that is `readable`; reported."""
+    messages: list[Message] = []
+    for message in request.messages:
+        parts: list[Part] = []
+        for part in message.parts:
+            residue = part.residue if isinstance(part, Reasoning) else None
+            if residue is None or residue.dialect in readable:
+                parts.append(part)
+            else:
+                losses.omit("reasoning", part.at)
+        if parts or not message.parts:
+            messages.append(msgspec.structs.replace(message, parts=tuple(parts)))
+    return msgspec.structs.replace(request, messages=tuple(messages))
 
 
 def decode_signature(signature: str) -> Residue | None:

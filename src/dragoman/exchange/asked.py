@@ -53,6 +53,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self.client.decode_request(self.body)
 
     @functools.cached_property
+    def borrows(self) -> bool:
+        """See `Dialect.borrows`."""
+        return self.client.borrows(self.raw)
+
+    @functools.cached_property
     def media(self) -> frozenset[Modality]:
         """What its bytes may hold: a look at all of them."""
         return find_media(self.sent)

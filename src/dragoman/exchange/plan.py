@@ -51,7 +51,12 @@ class Plan:
         """All that later stages and Envoy's routes are told; made once for all requests that differ
         only in what it does not hang on."""
         fallback = choice.fallback
-        if asked.said or asked.query or (fallback is not None and fallback.is_limited):
+        if (
+            asked.said
+            or asked.query
+            or asked.borrows
+            or (fallback is not None and fallback.is_limited)
+        ):
             return self._spaces(asked, caller, choice, edits, base)
         asks = (asked.stream, asked.client.wants_usage(asked.raw), asked.name, caller.name)
         alike = tuple([edit == base for edit in edits])
@@ -185,7 +190,7 @@ class Plan:
         if choice.must_fit:
             facts[names.MUST_FIT] = choice.must_fit
         if not order:
-            is_usual = asked.client.frames(framing) and not choice.must_fit
+            is_usual = asked.client.frames(framing) and not (choice.must_fit or asked.borrows)
             return facts | ({names.KEEP_DIALECT: asked.client.name} if is_usual else {})
         facts |= {
             names.TARGETS: names.encode_order([(t.provider, t.model) for t in order]),
@@ -202,7 +207,7 @@ class Plan:
                 if other.provider == target.provider
             ]
             watched = names.FALLBACK_ON in facts and target not in order[-1:]
-            watched = watched or bool(choice.must_fit) or choice.is_compared
+            watched = watched or bool(choice.must_fit) or choice.is_compared or asked.borrows
             if all(alike) and self._passes(asked, target) and not watched:
                 facts[names.KEEP + target.provider] = names.FLAG
         return facts

@@ -36,7 +36,7 @@ from dragoman.errors import (
     UpstreamProtocolError,
 )
 from dragoman.exchange.answers import refuse
-from dragoman.exchange.asked import own_edits
+from dragoman.exchange.asked import changes, own_edits
 from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.fitting import AnswerReader, Fitting, FittingEditor, fitting_for
 from dragoman.exchange.heads import AttemptHead, ResponseEditor, client_of, stream_options
@@ -150,13 +150,9 @@ class Translate:
             self._fitting = fitting_for(self._head, lambda: self._read(body, said))
             self._is_own = endpoint.dialect.frames(options.framing)
             self._compared = self._compare(lambda: self._read(body, said))
-            is_looked_at = self._watch.wanted or self._fitting or self._compared
-            self.passes_response = self._is_own and not is_looked_at
-            edits = own_edits(endpoint, body, said, model)
-            if not self._is_own:
-                losses = Losses(self._client.name)
-                edits |= endpoint.dialect.reframed({**body, **edits}, losses)
-                self._dropped = losses.paths
+            edits = self._own_edits(endpoint, body, said, model)
+            told = self._watch.wanted or self._fitting or self._compared or self._dropped
+            self.passes_response = self._is_own and not told
             return edit_body(kind, raw, edits)
         losses = Losses(endpoint.dialect.name, clamp=names.CLAMP in self._head.metadata)
         request = msgspec.structs.replace(self._read(body, said), model=model)
@@ -173,6 +169,13 @@ class Translate:
         encoded = endpoint.dialect.encode_request(request, losses)
         self._dropped = losses.paths
         return msgspec.json.encode(encoded)
+
+    def _own_edits(self, endpoint: Endpoint, body: Json, said: Json, model: str) -> Json:
+        """What the provider gets otherwise than its own dialect's client has written it."""
+        losses = Losses(self._client.name)
+        history = endpoint.dialect.own_history({**body, "model": model}, losses)
+        self._dropped = losses.paths
+        return changes(body, history | own_edits(endpoint, {**body, **history}, said, model))
 
     def _read(self, body: Json, said: Json) -> Any:
         return self._client.decode_request({**body, **said})
@@ -228,7 +231,8 @@ class Translate:
         limit = self._policy.limits.response_body_bytes
         streams = self._is_streamed(headers)
         if self._is_own:
-            return WatchEditor(provider, self._watch, decoder, limit, streams=streams)
+            told = _dropped_header(self._dropped)
+            return WatchEditor(provider, self._watch, decoder, limit, told, streams=streams)
         if streams:
             options = stream_options(self._head.metadata)
             named = self._head.request_id

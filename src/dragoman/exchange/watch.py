@@ -131,13 +131,15 @@ class WatchEditor:
         watch: Watch,
         decoder: ContentDecoder,
         max_bytes: int,
+        told: Mapping[str, str],
         *,
         streams: bool,
     ) -> None:
-        """`streams`: it is the stream that was asked for."""
+        """`told`: headers that any answer gets; `streams`: it is the stream that was asked for."""
         self._dialect = dialect
         self._watch = watch
         self._decoder = decoder
+        self._told = dict(told)
         self._most_held = 0 if streams else max_bytes
         self._passes = False
         self._status = 0
@@ -156,7 +158,7 @@ class WatchEditor:
             return self._finish(ends_stream=True) if end_of_stream else []
         held = bytes(self._held)
         self._held.clear()
-        return [Mutate(), Chunk(body=held, end_of_stream=end_of_stream)]
+        return [Mutate(set_headers=self._told), Chunk(body=held, end_of_stream=end_of_stream)]
 
     def on_trailers(self) -> list[Action]:
         return [] if self._passes else self._finish(ends_stream=False)
@@ -175,7 +177,7 @@ class WatchEditor:
                 Chunk(body=answer.body, end_of_stream=ends_stream, metadata=told),
             ]
         chunk = Chunk(body=raw, end_of_stream=ends_stream, metadata=told)
-        return [Mutate(set_headers=headers), chunk]
+        return [Mutate(set_headers={**self._told, **headers}), chunk]
 
     def _judge(self, raw: bytes) -> str | None:
         """As `Watch.judge`."""

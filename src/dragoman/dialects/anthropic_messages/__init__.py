@@ -28,6 +28,7 @@ from dragoman.dialects.anthropic_messages.names import (
 )
 from dragoman.dialects.base import EVENT_STREAM, Chat, models_call
 from dragoman.dialects.bedrock_converse import errors as bedrock_errors
+from dragoman.dialects.carrying import is_carried
 from dragoman.ir import Json, Request, Response
 from dragoman.ir.losses import Losses
 
@@ -104,6 +105,11 @@ class AnthropicMessages(Chat):
         elif BETAS in body:
             wanted[BETAS] = None
         return wanted
+
+    def _is_borrowed(self, block: Json) -> bool:
+        """An empty signature is that of a thought which nobody signed."""
+        signature = block.get("signature")
+        return block.get("type") == "thinking" and (signature == "" or is_carried(signature))
 
     def frames(self, framing: str) -> bool:
         return (framing == INVOKE) is self._quirks.invoke_model

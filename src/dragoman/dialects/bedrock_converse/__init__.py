@@ -15,8 +15,10 @@ from dragoman.dialects.base import Chat, models_call
 from dragoman.dialects.bedrock_converse import errors, models
 from dragoman.dialects.bedrock_converse import request as requests
 from dragoman.dialects.bedrock_converse import response as responses
-from dragoman.dialects.bedrock_converse.names import NAME, Quirks
+from dragoman.dialects.bedrock_converse.names import ANTHROPIC, NAME, Quirks
 from dragoman.dialects.bedrock_converse.stream import ConverseDecoder, ConverseEncoder
+from dragoman.dialects.carrying import is_carried
+from dragoman.dialects.residues import json_object
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Json, Request
 from dragoman.ir.losses import Losses
@@ -37,6 +39,8 @@ class BedrockConverse(Chat):
     stream_types = (_EVENT_STREAM,)
     _requests, _responses, _errors, _models = requests, responses, errors, models
 
+    _reads = (ANTHROPIC,)
+
     def __init__(self, quirks: Quirks = _REFERENCE) -> None:
         self._quirks = quirks
 
@@ -53,6 +57,10 @@ class BedrockConverse(Chat):
 
     def encode_request(self, request: Request, losses: Losses) -> Json:
         return requests.encode_request(request, losses, self._quirks)
+
+    def _is_borrowed(self, block: Json) -> bool:
+        thought = json_object(block.get("reasoningContent"))
+        return is_carried(json_object(thought.get("reasoningText")).get("signature"))
 
     def stream_decoder(self) -> ConverseDecoder:
         return ConverseDecoder()

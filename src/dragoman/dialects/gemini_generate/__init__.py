@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote
 
 from dragoman.dialects import CHAT, Call, StreamOptions
 from dragoman.dialects.base import EVENT_STREAM, Chat, models_call
+from dragoman.dialects.carrying import PREFIX_BASE64
 from dragoman.dialects.gemini_generate import errors, models
 from dragoman.dialects.gemini_generate import request as requests
 from dragoman.dialects.gemini_generate import response as responses
-from dragoman.dialects.gemini_generate.names import NAME, Quirks
+from dragoman.dialects.gemini_generate.names import NAME, SIGNATURE, Quirks, snake
+from dragoman.dialects.gemini_generate.parts import sign_calls
+from dragoman.dialects.gemini_generate.request import UNSIGNED
 from dragoman.dialects.gemini_generate.stream import GeminiDecoder, GeminiEncoder
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Blob, Json, Request, Uri
 from dragoman.ir.losses import Losses
+from dragoman.wire.fields import as_list
 
 __all__ = ["GeminiGenerate", "Quirks"]
 
@@ -40,6 +45,7 @@ class GeminiGenerate(Chat):
     name = NAME
     stream_types = (EVENT_STREAM, _JSON)
     _requests, _responses, _errors, _models = requests, responses, errors, models
+    _turns = ("contents", "parts")
 
     def __init__(self, quirks: Quirks = _REFERENCE) -> None:
         self._quirks = quirks
@@ -60,6 +66,17 @@ class GeminiGenerate(Chat):
 
     def encode_request(self, request: Request, losses: Losses) -> Json:
         return requests.encode_request(request, losses, self._quirks)
+
+    def _is_borrowed(self, block: Json) -> bool:
+        signature = block.get(SIGNATURE) or block.get(snake(SIGNATURE))
+        return isinstance(signature, str) and signature.startswith(PREFIX_BASE64)
+
+    def own_history(self, body: Json, losses: Losses) -> dict[str, Any]:
+        edits = super().own_history(body, losses)
+        for content in edits.get("contents", ()):
+            if content.get("role") == "model" and not UNSIGNED.search(str(body.get("model"))):
+                sign_calls(as_list(content.get("parts")))
+        return edits
 
     def stream_decoder(self) -> GeminiDecoder:
         return GeminiDecoder()

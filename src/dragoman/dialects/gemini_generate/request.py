@@ -78,7 +78,7 @@ _VALIDATED = "VALIDATED"
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", _VALIDATED: "auto"}
 _MODES_OUT = {"auto": "AUTO", "required": "ANY", "none": "NONE", "tool": "ANY"}
 _EFFORTS: tuple[Effort, ...] = ("minimal", "low", "medium", "high")
-_UNSIGNED = re.compile(r"gemini-[12](?:\D|$)")
+UNSIGNED = re.compile(r"gemini-[12](?:\D|$)")
 """Models that look for no signature on a call."""
 _LEVELLED = re.compile(r"gemini-(?:[3-9]|\d\d)")
 
@@ -388,7 +388,7 @@ def _contents(request: Request, losses: Losses, names: dict[str, str], body: Jso
             contents[-1]["parts"] += parts
         elif parts:
             contents.append({"role": role, "parts": parts})
-    if not own and not _UNSIGNED.search(request.model):
+    if not own and not UNSIGNED.search(request.model):
         for content in contents:
             if content["role"] == "model":
                 sign_calls(content["parts"])

@@ -17,7 +17,7 @@ from dragoman.dialects.openai_chat import errors, models
 from dragoman.dialects.openai_chat import request as requests
 from dragoman.dialects.openai_chat import response as responses
 from dragoman.dialects.openai_chat.images import is_image
-from dragoman.dialects.openai_chat.messages import take_out_thinking
+from dragoman.dialects.openai_chat.messages import own_turn, says_thoughts
 from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import (
     NAME,
@@ -117,14 +117,17 @@ class OpenAIChat(Chat):
     def frames(self, framing: str) -> bool:
         return framing != WHOLE_CALLS or self._quirks.whole_calls
 
-    def reframed(self, body: Json, losses: Losses) -> dict[str, Any]:
-        """See `Dialect.reframed`. Reasoning stands in the content for Mistral's clients alone."""
-        if self._quirks.thinking_parts:
-            return {}
-        encoding = Encoding(losses=losses, quirks=self._quirks)
+    def borrows(self, body: Json) -> bool:
+        return any(map(says_thoughts, as_list(body.get("messages"))))
+
+    def own_history(self, body: Json, losses: Losses) -> dict[str, Any]:
+        """See `Dialect.own_history`. Reasoning stands in the content for Mistral's clients alone,
+        and only clients were told others' state among the details."""
         messages = as_list(body.get("messages"))
+        encoding = Encoding(losses=losses, quirks=self._quirks)
         told = [
-            take_out_thinking(one, f"$.messages[{i}]", encoding) for i, one in enumerate(messages)
+            own_turn(message, f"$.messages[{index}]", encoding)
+            for index, message in enumerate(messages)
         ]
         return {"messages": told} if any(map(is_not, told, messages)) else {}
 

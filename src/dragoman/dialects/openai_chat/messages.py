@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import msgspec
+
+from dragoman.dialects.carrying import is_carried
 from dragoman.dialects.openai_chat import reasoning
 from dragoman.dialects.openai_chat.images import (
     IMAGES,
@@ -13,6 +16,7 @@ from dragoman.dialects.openai_chat.images import (
     stood_here,
 )
 from dragoman.dialects.openai_chat.parts import (
+    SIGNATURE,
     THINKING,
     decode_content,
     encode_content,
@@ -154,16 +158,29 @@ def _result_part(part: Part) -> Text | Uri | Blob | File | Opaque:
     raise InvalidRequest(f"{part.at}.type", "text or media in a tool's answer")
 
 
-def take_out_thinking(message: Any, path: str, encoding: Encoding) -> Any:
-    """`message`, its `thinking` parts in the fields that the provider takes; itself where it has
-    none."""
-    if not isinstance(message, dict):
+def says_thoughts(message: Any) -> bool:
+    """Whether a message has reasoning that not every provider takes: in its content, or with
+    another dialect's state."""
+    given = json_object(message)
+    if given.get("role") != "assistant":
+        return False
+    kinds = [json_object(part).get("type") for part in as_list(given.get("content"))]
+    return THINKING in kinds or any(map(reasoning.is_ours, as_list(given.get(reasoning.DETAILS))))
+
+
+def own_turn(message: Any, path: str, encoding: Encoding) -> Any:
+    """`message`, its reasoning in the fields that the provider takes; itself where it is there."""
+    if not says_thoughts(message):
         return message
     given = cast("Json", message)
-    kinds = [json_object(part).get("type") for part in as_list(given.get("content"))]
-    if THINKING not in kinds:
+    parts = [json_object(part) for part in as_list(given.get("content"))]
+    states = [part.get(SIGNATURE) for part in parts if part.get("type") == THINKING]
+    is_own = encoding.quirks.thinking_parts and not any(map(is_carried, states))
+    if is_own and not any(map(reasoning.is_ours, as_list(given.get(reasoning.DETAILS)))):
         return given
-    [told] = encode_message(decode_message(given, path), encoding)
+    read = decode_message(given, path)
+    left = Residue(dialect=NAME, fields=read.residue.fields) if read.residue else None
+    [told] = encode_message(msgspec.structs.replace(read, residue=left), encoding)
     return told
 
 

@@ -26,6 +26,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Where another dialect's client asks it to think."""
     reasoning_details: bool = False
     """Whether it takes `reasoning_details`, signatures included, in the history."""
+    states: bool = False
+    """Whether these may carry other dialects' states: a client's may, which sends them back."""
     extra_content: bool = False
     """Whether it takes Gemini's signatures back, on calls and messages."""
     developer_role: bool = True

@@ -17,10 +17,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import msgspec
+
 from dragoman.dialects.carrying import decode_signature, encode_signature
 from dragoman.dialects.openai_chat.parts import THINKING
 from dragoman.dialects.openai_chat.quirks import Quirks
 from dragoman.dialects.openai_chat.spelling import NAME, Encoding, says
+from dragoman.dialects.residues import json_object
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Json, Part, Reasoning, Residue
 from dragoman.wire.fields import Fields
@@ -66,6 +69,11 @@ def decode_reasoning(fields: Fields, message: Json) -> tuple[list[Reasoning], tu
             if text and not parts:
                 parts = [Reasoning(content=text, at=fields.at(name))]
     return parts, tuple(form)
+
+
+def is_ours(item: Any) -> bool:
+    """Whether a detail is what only clients are told: it carries another dialect's state."""
+    return json_object(item).get("format") == _CARRIED
 
 
 def _object(item: Any, path: str) -> Json:
@@ -163,6 +171,7 @@ def answer_quirks(parts: Sequence[Part]) -> Quirks:
     return Quirks(
         reasoning_field="reasoning_content",
         reasoning_details=details,
+        states=True,
         extra_content=True,
         images=True,
     )
@@ -211,6 +220,14 @@ def _wrap(signature: str) -> Json:
     return {_GOOGLE: {_SIGNATURE: signature}}
 
 
+def _readable(part: Reasoning, encoding: Encoding) -> Reasoning:
+    """Of a state that no provider of this dialect can read, the words alone; clients get all."""
+    if encoding.quirks.states or not is_ours(encode_detail(part, 0)):
+        return part
+    encoding.losses.omit("reasoning", part.at)
+    return msgspec.structs.replace(part, residue=None)
+
+
 def encode_history(parts: Sequence[Reasoning], encoding: Encoding) -> Json:
     """In the fields the other side takes; what it does not take is lost, as a hint."""
     quirks, losses = encoding.quirks, encoding.losses
@@ -219,7 +236,7 @@ def encode_history(parts: Sequence[Reasoning], encoding: Encoding) -> Json:
     if quirks.reasoning_field is not None and text:
         out[quirks.reasoning_field] = text
     if quirks.reasoning_details:
-        return {**out, DETAILS: encode_details(parts)}
+        return {**out, DETAILS: encode_details([_readable(part, encoding) for part in parts])}
     for part in parts:
         if quirks.reasoning_field is None:
             losses.omit("reasoning", part.at)

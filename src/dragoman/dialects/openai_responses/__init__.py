@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from dragoman.dialects import CHAT, Call, StreamOptions
 from dragoman.dialects.base import Chat, check_stream
+from dragoman.dialects.carrying import is_carried
 from dragoman.dialects.openai_chat import models
 from dragoman.dialects.openai_responses import errors
 from dragoman.dialects.openai_responses import request as requests
@@ -16,9 +17,11 @@ from dragoman.dialects.openai_responses import response as responses
 from dragoman.dialects.openai_responses.names import NAME, STATE_FIELDS, Quirks
 from dragoman.dialects.openai_responses.stream_decoder import ResponsesDecoder
 from dragoman.dialects.openai_responses.stream_encoder import ResponsesEncoder
+from dragoman.dialects.residues import json_object
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Json, Request
 from dragoman.ir.losses import Losses
+from dragoman.wire.fields import as_list
 
 __all__ = ["OpenAIResponses", "Quirks"]
 
@@ -45,6 +48,10 @@ class OpenAIResponses(Chat):
         if not isinstance(body.get("input"), str | list | None):
             raise InvalidRequest("$.input", "a string or an array of items")
         check_stream(body)
+
+    def borrows(self, body: Json) -> bool:
+        items = map(json_object, as_list(body.get("input")))
+        return any(is_carried(item.get("encrypted_content")) for item in items)
 
     def encode_request(self, request: Request, losses: Losses) -> Json:
         return requests.encode_request(request, losses, self._quirks)
