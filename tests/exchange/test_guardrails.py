@@ -252,7 +252,7 @@ def test_a_failing_engine_lets_nothing_through(monkeypatch: pytest.MonkeyPatch) 
     def give_up(*_: Any) -> None:
         raise RuntimeError("gave up on Bluebird")
 
-    monkeypatch.setattr("dragoman.policies.redact.scanner.Scanner._match", give_up)
+    monkeypatch.setattr("dragoman.policies.redact.scanner.Scanner.hits", give_up)
     refused = ask(chat("Bluebird"))
     assert refused.status == 503
     assert refused.details == "dragoman_guardrail_failed"

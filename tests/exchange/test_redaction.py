@@ -260,7 +260,7 @@ def test_a_failing_engine_lets_nothing_through(monkeypatch: pytest.MonkeyPatch) 
     def give_up(*_: Any) -> None:
         raise RuntimeError(f"gave up on {MAIL}")
 
-    monkeypatch.setattr("dragoman.policies.redact.scanner.Scanner._match", give_up)
+    monkeypatch.setattr("dragoman.policies.redact.scanner.Scanner.hits", give_up)
     refused = ask(chat(f"I am {MAIL}"), decide)
     assert refused.status == 503
     assert refused.details == "dragoman_redaction_failed"
@@ -272,8 +272,8 @@ def test_what_stands_beside_an_image_is_searched_and_the_image_is_not(
 ) -> None:
     """The letters of a file cost the engine a thousand times what as much text does."""
     searched: list[bytes] = []
-    match = Scanner._match
-    monkeypatch.setattr(Scanner, "_match", lambda of, raw: searched.append(raw) or match(of, raw))
+    match = Scanner.hits
+    monkeypatch.setattr(Scanner, "hits", lambda of, raw: searched.append(raw) or match(of, raw))
     url = {"url": "data:image/png;base64," + "QUJD" * 10_000}
     parts = [{"type": "text", "text": f"I am {MAIL}"}, {"type": "image_url", "image_url": url}]
     admitted = ask({"model": "m", "messages": [{"role": "user", "content": parts}]})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dragoman.config.schema import Entity
+from dragoman.policies.redact.gates import GATES
 from dragoman.policies.redact.rules import Rule
 from dragoman.policies.redact.scanner import RULES, Finding, Scanner, resolve
 from tests.redaction.quality import Score, labelled, measure
@@ -55,6 +58,45 @@ def test_every_entity_has_rules_and_every_rule_an_entity() -> None:
 def test_clean_text_is_told_by_the_gate_alone() -> None:
     assert SCANNER.is_clean(CLEAN.encode())
     assert not SCANNER.is_clean(b"write to a@example.com")
+
+
+UNGATED = Scanner([replace(rule, gate="") for rule in RULES])
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_no_gate_hides_what_a_rule_finds(cut: int) -> None:
+    for text, _ in labelled():
+        raw = text[cut:].encode()
+        assert SCANNER.scan(raw) == UNGATED.scan(raw)
+
+
+@given(st.text("aA1 9.-:/@+()=xX\n\u00e9#", max_size=60))
+def test_gates_hide_nothing_in_any_text(text: str) -> None:
+    raw = text.encode()
+    assert SCANNER.scan(raw) == UNGATED.scan(raw)
+
+
+def _python_of(pattern: str) -> str:
+    """What RE2 reads, as `re` does; of letters of all alphabets one, and words end anywhere."""
+    pattern = re.sub(
+        r"\\x\{([0-9A-F]+)\}", lambda found: re.escape(chr(int(found[1], 16))), pattern
+    )
+    return pattern.replace(r"\p{L}", "n").replace(r"\z", r"\Z").replace(r"\b", "")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_gate_is_open_for_what_a_pattern_is(rule: Rule) -> None:
+    @settings(max_examples=8, suppress_health_check=list(HealthCheck))
+    @given(st.from_regex(_python_of(rule.pattern), fullmatch=True))
+    def whatever(text: str) -> None:
+        raw = text.encode()
+        assert SCANNER.scan(raw) == UNGATED.scan(raw)
+
+    whatever()
+
+
+def test_every_gate_has_rules() -> None:
+    assert {rule.gate for rule in RULES} - {""} == set(GATES)
 
 
 @given(st.text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dragoman.policies.redact.checks import SAMPLE, entropy
+from dragoman.policies.redact.checks import entropy, is_sample
 from dragoman.policies.redact.rules import Span
 
 _NO_SECRET = re.compile(
@@ -59,7 +59,7 @@ def _is_meant(text: bytes, start: int, end: int) -> bool:
     value = text[start:end]
     if len(value) < 4 or _NO_SECRET.fullmatch(value) or _REFERENCE.search(value):
         return False
-    if SAMPLE.search(value) or len(set(value)) < 3 or _DASHED.fullmatch(value):
+    if is_sample(value) or len(set(value)) < 3 or _DASHED.fullmatch(value):
         return False
     if text[start - 1 : start] not in _QUOTES and _IDENTIFIER.fullmatch(value):
         return False

@@ -23,6 +23,7 @@ _CYRILLIC = r"\x{400}-\x{4FF}"
 _MAIL = (
     Rule(
         name="email",
+        gate="email",
         entity="email",
         pattern=rf"[{_LETTERS}{_CYRILLIC}_][{_LETTERS}{_CYRILLIC}._%+'&/=~-]*@"
         rf"(?:(?:{_LABEL}\.){{1,8}}(?:[A-Za-z]{{2,24}}|xn--[a-z0-9-]{{2,59}})|\[[0-9.]{{7,15}}\])",
@@ -31,6 +32,7 @@ _MAIL = (
     ),
     Rule(
         name="email_spelt",
+        gate="email_spelt",
         entity="email",
         pattern=r"(?i)\b[a-z0-9][a-z0-9._+-]* ?[\[({<] ?at ?[\])}>] ?[a-z0-9-]{1,63}"
         r"(?: ?(?:[\[({<] ?dot ?[\])}>]|\.) ?[a-z0-9-]{2,24}){1,4}\b",
@@ -88,6 +90,7 @@ def _check_bare(text: bytes, start: int, end: int) -> Span | None:
 _ADDRESSES = (
     Rule(
         name="url",
+        gate="url",
         entity="url",
         pattern=r"(?i)\b(?:https?|ftps?|sftp|wss?|s3|gs|file|ssh|git)://" + _PATH + "+",
         priority=55,
@@ -95,6 +98,7 @@ _ADDRESSES = (
     ),
     Rule(
         name="url_www",
+        gate="url_www",
         entity="url",
         pattern=r"(?i)\bwww\d?\.(?:[a-z0-9\x{C0}-\x{24F}-]{1,63}\.){1,6}[a-z]{2,24}(?::\d{2,5})?(?:[/?#]"
         + _PATH + "*)?",
@@ -104,8 +108,9 @@ _ADDRESSES = (
     Rule(
         name="url_bare",
         entity="url",
-        pattern=rf"[{_LETTERS}](?:[{_LETTERS}.-]*[{_LETTERS}])?\.(?:{_TOP_LEVEL}|COM|ORG|NET|{_WORDLIKE})\b"
-        r"(?::\d{2,5})?(?:[/?#]" + _PATH + "*)?",
+        pattern=rf"(?:\A|[^{_LETTERS}_@./\\$%-])"
+        rf"([{_LETTERS}](?:[{_LETTERS}.-]*[{_LETTERS}])?\.(?:{_TOP_LEVEL}|COM|ORG|NET|{_WORDLIKE})\b"
+        r"(?::\d{2,5})?(?:[/?#]" + _PATH + "*)?)",
         priority=54,
         check=_check_bare,
     ),
@@ -121,6 +126,7 @@ _AN_ADDRESS = words(
 _NETWORK = (
     Rule(
         name="ipv4",
+        gate="ipv4",
         entity="ip",
         pattern=r"\b(?:\d{1,3}\.){3}\d{1,3}\b",
         priority=58,
@@ -130,6 +136,7 @@ _NETWORK = (
     ),
     Rule(
         name="ipv6",
+        gate="ipv6",
         entity="ip",
         pattern=r"(?:[0-9A-Fa-f]{1,4}:|::)[0-9A-Fa-f:]{1,39}(?:(?:\d{1,3}\.){3}\d{1,3})?",
         priority=58,
@@ -137,6 +144,7 @@ _NETWORK = (
     ),
     Rule(
         name="mac",
+        gate="mac",
         entity="mac",
         pattern=r"\b(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\b"
         r"|\b[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\b",
@@ -171,15 +179,15 @@ _YEARS = re.compile(rb"(?:1\d|20)\d\d(?: ?[-\xe2\x80\x93]+ ?|\s)(?:1\d|20)\d\d")
 
 
 _OPENS = ord("(")
-_MAX_DIGITS = 20
-"""With an extension."""
+_EXTENDED = re.compile(rb"[xe#]")
+_MAX_DIGITS = 17
 
 
 def _check_phone(text: bytes, start: int, end: int) -> Span | None:
     """As many digits as a telephone number has, and no date or part of something longer."""
     if text[start] == _OPENS and text.count(b"(", start, end) > text.count(b")", start, end):
         start += 1
-    digits = digits_of(text[start:end])
+    digits = digits_of(_EXTENDED.split(text[start:end], 1)[0])
     before, after = text[max(0, start - 2) : start], text[end : end + 2]
     if not 7 <= len(digits) <= _MAX_DIGITS or len(set(digits)) < 2:
         return None
@@ -237,6 +245,7 @@ _DOMESTIC = 8
 def _phone(name: str, pattern: str, check: Check = _check_phone) -> Rule:
     return Rule(
         name=name,
+        gate="phones",
         entity="phone",
         pattern=pattern,
         priority=40,
@@ -250,6 +259,7 @@ def _phone(name: str, pattern: str, check: Check = _check_phone) -> Rule:
 _PHONES = (
     Rule(
         name="phone_international",
+        gate="phones",
         entity="phone",
         pattern=r"(?:\(?\+|\b00|\b011[ .-])[1-9]\d{0,3}\)?(?:[ .\x{A0}-]{0,2}(?:\(\d{1,5}\)|/)?[ .\x{A0}/-]{0,2}\d{1,5}){1,6}"
         + _EXTENSION,
@@ -277,15 +287,14 @@ _PHONES = (
     _phone("phone_asia", r"\b1[3-9]\d[ -]\d{4}[ -]\d{4}\b|\b0\d{1,3}-\d{3,4}-\d{4}\b"),
     Rule(
         name="phone_in_context",
+        gate="called_numbers",
         entity="phone",
-        pattern=after(
-            _CALLED,
-            r"[(+]?\d{1,5}\)?(?:[ .\x{A0}/-]{0,2}(?:\(\d{1,5}\))?[ .\x{A0}/-]{0,2}\d{1,6}){1,6}"
-            + _EXTENSION,
-        ),
+        pattern=rf"(?:^|[^A-Za-z])(?i:{_CALLED})\D{{0,40}}?[(+]?\d{{1,5}}\)?"
+        r"(?:[ .\x{A0}/-]{0,2}(?:\(\d{1,5}\))?[ .\x{A0}/-]{0,2}\d{1,6}){1,6}" + _EXTENSION,
         priority=40,
         unless=words("order orders invoice isbn tracking ticket serial version commande pedido"),
         despite=_A_PHONE,
+        begins=re.compile(rb"[(+]?\d"),
         check=_check_loose,
     ),
 )
@@ -307,6 +316,7 @@ _TOWN = (
 _ADDRESS = (
     Rule(
         name="address_english",
+        gate="addresses",
         entity="address",
         pattern=rf"\b\d{{1,6}}[A-Za-z]?(?:-\d{{1,4}})? (?:[NSEW]\.? |North |South |East |West )?"
         rf"(?:{_WORD} |\d{{1,3}}(?:st|nd|rd|th) ){{1,4}}{_STREET}\b\.?(?: [NSEW]{{1,2}}\b)?{_UNIT}{_TOWN}",
@@ -314,12 +324,14 @@ _ADDRESS = (
     ),
     Rule(
         name="address_po_box",
+        gate="addresses",
         entity="address",
         pattern=r"(?i)\bP\.? ?O\.? ?Box \d{1,7}\b",
         priority=45,
     ),
     Rule(
         name="address_uk_postcode",
+        gate="addresses",
         entity="address",
         pattern=after("post ?code|address|live[sd]? (?:at|in)|road|street|lane", rf"\b{_UK_CODE}\b", "."),
         priority=30,
@@ -327,6 +339,7 @@ _ADDRESS = (
     ),
     Rule(
         name="address_german",
+        gate="addresses",
         entity="address",
         pattern=r"\b(?:(?:Am|An der|Auf der|Im|In der|Zur|Zum|Unter den) )?[A-Z\x{C4}\x{D6}\x{DC}][A-Za-z\x{C0}-\x{24F}.-]{1,30}"
         r"(?:stra(?:\x{DF}|ss)e|str\.|weg|allee|platz|gasse|ring|damm|ufer|straat|laan|gracht|plein|kade"
@@ -336,6 +349,7 @@ _ADDRESS = (
     ),
     Rule(
         name="address_romance",
+        gate="addresses",
         entity="address",
         pattern=r"(?i)\b(?:\d{1,4}(?: ?(?:bis|ter))?,? (?:rue|avenue|boulevard|place|chemin|all\x{E9}e|impasse|quai|cours)"
         r" [\p{L}'. -]{2,40}?(?:,? \d{5} [\p{L}-]{2,30})"
@@ -358,6 +372,7 @@ _DAY = (
 _BORN = (
     Rule(
         name="date_of_birth",
+        gate="documents",
         entity="date_of_birth",
         pattern=r"(?i)\b(?:d\.?o\.?b\.?|(?:date|day) of birth|birth[ _-]?(?:date|day)|born|geboren|geb\.|geburtsdatum"
         r"|n\x{E9}e?|date de naissance|naissance|nacid[oa]|fecha de nacimiento|nat[oa]|data di nascita|nascimento"
@@ -370,6 +385,7 @@ _BORN = (
 _DOCUMENTS = (
     Rule(
         name="passport",
+        gate="documents",
         entity="passport",
         pattern=r"(?i)\b(?:passports?|reisepass\w*|passeport|pasaporte|passaporto)\b"
         r"(?:[ _-]?(?:no|nr|number|num|#|id)\b)?[^A-Za-z0-9\n]{0,6}(?:(?:is|was|of|n\x{BA}|no|nr|number|num|nummer|num\x{E9}ro)\b[^A-Za-z0-9\n]{0,4}){0,2}"
@@ -378,12 +394,14 @@ _DOCUMENTS = (
     ),
     Rule(
         name="passport_mrz",
+        gate="passport_mrz",
         entity="passport",
         pattern=r"\bP[A-Z<][A-Z]{3}[A-Z<]{30,39}(?:\s{1,2}[A-Z0-9<]{44})?",
         priority=71,
     ),
     Rule(
         name="drivers_licence",
+        gate="documents",
         entity="national_id",
         pattern=r"(?i)\b(?:driver'?s?|driving)[ _-]?licen[cs]e\b(?:[ _-]?(?:no|nr|number|num|#|id)\b)?[^A-Za-z0-9\n]{0,6}"
         r"(?:(?:is|was|number|no)\b[^A-Za-z0-9\n]{0,4}){0,2}([A-Z]{0,5}[0-9][A-Z0-9-]{4,17})\b",
@@ -391,6 +409,7 @@ _DOCUMENTS = (
     ),
     Rule(
         name="licence_plate",
+        gate="documents",
         entity="licence_plate",
         pattern=r"(?i:\b(?:licen[cs]e[ _-]?plates?|number[ _-]?plates?|plates?|vehicle registration|car registration|registration plate"
         r"|kennzeichen|immatriculation|matr\x{ED}cula|targa|tag number|rego)\b)(?i:[ _-]?(?:no|nr|number|num|#)\b)?[^A-Za-z0-9\n]{0,6}"

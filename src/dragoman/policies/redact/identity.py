@@ -31,10 +31,11 @@ _A_CARD = words(
 _DASH = "[-\u2010\u2011\u2013]"
 
 
-def _number(name: str, pattern: str, check: Check, near: str = "") -> Rule:
+def _number(name: str, pattern: str, check: Check, near: str = "", gate: str = "") -> Rule:
     """One country's number; one that is too plain to stand by itself comes after words `near`."""
     return Rule(
         name=name,
+        gate=gate or ("called_numbers" if near else "numbers"),
         entity="national_id",
         pattern=after(near, pattern) if near else pattern,
         priority=70,
@@ -46,6 +47,7 @@ def _number(name: str, pattern: str, check: Check, near: str = "") -> Rule:
 
 _CARDS = Rule(
     name="card",
+    gate="numbers",
     entity="card",
     pattern=(
         r"\b(?:[02-8]\d{3}[ .-]\d{4}[ .-]\d{4}(?:[ .-]\d{1,5}(?:[ .-]\d{1,4})?)?|[2-8]\d{3}[ .-]\d{6}[ .-]\d{4,5}"
@@ -61,6 +63,7 @@ _CARDS = Rule(
 )
 _IBANS = Rule(
     name="iban",
+    gate="iban",
     entity="iban",
     pattern=r"(?i)\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b",
     priority=80,
@@ -71,6 +74,7 @@ _SSN = "ssns?|social[ _]?security|social sec|ss ?#|(?:my|your|his|her|their) soc
 _UNITED_STATES = (
     Rule(
         name="ssn",
+        gate="numbers",
         entity="ssn",
         pattern=rf"\b\d{{3}}(?:{_DASH}\d{{2}}{_DASH}| \d{{2}} )\d{{4}}\b",
         priority=72,
@@ -80,6 +84,7 @@ _UNITED_STATES = (
     ),
     Rule(
         name="ssn_solid",
+        gate="called_numbers",
         entity="ssn",
         pattern=after(_SSN, r"\b\d{3}[-. ]?\d{2}[-. ]?\d{4}\b"),
         priority=72,
@@ -92,6 +97,7 @@ _EUROPE = (
         "uk_nino",
         r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b",
         both(stands_alone, passes_text(numbers.is_nino)),
+        gate="letters_and_digits",
     ),
     _number("uk_nhs", r"\b\d{3}[ -]?\d{3}[ -]?\d{4}\b", alone(numbers.is_nhs), "nhs"),
     _number(
@@ -114,6 +120,7 @@ _EUROPE = (
         "it_codice_fiscale",
         r"(?i)\b[A-Z]{6}\d{2}[A-EHLMPR-T]\d{2}[A-Z]\d{3}[A-Z]\b",
         both(stands_alone, passes_text(numbers.is_codice_fiscale)),
+        gate="keys",
     ),
     _number(
         "nl_bsn",
@@ -131,6 +138,7 @@ _EUROPE = (
         "fi_hetu",
         r"\b\d{6}[-+ABCDEFUVWXY]\d{3}[0-9A-FHJ-NPR-Y]\b",
         both(stands_alone, passes_text(numbers.is_hetu)),
+        gate="letters_and_digits",
     ),
     _number(
         "dk_cpr", r"\b\d{6}-?\d{4}\b", alone(numbers.is_cpr), "cpr|personnummer|cpr-nr"
@@ -153,7 +161,7 @@ _ELSEWHERE = (
     _number("br_cpf_solid", r"\b\d{11}\b", alone(numbers.is_cpf), "cpf"),
     _number(
         "in_aadhaar",
-        r"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b",
+        r"\b([2-9]\d{3}[ -]\d{4}[ -]\d{4})(?:[ -]?\z|[ -]?[^\d -])",
         both(both(no_group_before, no_group_after), alone(numbers.is_aadhaar)),
     ),
     _number(
@@ -162,7 +170,12 @@ _ELSEWHERE = (
         alone(numbers.is_aadhaar),
         "aadhaa?r|adhaar|uidai|uid",
     ),
-    _number("in_pan", r"\b[A-Z]{3}[PCHFATBLJG][A-Z]\d{4}[A-Z]\b", stands_alone),
+    _number(
+        "in_pan",
+        r"\b[A-Z]{3}[PCHFATBLJG][A-Z]\d{4}[A-Z]\b",
+        stands_alone,
+        gate="letters_and_digits",
+    ),
     _number(
         "ca_sin",
         r"\b\d{3}[- ]?\d{3}[- ]?\d{3}\b",
@@ -177,6 +190,7 @@ _ELSEWHERE = (
         "mx_curp",
         r"\b[A-Z][AEIOUX][A-Z]{2}\d{6}[HMX][A-Z]{2}[B-DF-HJ-NP-TV-Z]{3}[A-Z0-9]\d\b",
         both(stands_alone, passes_text(numbers.is_curp)),
+        gate="keys",
     ),
     _number(
         "sg_nric", r"\b[STFGM]\d{7}[A-Z]\b", both(stands_alone, passes_text(numbers.is_nric))
@@ -204,6 +218,7 @@ _ELSEWHERE = (
 _CRYPTO = (
     Rule(
         name="bitcoin",
+        gate="keys",
         entity="crypto",
         pattern=r"\b(?:[13LMDATr9][1-9A-HJ-NP-Za-km-z]{25,34})\b",
         check=check_base58,
@@ -211,6 +226,7 @@ _CRYPTO = (
     ),
     Rule(
         name="segwit",
+        gate="segwit",
         entity="crypto",
         pattern=r"(?i)\b(?:bc1|tb1|ltc1|addr1|cosmos1|osmo1)[02-9ac-hj-np-z]{11,110}\b",
         check=check_bech32,
@@ -218,6 +234,7 @@ _CRYPTO = (
     ),
     Rule(
         name="ethereum",
+        gate="keys",
         entity="crypto",
         pattern=r"\b0x[0-9a-fA-F]{40}\b",
         unless=words("commit sha hash checksum digest"),
@@ -226,6 +243,7 @@ _CRYPTO = (
     ),
     Rule(
         name="monero",
+        gate="keys",
         entity="crypto",
         pattern=r"\b[48][0-9AB][1-9A-HJ-NP-Za-km-z]{93}\b",
         check=stands_alone,
@@ -233,6 +251,7 @@ _CRYPTO = (
     ),
     Rule(
         name="solana",
+        gate="keys",
         entity="crypto",
         pattern=after("sol|solana|wallet|phantom", r"\b[1-9A-HJ-NP-Za-km-z]{43,44}\b", r"(?s:.)"),
         check=stands_alone,

@@ -98,13 +98,13 @@ def find_recognised(
     text: str, at: int, entities: Iterable[Entity], wanted: Mapping[str, object], min_score: float
 ) -> Iterator[Finding]:
     """Those of `entities` that are `wanted`, by the bytes of `text`, which begins at byte `at`."""
-    kept = sorted(
-        (e for e in entities if e.type in wanted and e.score >= min_score),
-        key=lambda entity: entity.start,
-    )
+    kept = [entity for entity in entities if entity.type in wanted and entity.score >= min_score]
+    places: dict[int, int] = {}
     done = 0
+    for place in sorted({place for entity in kept for place in (entity.start, entity.end)}):
+        at += len(text[done:place].encode())
+        places[place], done = at, place
     for entity in kept:
-        at += len(text[done : entity.start].encode())
-        done = entity.start
-        end = at + len(text[entity.start : entity.end].encode())
-        yield Finding(at, end, entity.type, "recogniser", _PRIORITY)
+        yield Finding(
+            places[entity.start], places[entity.end], entity.type, "recogniser", _PRIORITY
+        )

@@ -14,7 +14,10 @@ Check = Callable[[bytes, int, int], Span | None]
 _BEFORE = 48
 _AFTER = 12
 """Bytes around a candidate in which a word may speak against it."""
-_WORDS = re.compile(rb"[a-z\x80-\xff]+")
+_LETTERS = bytes(
+    byte if byte >= 0x80 or chr(byte).isalpha() else 0x20 for byte in bytes(range(256)).lower()
+)
+"""Small letters, and a space for all that is none."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +29,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     entity: str
+    gate: str = ""
+    """The name in `GATES` of what must be in a text, if it is not all that `pattern` is."""
     pattern: str
     """RE2 syntax. Repetitions are bounded, or end with the class they repeat."""
     priority: int = 50
@@ -34,6 +39,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     despite: frozenset[bytes] = frozenset()
     """Words that say it is meant after all: of those before a candidate the nearest is right."""
     check: Check | None = None
+    begins: re.Pattern[bytes] | None = None
+    """Where in a candidate what is meant begins, which a group would say at many times the cost."""
     again: bool = False
     """A candidate that is none may hide another that begins inside it."""
 
@@ -50,7 +57,10 @@ def after(names: str, pattern: str, gap: str = r"\D") -> str:
 
 def is_spoken_against(rule: Rule, text: bytes, start: int, end: int) -> bool:
     """Whether a word around `text[start:end]` says that it is something else."""
-    for word in reversed(_WORDS.findall(text[max(0, start - _BEFORE) : start].lower())):
-        if word in rule.unless or word in rule.despite:
-            return word in rule.unless
-    return not rule.unless.isdisjoint(_WORDS.findall(text[end : end + _AFTER].lower()))
+    against, despite = rule.unless, rule.despite
+    for word in reversed(text[max(0, start - _BEFORE) : start].translate(_LETTERS).split()):
+        if word in against:
+            return True
+        if word in despite:
+            return False
+    return not against.isdisjoint(text[end : end + _AFTER].translate(_LETTERS).split())

@@ -13,7 +13,7 @@ from dragoman.policies.redact.rules import Check, Rule, after
 
 
 def _key(name: str, pattern: str, check: Check = check_key) -> Rule:
-    return Rule(name=name, entity="api_key", pattern=pattern, priority=90, check=check)
+    return Rule(name=name, gate="keys", entity="api_key", pattern=pattern, priority=90, check=check)
 
 
 _HEX = "[0-9a-f]"
@@ -67,6 +67,7 @@ _KEYS = (
     _key("basic", r"(?i:\bBasic\s+)([A-Za-z0-9+/]{16,}={0,2})", check_token),
     Rule(
         name="aws_secret_key",
+        gate="keys",
         entity="api_key",
         pattern=after("aws|secret[ _-]?(?:access[ _-]?)?key", r"\b[A-Za-z0-9+/]{40}\b", "."),
         priority=88,
@@ -76,15 +77,17 @@ _KEYS = (
 _BLOCKS = (
     Rule(
         name="private_key",
+        gate="blocks",
         entity="private_key",
         pattern=r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
         r"[A-Za-z0-9+/=\s\\:,.()-]*?(?:-----END (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----|\z)"
         r"|-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:[\s\\nr]{0,8}[A-Za-z0-9+/=:,]{1,80})+",
         priority=95,
     ),
-    Rule(name="putty_key", entity="private_key", pattern=r"PuTTY-User-Key-File-\d: [^\n]+(?:\n[^\n]{1,160})+", priority=95),
+    Rule(name="putty_key", gate="blocks", entity="private_key", pattern=r"PuTTY-User-Key-File-\d: [^\n]+(?:\n[^\n]{1,160})+", priority=95),
     Rule(
         name="jwt",
+        gate="keys",
         entity="jwt",
         pattern=rf"\beyJ{_URL}{{10,}}\.{_URL}{{10,}}(?:\.{_URL}*){{1,3}}",
         priority=92,
@@ -94,6 +97,7 @@ _BLOCKS = (
 _CONNECTIONS = (
     Rule(
         name="url_with_password",
+        gate="url_with_password",
         entity="connection_string",
         pattern=r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/@\"'<>]{0,128}:[^\s/@\"'<>]{2,256}@[^\s\"'<>,;)]{2,}",
         priority=93,
@@ -106,6 +110,7 @@ _CONNECTIONS = (
     ),
     Rule(
         name="key_value_connection",
+        gate="key_value_connection",
         entity="connection_string",
         pattern=r"(?i)\b(?:server|data source|host|addr|address|driver|endpoint|defaultendpointsprotocol|accountname)"
         r"\s?=\s?[^;\"'\n]+;(?:\s?[a-z ]+\s?=\s?[^;\"'\n]*;){0,12}?"
@@ -127,6 +132,7 @@ _VALUE = r"([^\s\"'\x{60},;<>&]{1,256})"
 _NAMED = (
     Rule(
         name="assigned_password",
+        gate="named",
         entity="password",
         pattern=rf"(?i)(?:{_PASSWORDS}|(?:^|[^a-z])(?:{_SHORT})){_REST}{_IS}{_QUOTE}{{0,3}}{_VALUE}",
         priority=60,
@@ -134,6 +140,7 @@ _NAMED = (
     ),
     Rule(
         name="assigned_pass",
+        gate="named",
         entity="password",
         pattern=rf"[a-z0-9]P(?:ass|wd|w){_QUOTE}{{0,3}}{_IS}{_QUOTE}{{0,3}}{_VALUE}",
         priority=60,
@@ -141,6 +148,7 @@ _NAMED = (
     ),
     Rule(
         name="assigned_token",
+        gate="named",
         entity="password",
         pattern=rf"(?i)(?:{_TOKENS}){_REST}(?::? ?(?:str|string|const char ?\*))?{_IS}{_QUOTE}{{0,3}}{_VALUE}",
         priority=60,
@@ -148,6 +156,7 @@ _NAMED = (
     ),
     Rule(
         name="assigned_key",
+        gate="named",
         entity="password",
         pattern=r"(?i)(?:key|token|secret|passw(?:or)?d|auth|credentials?)(?:[_.-]?[a-z0-9]{1,12})?" + _QUOTE + r"{0,3}[\])]?"
         r"(?:\s{0,4}[=:?!|,>]{1,4}>?\s{0,4}|\s(?:is |was )?)" + _QUOTE + r"{0,3}([A-Za-z0-9+/=_.~-]{16,256})",
@@ -156,6 +165,7 @@ _NAMED = (
     ),
     Rule(
         name="assigned_fallback",
+        gate="named",
         entity="password",
         pattern=r"(?i)(?:key|token|secret|password|auth)" + _QUOTE + r"?[\])]?\s{0,2}:?=[^\n=;]{1,40}(?:\|\||\?\?|\bor\b|\?:|,)\s{0,2}[\"'\x{60}]([A-Za-z0-9+/=_.~-]{16,256})",
         priority=59,
@@ -163,6 +173,7 @@ _NAMED = (
     ),
     Rule(
         name="told",
+        gate="named",
         entity="password",
         pattern=rf"(?i)\b(?:{_PASSWORDS}|pwd|pin|api key|secret key|access key|(?:access |auth )?token|secret|parola)"
         r"(?: (?:for|to|of) [\w.@ -]{1,40}?)? (?:is|was|are|=>|ist|es|est|\x{E9}|\x{E8}|jest|:)(?: now| set to)?:?\s[\"'\x{60}]{0,3}" + _VALUE,
@@ -171,6 +182,7 @@ _NAMED = (
     ),
     Rule(
         name="told_after",
+        gate="named",
         entity="password",
         pattern=rf"(?i)\b(?:{_PASSWORDS}|pwd)\s[\"'\x{{60}}]{{0,3}}{_VALUE}",
         priority=59,
@@ -178,6 +190,7 @@ _NAMED = (
     ),
     Rule(
         name="option",
+        gate="named",
         entity="password",
         pattern=r"(?:--(?:[a-z0-9]+-){0,3}(?:password|passwd|token|secret|api-key|access-token)[= ]|\bsshpass -p ?|\bcurl [^\n]{0,80}?-u [^\s:]{1,40}:|\bmysql [^\n]{0,80}?-p)[\"']?([^\s\"']{4,128})",
         priority=60,
