@@ -105,6 +105,18 @@ def test_what_waits_at_one_target_sends_the_others_elsewhere(
     wait_until(lambda: in_flight(loaded, "openai") == 0)
 
 
+def test_who_fails_at_once_is_not_taken_for_idle(loaded: Gateway, simulator: Simulator) -> None:
+    """Of two that have nothing in flight the one that does not fail is asked first."""
+    simulator.control.script({"status": 503}, {"listener": "openrouter"})
+    wait_until(lambda: ask(loaded, "limited")["order"].startswith("openrouter/"), what="its turn")
+    decision = wait_until(lambda: (found := ask(loaded, "limited")) and "failed" in found and found)
+    assert decision["failed"].startswith("openrouter/sim/echo(")
+    assert decision["order"].startswith("mistral/")
+    assert loaded.stats(r"^dragoman\.attempts_failed\.")[
+        "dragoman.attempts_failed.provider.openrouter"
+    ]
+
+
 @pytest.mark.parametrize(("headers", "left", "seconds"), LIMITS)
 def test_what_providers_say_of_their_limits_is_a_statistic(
     loaded: Gateway,

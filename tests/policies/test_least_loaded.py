@@ -172,6 +172,48 @@ def test_who_is_full_comes_last_and_it_is_said() -> None:
     assert (order, notes["full"]) == (["b", "a"], "a/m(in_flight)")
 
 
+def test_who_fails_at_once_is_not_idle() -> None:
+    """Failures count as load that fades, also where nothing is in flight; those before the first
+    look are nobody's."""
+    world = World()
+    (worker,) = world.workers
+    worker.look({"a": Counted(failed=70), "b": Counted()})
+    assert "failed" not in worker.choose()[1]
+    worker.look({"a": Counted(failed=73), "b": Counted(2)})
+    order, notes = worker.choose()
+    assert (order, notes["failed"]) == (["b", "a"], "a/m(3)")
+    world.now += 20
+    worker.look({"a": Counted(failed=73), "b": Counted(2)})
+    order, notes = worker.choose()
+    assert (order, notes["failed"]) == (["a", "b"], "a/m(0.8)")
+    world.now += 40
+    worker.look({"a": Counted(failed=2), "b": Counted(1)})  # another Envoy
+    order, notes = worker.choose()
+    assert (order, notes["failed"]) == (["b", "a"], "a/m(2)")
+    world.now += 60
+    worker.look({"a": Counted(failed=2), "b": Counted(1)})
+    assert worker.choose() == (["a", "b"], {"in_flight": "a/m(0),b/m(1)"})
+
+
+def test_a_target_that_only_fails_is_tried_seldom() -> None:
+    """It ends each request at once; the other takes two seconds, of ten a second."""
+    world = World()
+    (worker,) = world.workers
+    chance, running, failed, asked = random.Random(4), list[float](), 0, Counter[str]()
+    looked = 0.0
+    for _ in range(3000):
+        world.now += chance.expovariate(10)
+        running = [end for end in running if end > world.now]
+        if world.now >= looked + LOOK_SECONDS:
+            looked = world.now
+            worker.look({"a": Counted(failed=failed), "b": Counted(len(running))})
+        first = worker.choose()[0][0]
+        asked[first] += 1
+        failed += first == "a"
+        running.append(world.now + 2)
+    assert asked["a"] < 0.25 * asked["b"]
+
+
 def test_little_that_is_left_of_rate_limits_weighs_as_much_load() -> None:
     world = World()
     (worker,) = world.workers
@@ -242,7 +284,8 @@ def test_gauges_are_read_by_their_names() -> None:
     text += "dragoman.rate_limit_left.provider.x.y: 250\nserver.live: 1\n"
     text += "dragoman.rate_limit_resets_at.provider.x.y: 1795609956\n"
     text += "dragoman.rate_limit_paused_until.provider.x.y: 1795609900\n"
-    assert read_gauges(text) == {"x.y": Counted(5, 0.25, 1795609956.0, 1795609900.0)}
+    text += "dragoman.attempts_failed.provider.x.y: 7\n"
+    assert read_gauges(text) == {"x.y": Counted(5, 0.25, 1795609956.0, 1795609900.0, 7)}
 
 
 class _Statistics:

@@ -64,7 +64,8 @@ def _from_decide(policy: Policy) -> list[Json]:
     ]
     filters += usage_filters(policy.native)
     router = "extensions.filters.http.router.v3.Router"
-    settings = {"suppress_envoy_headers": True, "upstream_log": attempt_logs()}
+    logs = attempt_logs(counted=bool(policy.loaded_providers))
+    settings = {"suppress_envoy_headers": True, "upstream_log": logs}
     return [*filters, typed("router", router, **settings)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from dragoman import metadata as names
+from dragoman.catalog.blame import BLAMED_STATUSES, BROKEN_FLAGS, SERVER_ERROR_STATUS
 from dragoman.catalog.counts import DIRECTIONS, FAMILIES, KINDS, Kind
 from dragoman.config.guardrails import Guardrails
 from dragoman.config.policy import Redaction
@@ -117,8 +118,9 @@ def shadow_logs(*, levels: bool, cost: bool) -> list[Json]:
     return [*counting, *([_levels(ended)] if levels else []), ledger]
 
 
-def attempt_logs() -> list[Json]:
-    """Of each attempt that failed: to the ledger, which knows of the others from the request."""
+def attempt_logs(*, counted: bool = False) -> list[Json]:
+    """Of each attempt that failed: to the ledger, which knows of the others from the request.
+    `counted`: providers' failures also make a statistic."""
     failed: Json = {
         "status_code_filter": {
             "comparison": {
@@ -127,7 +129,22 @@ def attempt_logs() -> list[Json]:
             }
         }
     }
-    return [{**_ledger(), "filter": _any(failed, {"response_flag_filter": {}})}]
+    told = {**_ledger(), "filter": _any(failed, {"response_flag_filter": {}})}
+    return [told, _failures()] if counted else [told]
+
+
+def _failures() -> Json:
+    """Counts attempts that say something against their provider."""
+    stat = {"name": names.ATTEMPTS_FAILED, "tags": _tags(provider="%UPSTREAM_CLUSTER%")}
+    logger = _logger(counters=[{"stat": stat, "value_fixed": 1}])
+    flags: Json = {"response_flag_filter": {"flags": sorted(BROKEN_FLAGS)}}
+    blamed = [_status("EQ", status) for status in sorted(BLAMED_STATUSES)]
+    return {**logger, "filter": _any(_status("GE", SERVER_ERROR_STATUS), *blamed, flags)}
+
+
+def _status(op: str, value: int) -> Json:
+    compared = {"default_value": value, "runtime_key": f"dragoman.failed_status_{value}"}
+    return {"status_code_filter": {"comparison": {"op": op, "value": compared}}}
 
 
 def _ledger(**more: list[str]) -> Json:

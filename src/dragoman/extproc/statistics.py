@@ -1,4 +1,4 @@
-"""Envoy's own gauges, read from its admin interface: how much each provider has to do."""
+"""Envoy's own statistics, read from its admin interface: how much each provider has to do."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ _MAX_ANSWER_BYTES = 16 << 20
 _OK = 200
 _FILTER = (
     r"^cluster\..*\.upstream_rq_(pending_)?active$"
-    rf"|^dragoman\.rate_limit_({names.LEFT}|{names.RESETS_AT}|{names.PAUSED_UNTIL})\."
+    rf"|^dragoman\.(rate_limit_({names.LEFT}|{names.RESETS_AT}|{names.PAUSED_UNTIL})"
+    rf"|{names.ATTEMPTS_FAILED})\."
 )
-_QUERY = f"/stats?type=Gauges&filter={_FILTER.replace('|', '%7C').replace('^', '%5E')}"
+_QUERY = f"/stats?usedonly&filter={_FILTER.replace('|', '%7C').replace('^', '%5E')}"
 _ACTIVE = re.compile(r"cluster\.(.+)\.upstream_rq_(?:pending_)?active: (\d+)")
+_FAILED = re.compile(rf"dragoman\.{names.ATTEMPTS_FAILED}\.provider\.(.+): (\d+)")
 _LIMIT = re.compile(r"dragoman\.rate_limit_(\w+)\.provider\.(.+): (\d+)")
 
 
@@ -103,4 +105,7 @@ def read_gauges(text: str) -> Mapping[str, Counted]:
             found[match[1]] = more
         elif match := _LIMIT.fullmatch(line):
             found[match[2]] = _limited(found.get(match[2], Counted()), match[1], int(match[3]))
+        elif match := _FAILED.fullmatch(line):
+            counted = found.get(match[1], Counted())
+            found[match[1]] = counted._replace(failed=int(match[2]))
     return found

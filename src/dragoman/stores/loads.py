@@ -10,6 +10,10 @@ from dragoman.stores.periodic import Periodic
 
 LOOK_SECONDS = 0.2
 """How often a worker asks Envoy."""
+_FAILED_SECONDS = 10.0
+"""After so long an attempt that failed counts for half."""
+_LEAST_FAILED = 0.1
+"""Less is nothing: one attempt is forgotten after some three half-lives."""
 _STALE_SECONDS = 2.0
 """What was counted longer ago is not known any more."""
 
@@ -25,6 +29,8 @@ class Counted(NamedTuple):
     """When all of it is there again, in Unix seconds."""
     paused_until: float = 0.0
     """Until when it wants to be asked nothing."""
+    failed: int = 0
+    """Attempts, since Envoy began."""
 
 
 IDLE = Counted()
@@ -39,6 +45,19 @@ class Load(NamedTuple):
     """The same, and what was sent since."""
     left: float
     """The share of its rate limits that is left; 0: it wants to be asked nothing."""
+    failed: float = 0.0
+    """Attempts, fewer the longer ago they were."""
+
+
+class _Failed(NamedTuple):
+    """Attempts that failed, as they counted at a time."""
+
+    since: float = 0.0
+    attempts: float = 0.0
+
+    def left_at(self, now: float) -> float:
+        left = self.attempts * 0.5 ** (max(0.0, now - self.since) / _FAILED_SECONDS)
+        return left if left >= _LEAST_FAILED else 0.0
 
 
 class _Limited(NamedTuple):
@@ -67,6 +86,7 @@ class Loads:
         self._counted: Mapping[str, Counted] | None = None
         self._counted_at = 0.0
         self._limited: dict[str, _Limited] = {}
+        self._failed: dict[str, _Failed] = {}
         self._picked = Counter[str]()
         """Sent since Envoy was asked what `_counted` tells."""
         self._before = Counter[str]()
@@ -82,13 +102,26 @@ class Loads:
 
     def end_look(self, counted: Mapping[str, Counted]) -> None:
         """What it answered."""
-        now = self._clock()
+        now, former = self._clock(), self._counted
         self._counted, self._counted_at = counted, now
         self._picked -= self._before
+        if former is not None:
+            self._add_failed(now, former, counted)
         for provider, told in counted.items():
             before = self._limited.get(provider)
             if before is None or (before.left, before.resets_at) != (told.left, told.resets_at):
                 self._limited[provider] = _Limited(now, told.left, told.resets_at)
+
+    def _add_failed(
+        self, now: float, former: Mapping[str, Counted], counted: Mapping[str, Counted]
+    ) -> None:
+        """What failed since the last look; of an Envoy that began anew, all it counted."""
+        for provider, told in counted.items():
+            before = former.get(provider, IDLE).failed
+            if told.failed != before:
+                more = told.failed - before if told.failed > before else told.failed
+                left = self._failed.get(provider, _Failed()).left_at(now)
+                self._failed[provider] = _Failed(now, left + more)
 
     def find(self, provider: str) -> Load | None:
         """None where Envoy does not answer, or has not yet."""
@@ -99,7 +132,8 @@ class Loads:
         limited = self._limited.get(provider)
         left = limited.left_at(now) if limited else 1.0
         left = 0.0 if now < counted.paused_until else left
-        return Load(counted.in_flight, counted.in_flight + self._picked[provider], left)
+        failed = self._failed.get(provider, _Failed()).left_at(now)
+        return Load(counted.in_flight, counted.in_flight + self._picked[provider], left, failed)
 
 
 class Statistics(Protocol):

@@ -3,6 +3,8 @@
 Load is a provider's, whatever model it is asked for, and over all clients of this Envoy. It is
 taken relative to what the provider can bear: the limits of circuit breakers where all have one,
 else the weights. Where it is equal, as when nothing is in flight, the draw by weight stands.
+An attempt that failed counts as one in flight, and fades: who fails at once never has any, and
+would be asked first for that.
 """
 
 from __future__ import annotations
@@ -77,7 +79,9 @@ def _rank(
     def load_of(target: Target) -> tuple[bool, float]:
         load, provider = known[target.provider], target.provider
         share = capacity[provider] * max(load.left, _LEAST_LEFT)
-        return _why_full(load, limits.get(provider)) is not None, load.in_flight / share
+        return _why_full(load, limits.get(provider)) is not None, (
+            load.in_flight + load.failed
+        ) / share
 
     return sorted(_draw(group, known, chance), key=load_of)
 
@@ -103,6 +107,7 @@ def _describe(
     counted: list[str] = []
     full: list[str] = []
     less: list[str] = []
+    failed: list[str] = []
     for target in group:
         load, limit, name = known[target.provider], limits.get(target.provider), name_target(target)
         counted.append(f"{name}({load.counted}{'' if limit is None else f'/{limit}'})")
@@ -110,6 +115,9 @@ def _describe(
             full.append(f"{name}({why})")
         elif load.left < _NEARLY_ALL:
             less.append(f"{name}({load.left:.1g})")
+        if load.failed:
+            failed.append(f"{name}({load.failed:.1g})")
     notes = [f"in_flight={','.join(counted)}"]
     notes += [f"rate_limit_left={','.join(less)}"] if less else []
+    notes += [f"failed={','.join(failed)}"] if failed else []
     return notes + ([f"full={','.join(full)}"] if full else [])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from dragoman import metadata as names
+from dragoman.catalog.blame import BLAMED_STATUSES, BROKEN_FLAGS, SERVER_ERROR_STATUS
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.policies.route.learned import target_key
 from dragoman.policies.route.reward import find_reward, reward_answer
@@ -14,12 +15,10 @@ from dragoman.stores.latencies import Latencies, Sums
 from dragoman.telemetry.ledger import AccessRecord, Entry, UpstreamTimes
 
 _ERROR_STATUS = 400
-_SERVER_ERROR_STATUS = 500
-_FAILURES = frozenset({0, 401, 403, 408, 429})
+_FAILURES = BLAMED_STATUSES | {0}
 """Beside 5xx: what the target is to blame for. Other errors are the request's own, and say nothing
 of how fast anybody is."""
 _LEFT = frozenset({"DC", "DR"})
-_BROKEN = frozenset({"UC", "UR", "UPE", "LR", "SI", "UT", "DT", "UMSDR", "UF"})
 _OF_THE_REQUEST = frozenset({"context_length", "content_filter", "refusal"})
 """Reasons for the next target that say nothing against the one before."""
 
@@ -123,7 +122,7 @@ def _observe_last(
 
 
 def _has_failed(status: int, flags: frozenset[str]) -> bool:
-    return status in _FAILURES or status >= _SERVER_ERROR_STATUS or bool(flags & _BROKEN)
+    return status in _FAILURES or status >= SERVER_ERROR_STATUS or bool(flags & BROKEN_FLAGS)
 
 
 def _times(record: AccessRecord) -> _Times:
