@@ -175,6 +175,10 @@ def test_models_too_small_for_the_request_are_left_out() -> None:
         ('{hours: {between: "09:00-10:00"}}', {SMALL: 1}),
         ("{dialects: [anthropic_messages]}", {BIG: 1}),
         ("{words: [bug]}", "content"),
+        (
+            "{similar_to: {examples: [bug], at_least: 0.5, by: {provider: openai, model: e}}}",
+            "content",
+        ),
         ("{features: [tools]}", "content"),
         ("{headers: {x-tier: gold}}", "headers"),
         ("{metadata: {tier: gold}}", "metadata"),

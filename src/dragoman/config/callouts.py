@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -39,6 +39,8 @@ _PROTOBUF = "application/x-protobuf"
 class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is asked, and how long."""
 
+    DIALECT: ClassVar[str] = ""
+    """That a provider is asked in; empty: it is none."""
     METHOD: ClassVar[str] = ""
     """Of gRPC, as a path; empty: it is no gRPC."""
     CONTENT_TYPE: ClassVar[str] = "application/json"
@@ -67,12 +69,23 @@ class Moderation(_Callout, frozen=True, kw_only=True, tag="moderation"):
     """A provider's moderations operation, as OpenAI has it. Exactly one of threshold and categories
     is given."""
 
+    DIALECT: ClassVar[str] = MODERATIONS
+
     provider: Name
     model: Annotated[str, msgspec.Meta(min_length=1)] = "omni-moderation-latest"
     threshold: Limit | None = None
     """Of any category."""
     categories: dict[str, Limit] = {}
     """Those that count, and from which score."""
+
+
+class Embedder(Service, frozen=True, kw_only=True):
+    """A provider's embeddings operation, as OpenAI has it."""
+
+    DIALECT: ClassVar[str] = "openai_embeddings"
+
+    provider: Name
+    model: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Webhook(_Callout, frozen=True, kw_only=True, tag="webhook"):
@@ -130,6 +143,8 @@ class EventSink(Service, frozen=True, kw_only=True):
     """Of one delivery, before it is tried again."""
 
 
+Provided = Moderation | Embedder
+"""Who is asked is a provider."""
 Callout = Moderation | Webhook | Judge
 Own = Webhook | Judge | Recogniser | EventSink
 """Services of the operator's own."""
@@ -142,7 +157,7 @@ class Callee(NamedTuple):
     """The path that the workers ask Envoy for."""
     cluster: str
     """Of Envoy."""
-    service: Callout | Recogniser | EventSink
+    service: Callout | Recogniser | EventSink | Embedder
 
 
 class Place(NamedTuple):
@@ -192,6 +207,13 @@ def recogniser_callee(profile: str, recogniser: Recogniser) -> Callee:
     return Callee(f"/{profile}/recogniser", f"dragoman_recogniser.{profile}", recogniser)
 
 
+def embedder_callee(embedder: Embedder) -> Callee:
+    """How one is reached: by a way of its own for each time limit."""
+    provider, model = embedder.provider, quote(embedder.model, safe="")
+    route = f"/embeddings/{provider}/{model}/{embedder.timeout_ms}"
+    return Callee(route, provider, embedder)
+
+
 def event_callee(sink: EventSink) -> Callee:
     """How whoever is told of events is reached."""
     return Callee("/events", "dragoman_events", sink)
@@ -236,6 +258,13 @@ class CalloutChecks(NamedTuple):
                 self._time(profile.recogniser, 4, "a quarter", path)
                 self._own(profile.recogniser, path)
 
+    def embedder(self, embedder: Embedder, path: str) -> None:
+        """Raises where it cannot be asked."""
+        self._time(embedder, 4, "a quarter", path)
+        endpoint = self._provider(embedder, path).endpoints[embedder.DIALECT]
+        if not endpoint.takes(embedder.model):
+            raise self.refuse(f"{path}.model", f"is no model of {embedder.provider} for this")
+
     def _time(self, service: Service, part: int, called: str, path: str) -> None:
         """One is asked after the other, and both in the time of the stage."""
         if service.timeout_seconds > self.service_seconds / part:
@@ -245,12 +274,16 @@ class CalloutChecks(NamedTuple):
     def _moderation(self, callout: Moderation, path: str) -> None:
         if (callout.threshold is None) != bool(callout.categories):
             raise self.refuse(path, "give one of threshold and categories")
-        provider = self.providers.get(callout.provider)
+        self._provider(callout, path)
+
+    def _provider(self, asked: Provided, path: str) -> Provider:
+        provider = self.providers.get(asked.provider)
         if provider is None:
-            problem = f"no provider {callout.provider} in this file, or none with a key"
+            problem = f"no provider {asked.provider} in this file, or none with a key"
             raise self.refuse(f"{path}.provider", problem)
-        if MODERATIONS not in provider.endpoints:
-            raise self.refuse(f"{path}.provider", f"{provider.name} does not serve {MODERATIONS}")
+        if asked.DIALECT not in provider.endpoints:
+            raise self.refuse(f"{path}.provider", f"{provider.name} does not serve {asked.DIALECT}")
+        return provider
 
     def _own(self, service: Own, path: str) -> None:
         try:

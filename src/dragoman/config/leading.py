@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from dragoman.config.callouts import Embedder
 from dragoman.config.section import Name
 
 
@@ -45,6 +46,19 @@ class Hours(_Section, frozen=True, kw_only=True):
     """Such as `Europe/Berlin`."""
 
 
+class SimilarTo(_Section, frozen=True, kw_only=True):
+    """A text like one of these, by the cosine of their vectors."""
+
+    examples: Annotated[
+        tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=2000)], ...],
+        msgspec.Meta(min_length=1, max_length=64),
+    ]
+    at_least: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    """Of the most similar one."""
+    by: Embedder
+    """Who makes vectors of texts."""
+
+
 class Condition(_Section, frozen=True, kw_only=True):
     """What a request has to be, in everything that is said here. Of a list, one is enough, but of
     `features` all are. `*` at an end matches any rest.
@@ -74,6 +88,9 @@ class Condition(_Section, frozen=True, kw_only=True):
     """One stands in the user's last turn, whole and in any case."""
     patterns: tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=4096)], ...] = ()
     """One matches in the user's last turn; RE2 syntax."""
+    similar_to: SimilarTo | None = None
+    """What the user's last turn is like. A provider is asked for it before the request is decided
+    on; without its answer it does not hold."""
 
 
 class RuleEntry(_Section, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from dragoman.catalog import ProviderRow, provider_rows
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_table
 from dragoman.config.callers import resolve_callers
-from dragoman.config.callouts import CalloutChecks, EventSink
+from dragoman.config.callouts import CalloutChecks, Embedder, EventSink
 from dragoman.config.cores import available_cores
 from dragoman.config.faults import find_fault
 from dragoman.config.governance import QuotaEntry
@@ -114,6 +114,15 @@ def _quota(entry: QuotaEntry, *, rolls: bool) -> Quota:
     )
 
 
+def _embedders(file: File) -> Iterator[tuple[str, Embedder]]:
+    """Those that rules need, each with its place."""
+    for name, model in file.models.items():
+        for i, rule in enumerate(model.rules):
+            if rule.when.similar_to is not None:
+                path = f"$.models.{name}.rules[{i}].when.similar_to.by"
+                yield path, rule.when.similar_to.by
+
+
 class _Resolver:
     """Turns a `File` into a `Policy`; every complaint carries the path it is about."""
 
@@ -127,9 +136,7 @@ class _Resolver:
         guardrails = read_guardrails(file.guardrails, self._refuse)
         self._check_profiles(file, redaction, guardrails)
         providers = self._providers(file.providers)
-        longest = file.timeouts.service_seconds
-        checks = CalloutChecks(providers, longest, self._is_there, self._refuse)
-        checks.run(guardrails, redaction, file.events)
+        self._check_callouts(file, providers, guardrails, redaction)
         self._check_lasting(file)
         self._check_shadows(file)
         callers = resolve_callers(file, providers, self._refuse)
@@ -204,6 +211,20 @@ class _Resolver:
                     path = f"$.{place}.{name}.priority"
                     raise self._refuse(path, "has no effect without shedding")
         return "high" if "high" in said else "normal"
+
+    def _check_callouts(
+        self,
+        file: File,
+        providers: Mapping[str, Provider],
+        guardrails: Guardrails | None,
+        redaction: Redaction | None,
+    ) -> None:
+        """Raises where whoever is asked about texts, or told of events, cannot be."""
+        longest = file.timeouts.service_seconds
+        checks = CalloutChecks(providers, longest, self._is_there, self._refuse)
+        checks.run(guardrails, redaction, file.events)
+        for path, embedder in _embedders(file):
+            checks.embedder(embedder, path)
 
     def _check_lasting(self, file: File) -> None:
         """Raises where what must outlast the gateway would not."""

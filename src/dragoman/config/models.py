@@ -278,6 +278,8 @@ class _Models:
         used = self._entries.get(entry.use)
         if used is not None and used.shadow is not None:
             raise self._refuse(f"{path}.use", f"{entry.use} has a shadow itself")
+        if entry.when.similar_to is not None:
+            raise self._refuse(f"{path}.when.similar_to", "is for rules alone")
         self._check_condition(entry.when, f"{path}.when")
         use = self._led_to(entry.use, f"{path}.use")
         if use is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, NamedTuple
@@ -15,8 +15,10 @@ from dragoman.catalog.profiles import Profile, Profiles
 from dragoman.config.callouts import (
     FAILED,
     Callee,
+    Embedder,
     EventSink,
     Recogniser,
+    embedder_callee,
     event_callee,
     guardrail_callee,
     recogniser_callee,
@@ -495,7 +497,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             *(guardrail_callee(name, callout) for name, callout in guarded),
             *(recogniser_callee(p.name, p.recogniser) for p in redacting if p.recogniser),
             *([event_callee(self.events.sink)] if self.events else []),
+            *map(embedder_callee, dict.fromkeys(self._embedders())),
         ]
+
+    def _embedders(self) -> Iterator[Embedder]:
+        """Those that rules need."""
+        for model in self.models.values():
+            for rule in model.rules:
+                if rule.when.similar_to is not None:
+                    yield rule.when.similar_to.by
 
     def profile(self, provider: str, model: str) -> Profile | None:
         """What is known of a provider's model; None where nothing is."""

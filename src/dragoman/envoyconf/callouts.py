@@ -11,11 +11,10 @@ import copy
 
 from dragoman import metadata as names
 from dragoman.config.callouts import (
-    MODERATIONS,
     SOCKET,
     Callee,
-    Moderation,
     Own,
+    Provided,
     find_place,
 )
 from dragoman.config.policy import Policy
@@ -140,7 +139,7 @@ def _routes(policy: Policy) -> list[Json]:
 def _action(callee: Callee, policy: Policy) -> Json:
     service = callee.service
     timeout = seconds(service.timeout_seconds)
-    if isinstance(service, Moderation):
+    if isinstance(service, Provided):
         action = {"cluster": service.provider, "timeout": timeout, "auto_host_rewrite": True}
         told = message(_TO_METADATA, request_rules=_told(service, policy))
         return {"route": action, "typed_per_filter_config": {_TARGET: told}}
@@ -167,9 +166,10 @@ def _grpc_headers(service: Own) -> Json:
     }
 
 
-def _told(callout: Moderation, policy: Policy) -> list[Json]:
+def _told(callout: Provided, policy: Policy) -> list[Json]:
     """What the decide stage tells of a request that this provider takes as it is."""
-    path = policy.providers[callout.provider].endpoints[MODERATIONS].request_path(callout.model)
+    endpoint = policy.providers[callout.provider].endpoints[callout.DIALECT]
+    path = endpoint.request_path(callout.model)
     told = {
         (names.NAMESPACE, names.KEEP + callout.provider): names.FLAG,
         (names.PATHS_NAMESPACE, callout.provider): path,

@@ -18,6 +18,7 @@ import msgspec
 from dragoman import metadata as names
 from dragoman.actions import Mutate, Respond, amend
 from dragoman.catalog.profiles import Prices
+from dragoman.config.leading import SimilarTo
 from dragoman.config.policy import Caller, Model, Policy, Target
 from dragoman.config.resilience import Priority
 from dragoman.dialects import CHAT, COUNT, FEEDBACK, MODELS, Call
@@ -59,6 +60,7 @@ from dragoman.policies.route.choose import Choice, Chooser
 from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.lowered import Incidents
 from dragoman.policies.route.residency import find_demands
+from dragoman.policies.route.similar import Similarity
 from dragoman.policies.route.weighted import Chance
 from dragoman.policies.urgency import Lateness, find_priority
 from dragoman.stores.latencies import Latencies
@@ -129,6 +131,7 @@ class Decide:
         self._plan = Plan(policy, clock)
         self._unread = Unread(policy, self._redaction, self._guard)
         self._shadows = Shadows(policy, chance)
+        self._similarity = Similarity(policy)
         self._clock = clock
         limits = policy.quotas if quotas else ()
         self._reserve = Reserve(limits, quotas or Unlimited(), clock)
@@ -330,10 +333,49 @@ class Decide:
         if limit is not None:
             asked, treated = write_limit(limit, asked, treated)
             note = (*note, f"output_tokens={limit}")
+        note = (*seen.note, *note)
+        wanted = self._chooser.find_wanted(asked.model, self._look(asked, asker))
+        if not wanted:
+            return self._choose(asked, asker, treated, note)
+        return self._compare(asked, asker, treated, note, wanted)
+
+    def _compare(
+        self,
+        asked: Asked,
+        asker: Asker,
+        treated: Treated,
+        note: tuple[str, ...],
+        wanted: Mapping[int, SimilarTo],
+    ) -> Mutate | Respond | Pending | Consulting:
+        """What becomes of the request once it is known how like it is to what rules name."""
+        text = self._look(asked, asker)().content.last_words
+        demands = find_demands(asker.caller, asker.head.headers)
+        comparing = self._similarity.compare(wanted, text, demands)
+
+        def resume(answers: Sequence[bytes | Fault]) -> Mutate | Respond | Pending | Consulting:
+            found = self._similarity.read(comparing, answers)
+            try:
+                return self._choose(asked, asker, treated, (*note, *found.notes), found.scores)
+            except DragomanError as error:
+                return deny(error, asker.client, asker.caller, asked.call.operation)
+
+        if not comparing.questions:
+            return resume(())
+        return Consulting(questions=comparing.questions, resume=resume)
+
+    def _choose(
+        self,
+        asked: Asked,
+        asker: Asker,
+        treated: Treated,
+        note: tuple[str, ...],
+        similar: Mapping[SimilarTo, float] = {},
+    ) -> Mutate | Respond | Pending | Consulting:
+        """What becomes of the request, of which all is known that rules go by."""
+        caller = asker.caller
         demands = find_demands(caller, asker.head.headers)
-        look = self._look(asked, caller, asker.head.headers)
-        choice = self._chooser.choose(asked.model, asked.name, demands, look)
-        choice = choice.noting(*seen.note, *note)
+        look = self._look(asked, asker, similar)
+        choice = self._chooser.choose(asked.model, asked.name, demands, look).noting(*note)
         choice = choice._replace(must_fit=self._guard.must_fit(asked, caller))
         if copy := self._shadows.copy(asked, demands, look):
             treated = treated.telling(copy.facts)
@@ -406,13 +448,15 @@ class Decide:
         return self._policy.aliases.get(name, name)
 
     def _look(
-        self, asked: Asked, caller: Caller, headers: Mapping[str, str]
+        self, asked: Asked, asker: Asker, similar: Mapping[SimilarTo, float] = {}
     ) -> Callable[[], Asking]:
         """What rules and strategies see of the request, where they look at it."""
+        headers, caller = asker.head.headers, asker.caller
 
         def look() -> Asking:
             decode = (lambda: asked.request) if asked.client.operation == CHAT else None
-            content = Content(headers, asked.body, len(asked.sent), decode, caller.name)
+            size = len(asked.sent)
+            content = Content(headers, asked.body, size, decode, caller.name, similar=similar)
             client, operation = asked.client.name, asked.call.operation
             return Asking(caller, client, operation, asked.stream, self._clock(), content)
 
@@ -441,11 +485,11 @@ class Decide:
                 model=find_model(copy.model, NOBODY_PAYS, self._policy.models),
                 name=copy.model,
             )
-            look = self._look(asked, payer, head.headers)
+            asker = Asker(head, asked.client, payer)
+            look = self._look(asked, asker)
             choice = self._chooser.choose(asked.model, asked.name, copy.demands, look)
             choice = choice._replace(latency_key=None, is_compared=bool(copy.nonce))
             choice = self._plan.speakable(asked, choice)
-            asker = Asker(head, asked.client, payer)
             return self._send(asked, asker, choice, Treated(raw, None, copy.own_facts, {}))
         except DragomanError as error:
             return _deny(error, client, payer)

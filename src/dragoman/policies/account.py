@@ -41,6 +41,7 @@ _REASONS = {
 """Why targets are not asked, and why their answers are not used."""
 _NOTES = {
     "rule": "the rule {name} led to the model {inside}",
+    "similar": "how like the examples of the rule {name} it is, or why that is not known: {inside}",
     "experiment": "the experiment {name} gave it the variant {inside}",
     "canary": "of the canary {name} it got the side and share {inside}",
     "fits": "it is too long for each target, so that none was left out for that",

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from dragoman.catalog.profiles import Prices
+from dragoman.config.leading import SimilarTo
 from dragoman.config.policy import Canary, Fallback, Model, Policy, Target
 from dragoman.policies.route.bandit import judge_rewards
 from dragoman.policies.route.canary import NOBODY, Shares, assign_side, tell_side
@@ -134,6 +135,10 @@ class Chooser:
     def find_rule(self, model: Model, asking: Asking) -> tuple[int, Model] | None:
         """The first of the model's rules that holds, counted from 0, and the model that serves."""
         return self._rules[model.name].find(asking) if model.rules else None
+
+    def find_wanted(self, model: Model, look: Callable[[], Asking]) -> dict[int, SimilarTo]:
+        """By number of the model's rule, what has to be known before it can be found."""
+        return self._rules[model.name].wanted(look) if model.rules else {}
 
     def _find_serving(self, model: Model, asking: Asking, notes: list[str]) -> Model:
         """The model whose targets serve: by the first rule that holds, and by experiment."""

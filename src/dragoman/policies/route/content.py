@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
 from dragoman.catalog.profiles import Profile
+from dragoman.config.leading import SimilarTo
 from dragoman.config.policy import Caller
 from dragoman.errors import DragomanError
 from dragoman.ir import Json, Request, Text
@@ -24,8 +25,12 @@ class Content:
         size_bytes: int,
         decode: Callable[[], Request] | None,
         caller: str = "",
+        *,
+        similar: Mapping[SimilarTo, float] = {},
     ) -> None:
-        """`decode` reads a chat request; None where it is none."""
+        """`decode` reads a chat request; None where it is none. `similar` says how like its last
+        words are to what, as far as it is known."""
+        self.similar = similar
         self.headers = headers
         self.caller = caller
         self.body = body

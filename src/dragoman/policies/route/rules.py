@@ -10,11 +10,11 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dragoman.config.leading import Condition, Hours
+from dragoman.config.leading import Condition, Hours, SimilarTo
 from dragoman.config.patterns import any_of
 from dragoman.config.policy import Model, Rule
 from dragoman.policies.authorize import features_of, matches
-from dragoman.policies.route.content import Asking
+from dragoman.policies.route.content import Asking, Content
 from dragoman.policies.route.language import find_language
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -40,14 +40,33 @@ class Rules:
     """The rules of one model, made ready to be asked."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self._rules = [(_compile(rule.when), rule.use) for rule in rules]
+        self._rules = [(_compile(rule.when), rule.when.similar_to, rule.use) for rule in rules]
+        self._compares = any(similar_to for _, similar_to, _ in self._rules)
 
     def find(self, asking: Asking) -> tuple[int, Model] | None:
         """The first that holds, counted from 0, and the model that serves; None where none does."""
-        for i, (tests, use) in enumerate(self._rules):
-            if all(test(asking) for test in tests):
+        for i, (tests, similar_to, use) in enumerate(self._rules):
+            if all(test(asking) for test in tests) and _is_similar(similar_to, asking.content):
                 return i, use
         return None
+
+    def wanted(self, look: Callable[[], Asking]) -> dict[int, SimilarTo]:
+        """By number of the rule, what has to be known of the request's likeness to find it."""
+        found: dict[int, SimilarTo] = {}
+        asking = look() if self._compares else None
+        for i, (tests, similar_to, _) in enumerate(self._rules if asking else ()):
+            if asking and all(test(asking) for test in tests):
+                if similar_to is None:
+                    break
+                found[i] = similar_to
+        return found
+
+
+def _is_similar(similar_to: SimilarTo | None, content: Content) -> bool:
+    if similar_to is None:
+        return True
+    known = content.similar.get(similar_to) if content.last_words else None
+    return known is not None and known >= similar_to.at_least
 
 
 def _compile(when: Condition) -> list[_Test]:
