@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from dragoman.config.addresses import is_host
 from dragoman.config.section import Action, EntityName, KeySource, Name
 from dragoman.dialects.speakers import Speaker
 
@@ -187,8 +188,8 @@ def find_place(url: str, method: str = "") -> Place:
         return Place(socket, 0, False, method or "/")  # noqa: FBT003 - a field
     parts = urlsplit(url)
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    if not known or parts.username or parts.fragment or not _PATH.fullmatch(path):
+    known = parts.scheme in ("http", "https") and is_host(parts.hostname) and parts.port != 0
+    if not known or "@" in parts.netloc or parts.fragment or not _PATH.fullmatch(path):
         raise ValueError(url)
     if method and path != "/":
         raise ValueError(url)

@@ -72,8 +72,13 @@ def _takes(kind: Any, value: object) -> bool:
 
 
 def _allowed(kind: Any) -> list[str]:
-    """Words, and objects by their fields; nothing where any text, number or the like will do."""
-    found: list[str] = []
+    """Words, and objects by their fields; nothing where any text, number or the like will do. Of a
+    text with a form of its own, what it is."""
+    found = [
+        meta.description
+        for meta in getattr(kind, "__metadata__", ())
+        if isinstance(meta, msgspec.Meta) and meta.description
+    ]
     for one in _members(kind):
         if get_origin(one) is Literal:
             found += [str(word) for word in get_args(one)]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from dragoman.config.addresses import is_host
 from dragoman.config.policy import SUBJECTS, Caller, Issuer
 from dragoman.config.schema import File, Jwks, JwtEntry, RoleEntry
 from dragoman.errors import ConfigError
@@ -110,7 +111,8 @@ def _address(uri: str, path: str, refuse: Refuse) -> tuple[str, int, bool]:
         port = parts.port
     except ValueError as error:
         raise refuse(path, f"is not a URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+    known = parts.scheme in ("http", "https") and is_host(parts.hostname) and port != 0
+    if not known or "@" in parts.netloc:
         raise refuse(path, "expected http(s)://host[:port]/path")
     tls = parts.scheme == "https"
-    return parts.hostname, port or (443 if tls else 80), tls
+    return parts.hostname or "", port or (443 if tls else 80), tls

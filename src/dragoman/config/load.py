@@ -17,9 +17,11 @@ import yaml
 from dragoman.catalog import ProviderRow, provider_rows
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_table
+from dragoman.config.addresses import is_host
 from dragoman.config.callers import resolve_callers
 from dragoman.config.callouts import CalloutChecks, Embedder, EventSink
 from dragoman.config.cores import available_cores
+from dragoman.config.documents import read_yaml
 from dragoman.config.faults import find_fault
 from dragoman.config.governance import QuotaEntry
 from dragoman.config.guardrails import Guardrails, check_guarded, read_guardrails
@@ -65,7 +67,8 @@ def read_text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, "$", f"cannot be read: {error}") from error
+        problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(path, "$", f"cannot be read: {problem}") from error
 
 
 def parse(text: str, source: str, environment: Mapping[str, str] = os.environ) -> Policy:
@@ -79,12 +82,15 @@ def parse(text: str, source: str, environment: Mapping[str, str] = os.environ) -
 def _read(text: str, source: str) -> File:
     document: object = None
     try:
-        document = yaml.load(text, Loader=yaml.CSafeLoader)
+        document = read_yaml(text)
         return msgspec.convert(document, File)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "$"
-        raise ConfigError(source, where, "is not YAML") from error
+        problem = getattr(error, "problem", None) or "characters that it may not have"
+        if problem.startswith("but"):
+            problem = f"{getattr(error, 'context', None) or ''}, {problem}"
+        raise ConfigError(source, where, f"is not YAML: {problem}") from error
     except (msgspec.ValidationError, RecursionError) as error:
         problem, _, path = str(error).partition(" - at `")
         path = path.removeprefix("key` in `").rstrip("`")
@@ -439,11 +445,12 @@ class _Resolver:
             port = parts.port
         except ValueError as error:
             raise self._refuse(f"{path}.url", f"is not a URL: {error}") from error
-        whole = parts.path in ("", "/") and not parts.query and not parts.username
-        if parts.scheme not in ("http", "https") or not parts.hostname or not whole:
+        is_alone = "@" not in parts.netloc and not (parts.query or parts.fragment)
+        is_whole = is_alone and parts.path in ("", "/") and port != 0
+        if parts.scheme not in ("http", "https") or not is_host(parts.hostname) or not is_whole:
             raise self._refuse(f"{path}.url", "expected http(s)://host[:port] and nothing more")
         tls = parts.scheme == "https"
-        return parts.hostname, port or (443 if tls else 80), tls
+        return parts.hostname or "", port or (443 if tls else 80), tls
 
     def _is_served(self, providers: Mapping[str, Provider], provider: str, path: str) -> bool:
         if provider not in providers and provider not in self._left_out:

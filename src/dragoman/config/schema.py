@@ -37,7 +37,13 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 """Such as `eu` or `eu-west-1`, which is in `eu`."""
 SpiffeId = Annotated[str, msgspec.Meta(pattern=r"^spiffe://[a-z0-9._-]+/[^*]*\*?$")]
-Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9a-f]{64}$",
+        description="the SHA-256 of a key, as `dragoman digest` prints it",
+    ),
+]
 
 
 Entity = Literal[
