@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -34,6 +35,23 @@ def test_length_of_what_the_provider_gets(
     assert request.header("content-length") == str(request.body_bytes)
     assert request.header("transfer-encoding") is None
     assert int(answer.headers["content-length"]) == len(answer.content)
+
+
+@providers
+def test_a_client_of_http_1_0(gateway: Gateway, simulator: Simulator, model: str) -> None:
+    """As nginx is, unless told otherwise; and one that names no host."""
+    asked = json.dumps(body(model, "Hello")).encode()
+    headers = (
+        f"authorization: Bearer {KEY}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(asked)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as sock:
+        sock.sendall(b"POST /v1/chat/completions HTTP/1.0\r\n" + headers.encode() + asked)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    head, _, text = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert json.loads(text)["choices"][0]["message"]["content"] == "You said: Hello"
+    assert len(simulator.control.requests()) == 1
 
 
 def test_pass_through_keeps_every_byte(http: httpx.Client, simulator: Simulator) -> None:

@@ -148,6 +148,7 @@ def _connection_manager(policy: Policy) -> Json:
         "use_remote_address": True,
         **forwarding(policy),
         "normalize_path": True,
+        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "dragoman"},
         "early_header_mutation_extensions": [_untrusted_headers(policy)],
         "stream_idle_timeout": seconds(policy.silence_seconds),
         "request_headers_timeout": "10s",
