@@ -17,7 +17,8 @@ from dragoman.catalog.profiles import Prices
 from dragoman.cli import main
 from dragoman.config.policy import Target
 from dragoman.config.schema import FallbackReason
-from dragoman.policies.account import describe_account, give_account
+from dragoman.policies.account import give_account
+from dragoman.policies.account_lines import describe_account
 from dragoman.policies.route.choose import Choice, LeftOut
 from dragoman.policies.route.decision import Decision, Skipped, describe_choice, read_decision
 from dragoman.policies.route.naming import name_target

@@ -188,11 +188,6 @@ def find_table(name: str) -> Profile | None:
     return _merge(next(iter(row.at.values())), row) if row else None
 
 
-def providers_named() -> set[str]:
-    """The rows of `providers.toml` that `models.toml` speaks of."""
-    return set(_index())
-
-
 def _spellings(model: str) -> Iterator[str]:
     """The name, and what is left of it without one thing after the other."""
     name = model.lower()

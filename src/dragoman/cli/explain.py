@@ -91,7 +91,8 @@ def _explain_wish(
 def _explain_past(
     request_id: str, files: tuple[str, ...], config: str | None, *, as_json: bool
 ) -> None:
-    from dragoman.policies.account import describe_account, give_account  # noqa: PLC0415
+    from dragoman.policies.account import give_account  # noqa: PLC0415
+    from dragoman.policies.account_lines import describe_account  # noqa: PLC0415
     from dragoman.telemetry.ledger import FEEDBACK, REQUEST, SHADOW  # noqa: PLC0415
     from dragoman.telemetry.ledger_lines import Broken  # noqa: PLC0415
 

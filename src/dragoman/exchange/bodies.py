@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dragoman.dialects import BodyKind
+from dragoman.dialects.texts import Change
 from dragoman.errors import InvalidRequest
 from dragoman.ir import Json
 from dragoman.wire.json import decode
-from dragoman.wire.multipart import find_fields, replace_field
+from dragoman.wire.multipart import find_fields, replace_field, text_parts
 from dragoman.wire.splice import splice, splice_simple
 
 CONTENT_TYPES: dict[BodyKind, str] = {"json": "application/json", "form": "multipart/form-data"}
@@ -43,3 +45,29 @@ def edit_body(kind: BodyKind, raw: bytes, edits: Mapping[str, Any]) -> bytes | N
     for name, value in edits.items():
         raw = replace_field(raw, name, str(value))
     return raw
+
+
+def form_texts(raw: bytes) -> list[tuple[str, str]]:
+    """The fields of a form with their paths; its files are not read. Raises `InvalidRequest`."""
+    return [(path, text) for path, _, text in _fields(raw)]
+
+
+def edit_form(raw: bytes, change: Change) -> bytes | None:
+    """As `dialects.texts.edit_texts`, of a form's fields. Raises `InvalidRequest`."""
+    pieces: list[bytes] = []
+    at = 0
+    for path, part, text in _fields(raw):
+        changed = change(text, "", functools.partial(str, path))
+        if changed is not None:
+            pieces += (raw[at : part.start], changed.encode())
+            at = part.stop
+    return b"".join((*pieces, raw[at:])) if pieces else None
+
+
+def _fields(raw: bytes) -> Iterator[tuple[str, slice, str]]:
+    for name, part in text_parts(raw):
+        try:
+            text = raw[part].decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"$.{name}", "UTF-8 text") from error
+        yield f"$.{name}", part, text

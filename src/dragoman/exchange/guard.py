@@ -14,8 +14,9 @@ from dragoman.config.policy import Caller, Model, Policy
 from dragoman.dialects import CHAT, BodyKind
 from dragoman.dialects.speakers import speaker_of
 from dragoman.dialects.texts import edit_texts
-from dragoman.errors import DragomanError, GuardrailFailed, InvalidRequest, PermissionDenied
+from dragoman.errors import DragomanError, GuardrailFailed, PermissionDenied
 from dragoman.exchange.asked import Asked, Asker
+from dragoman.exchange.bodies import form_texts
 from dragoman.exchange.fitting import shape_of
 from dragoman.exchange.redaction import ENGINE_FAULTS, HARMLESS
 from dragoman.exchange.reserve import Pending
@@ -24,7 +25,6 @@ from dragoman.policies.guard.callouts import make_questions
 from dragoman.policies.guard.seen import Seen
 from dragoman.policies.questions import MAX_TEXTS, About, Fault, Question, Text
 from dragoman.policies.route.residency import check_region, find_demands
-from dragoman.wire.multipart import text_parts
 
 if TYPE_CHECKING:
     from dragoman.policies.guard.guard import Guard, Guards
@@ -148,19 +148,8 @@ def _texts(raw: bytes, body: Json) -> list[Text]:
 
 
 def _form_texts(raw: bytes) -> list[Text]:
-    return [Text(path, "user", text) for path, text in _fields(raw) if text.strip()]
+    return [Text(path, "user", text) for path, text in form_texts(raw) if text.strip()]
 
 
 def _look_at_form(guard: Guard, raw: bytes) -> Seen:
-    return guard.look_at(_fields(raw))
-
-
-def _fields(raw: bytes) -> list[tuple[str, str]]:
-    """The fields of a form by their paths; its files are not read."""
-    texts: list[tuple[str, str]] = []
-    for name, part in text_parts(raw):
-        try:
-            texts.append((f"$.{name}", raw[part].decode()))
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"$.{name}", "UTF-8 text") from error
-    return texts
+    return guard.look_at(form_texts(raw))

@@ -10,7 +10,7 @@ from dragoman.config.policy import RECOGNISER_FAILED
 from dragoman.dialects import BodyKind
 from dragoman.dialects.speakers import speaker_of
 from dragoman.dialects.texts import edit_texts
-from dragoman.exchange.redaction import edit_form
+from dragoman.exchange.bodies import edit_form
 from dragoman.ir import Json
 from dragoman.policies.questions import About, Fault, Question, Text
 from dragoman.policies.redact.recognised import Entity, read_findings, recognise_question

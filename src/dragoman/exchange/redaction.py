@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,11 +11,10 @@ from dragoman import metadata as names
 from dragoman.actions import Metadata, amend
 from dragoman.config.policy import Caller, Model, Policy
 from dragoman.dialects import BodyKind
-from dragoman.dialects.texts import Change
-from dragoman.errors import InvalidRequest, PermissionDenied, RedactionFailed
+from dragoman.errors import PermissionDenied, RedactionFailed
+from dragoman.exchange.bodies import edit_form
 from dragoman.ir import Json
 from dragoman.policies.guard.seen import Seen
-from dragoman.wire.multipart import text_parts
 
 if TYPE_CHECKING:
     from dragoman.exchange.recognising import Recognising
@@ -147,19 +145,3 @@ def _redact_form(redactor: Redactor, raw: bytes, caller: str) -> Redacted:
     """The fields of a form; its files are not read."""
     found = redactor.survey(raw, edit_form)
     return redactor.redact_surveyed(raw, edit_form, caller, found, [()] * len(found))
-
-
-def edit_form(raw: bytes, change: Change) -> bytes | None:
-    """As `dialects.texts.edit_texts`, of a form's fields. Raises `InvalidRequest`."""
-    pieces: list[bytes] = []
-    at = 0
-    for name, part in text_parts(raw):
-        try:
-            text = raw[part].decode()
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"$.{name}", "UTF-8 text") from error
-        changed = change(text, "", functools.partial(str, f"$.{name}"))
-        if changed is not None:
-            pieces += (raw[at : part.start], changed.encode())
-            at = part.stop
-    return b"".join((*pieces, raw[at:])) if pieces else None
