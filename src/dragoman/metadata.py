@@ -41,10 +41,12 @@ where Envoy's statistics are to tell what calls cost."""
 RATE_LIMIT_NAMESPACE = "dragoman.ratelimit"
 """What response headers tell of the caller's quotas, by the header's name behind `x-ratelimit-`."""
 USAGE_NAMESPACE = "dragoman.usage"
-"""Token counts, as numbers: the native filters' raw keys and, winning over them, the final ones."""
-
-TOKENS_NAMESPACE = "dragoman.tokens"
-"""What the native counts add up to by kind, as text for Envoy's statistics alone."""
+"""Token counts, as numbers: the native filters' raw keys, and winning over them what the script has
+added up, and over both the final ones of a stage."""
+SUM = "sum"
+"""There: an object of the script's counts by kind (`catalog.counts.Kind`), those that are not 0."""
+GROWS = "grows"
+"""In it, a flag: the counts came with the beginning of a stream (`catalog.counts.Family.grows`)."""
 LIMITS_NAMESPACE = "dragoman.limits"
 """What providers say is left of their own rate limits, by the provider's name: an object of what
 stands below, as text for Envoy's statistics."""

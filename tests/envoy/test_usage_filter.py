@@ -54,6 +54,26 @@ BODIES: dict[str, tuple[str, dict[str, Any], dict[str, float]]] = {
         },
         {"input": 11, "output": 7, "cached": 6},
     ),
+    "openai-last": (
+        CHAT,
+        {"choices": [CHOICE], "usage": {"prompt_tokens": 11, "completion_tokens": 22}},
+        {"input": 11, "output": 22},
+    ),
+    "openai-then-words": (
+        CHAT,
+        {"usage": {"prompt_tokens": 1, "completion_tokens": 2}, "a": 'say "usage', "b": "usage"},
+        {"input": 1, "output": 2},
+    ),
+    "openai-then-a-list": (
+        CHAT,
+        {"usage": {"prompt_tokens": 1, "completion_tokens": 2}, "choices": [FALSE]},
+        {"input": 1, "output": 2},
+    ),
+    "anthropic-then-a-tool": (
+        MESSAGES,
+        {"usage": ANTHROPIC_USAGE, "content": {"input": FALSE}},
+        {"input": 11, "output": 7, "cached": 6},
+    ),
 }
 
 
@@ -117,6 +137,24 @@ def test_bodies(meter: Meter, simulator: Simulator, name: str, size: int | None)
     simulator.control.script({"status": 200, "raw_body": said, "chunk_bytes": size})
     assert meter.ask(path, body(MODEL[path], "hi")).text == said
     assert _counted(meter) == tokens
+
+
+def test_a_long_body(meter: Meter, simulator: Simulator) -> None:
+    said = json.dumps({"choices": [CHOICE | {"text": "x" * 300_000}], "usage": OPENAI_USAGE})
+    simulator.control.script({"status": 200, "raw_body": said, "chunk_bytes": 20_000})
+    assert meter.ask(CHAT, body(MODEL[CHAT], "hi")).text == said
+    assert _counted(meter) == BODIES["openai"][2]
+
+
+def test_a_body_cut_short_tells_nothing_of_what_is_within(
+    meter: Meter, simulator: Simulator
+) -> None:
+    said = '{"choices": [{"usage": {"prompt_tokens": 1000}'
+    simulator.control.script({"status": 200, "raw_body": said})
+    assert meter.ask(CHAT, body(MODEL[CHAT], "hi")).text == said
+    meter.await_requests(1)
+    (entry,) = meter.entries()
+    assert entry["dragoman.metering"] == "estimated"
 
 
 @pytest.mark.parametrize("long", ['"' + "n" * 200_000 + '": 1', '"n": ' + "1" * 200_000])

@@ -44,7 +44,7 @@ def logged(kind=AccessLogType.DownstreamEnd, *, hung_up=True):
     facts = {"caller": "demo", "model": "fast"}
     spaces["dragoman"] += encode_struct({**facts, "client_dialect": "openai_chat"})
     spaces["dragoman.models"] += encode_struct({"right": "claude"})
-    spaces["dragoman.usage"] += encode_struct({"usage.input_tokens": 3, "usage.output_tokens": 1})
+    spaces["dragoman.usage"] += encode_struct({"sum": {"input": 3, "output": 1, "grows": "1"}})
     entry.response.response_code.value = 200
     entry.response.response_code_details = "via_upstream"
     entry.response.response_headers["x-dragoman-dropped"] = "$.seed"

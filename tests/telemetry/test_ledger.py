@@ -11,6 +11,7 @@ from dragoman.telemetry.logging import ALLOWED_KEYS, make_logger, stack
 FINAL = {"input_tokens": 10.0, "output_tokens": 4.0, "cache_read_input_tokens": 6.0, "exact": "1"}
 CACHED = "usage.prompt_tokens_details.cached_tokens"
 OPENAI = {"usage.prompt_tokens": 9.0, "usage.completion_tokens": 3.0, CACHED: 2.0}
+ADDED = {"input": 9.0, "output": 3.0, "cached": 2.0, "cache_write": 0.0, "reasoning": 0.0}
 ANTHROPIC = {
     "usage.input_tokens": 1.0,
     "usage.output_tokens": 5.0,
@@ -76,6 +77,15 @@ def record(usage=None, **fields):
                 response_body_bytes=1600,
             ),
             Tokens(input=7, output=10),
+            "estimated",
+        ),
+        # What Envoy's script adds up says itself whether it had only begun.
+        (record({"sum": ADDED}), Tokens(input=9, output=3, cache_read=2), "exact"),
+        (record({"sum": ADDED}, flags=("DC",)), Tokens(input=9, output=3, cache_read=2), "exact"),
+        (record({"sum": ADDED} | FINAL), Tokens(input=10, output=4, cache_read=6), "exact"),
+        (
+            record({"sum": ADDED | {"grows": "1"}}, flags=("DC",), response_body_bytes=400),
+            Tokens(input=9, output=100, cache_read=2),
             "estimated",
         ),
         (record(FINAL | {"exact": "0"}), Tokens(input=10, output=4, cache_read=6), "estimated"),
@@ -145,7 +155,14 @@ def test_sound_and_images_cost_what_they_do_where_they_are_counted():
     details = {"usage.prompt_tokens_details.audio_tokens": 5.0}
     details |= {"usage.completion_tokens_details.audio_tokens": 2.0}
     prices = Prices(input=2, output=10, input_audio=32, output_audio=64)
-    for usage, cost in ((OPENAI | details, 306), (OPENAI, 48), (FINAL | details, 318)):
+    added = {"sum": {"input": 9.0, "output": 3.0, "input_audio": 5.0, "output_audio": 2.0}}
+    for usage, cost in (
+        (OPENAI | details, 306),
+        (OPENAI, 48),
+        (FINAL | details, 318),
+        (added, 306),
+        (FINAL | added, 318),
+    ):
         logged = record(usage)
         logged.metadata["dragoman.models"] = {"p": "m"}
         entry = make_entry(logged, lambda *_: None, lambda *_: prices, lambda _: {})  # noqa: B023

@@ -20,6 +20,7 @@ _WAITING_BYTES = 512 * 1024
 """What of the ledger each of Envoy's threads keeps while no worker is there, about 600 requests;
 then they are sent together, in one message of which a worker must take the length."""
 _USAGE = "metadata.filter_metadata['dragoman.usage']"
+_SUM = f"{_USAGE}['{names.SUM}']"
 _NAMES = "metadata.filter_metadata['dragoman']"
 _MODELS = "metadata.filter_metadata['dragoman.models']"
 
@@ -44,13 +45,26 @@ def _or_zero(key: str) -> str:
 
 
 def _tokens(final: str, kind: Kind) -> str:
-    """The final count if a stage wrote it, else what the native filters found."""
-    return _counted(f"'{final}' in {_USAGE} ? {_USAGE}['{final}'] : {_native(kind)}")
+    """The final count if a stage wrote it, else what Envoy's filters found. It nests no deeper than
+    these alone, because Envoy takes no formula that nests much deeper."""
+    written = f"'{final}' in {_USAGE} || '{names.SUM}' in {_USAGE}"
+    found = f"'{final}' in {_USAGE} ? {_USAGE}['{final}'] : {_in_sum(kind)}"
+    return _counted(f"{written} ? ({found}) : {_native(kind)}")
 
 
 def _counted(formula: str) -> str:
     """`formula`, where there is any count."""
     return f"'dragoman.usage' in metadata.filter_metadata ? ({formula}) : 0.0"
+
+
+def _in_sum(kind: Kind) -> str:
+    """What the script has added up."""
+    return f"('{kind}' in {_SUM} ? {_SUM}['{kind}'] : 0.0)"
+
+
+def _media(kind: Kind) -> str:
+    """The same of what no stage counts."""
+    return _counted(f"'{names.SUM}' in {_USAGE} ? {_in_sum(kind)} : {_native(kind)}")
 
 
 def _native(kind: Kind) -> str:
@@ -71,7 +85,7 @@ TOKENS: dict[Kind, str] = {
     "reasoning": _tokens("reasoning_tokens", "reasoning"),
 }
 """Each kind of token that is counted by itself, as a formula over the metadata of one request."""
-_PRICED: dict[Kind, str] = {kind: TOKENS.get(kind) or _counted(_native(kind)) for kind in KINDS}
+_PRICED: dict[Kind, str] = {kind: TOKENS.get(kind) or _media(kind) for kind in KINDS}
 """Each kind that may have a price of its own."""
 _FORMULAS: dict[Kind, str] = {kind: f"%CEL({formula})%" for kind, formula in TOKENS.items()}
 
@@ -182,9 +196,9 @@ def _requests(ended: Json) -> list[Json]:
 def _usual_tokens(usual: list[Json], is_usual: Json) -> list[Json]:
     """Sums the script made are copied, those of rare kinds where there are any. Without them, or
     where a stage has the last word, formulas count."""
-    is_sum = _metadata_filter(names.TOKENS_NAMESPACE, "sum", "input", is_there=True)
-    is_rare = _metadata_filter(names.TOKENS_NAMESPACE, "sum", "cached", is_there=True)
-    no_sum = _metadata_filter(names.TOKENS_NAMESPACE, "sum", "input", is_there=False)
+    is_sum = _metadata_filter(names.USAGE_NAMESPACE, names.SUM, "input", is_there=True)
+    is_rare = _metadata_filter(names.USAGE_NAMESPACE, names.SUM, "cached", is_there=True)
+    no_sum = _metadata_filter(names.USAGE_NAMESPACE, names.SUM, "input", is_there=False)
     final = _metadata_filter(names.USAGE_NAMESPACE, "input_tokens", is_there=True)
     not_final = _metadata_filter(names.USAGE_NAMESPACE, "input_tokens", is_there=False)
     logged: list[tuple[Mapping[Kind, str], Json]] = [
@@ -199,7 +213,9 @@ def _usual_tokens(usual: list[Json], is_usual: Json) -> list[Json]:
 
 
 def _copied(kinds: Iterable[Kind]) -> dict[Kind, str]:
-    return {kind: f"%DYNAMIC_METADATA({names.TOKENS_NAMESPACE}:sum:{kind})%" for kind in kinds}
+    return {
+        kind: f"%DYNAMIC_METADATA({names.USAGE_NAMESPACE}:{names.SUM}:{kind})%" for kind in kinds
+    }
 
 
 def _all(*filters: Json) -> Json:

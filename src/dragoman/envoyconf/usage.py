@@ -35,11 +35,13 @@ def usage_filters(native: Native) -> list[Json]:
 
 def _scripted() -> Json:
     dialects = {name: _dialect(*held) for name, held in COUNTED.items()}
-    return _script({"DIALECTS": dialects, "ANY": _dialect(FAMILIES, WRAPPERS)})
+    rare = dict.fromkeys(DIRECTIONS[2:], "+")
+    return _script({"DIALECTS": dialects, "ANY": _dialect(FAMILIES, WRAPPERS), "RARE": rare})
 
 
 def _uncounted() -> Json:
-    return {"DIALECTS": {}, "ANY": {"ending": _OPENAI_ENDING, "events": {}, "families": {}}}
+    any_dialect: Json = {"ending": _OPENAI_ENDING, "events": {}, "families": {}}
+    return {"DIALECTS": {}, "ANY": any_dialect, "RARE": {}}
 
 
 def _script(tables: Json) -> Json:
@@ -54,27 +56,32 @@ def _script(tables: Json) -> Json:
 
 
 def _dialect(families: Iterable[str], wrappers: Iterable[tuple[str, ...]]) -> Json:
-    """What may stand in answers in one client dialect. A count that is 0 is noted only where it
-    tells the family: most of the others are, and to note one costs more than to read it."""
+    """What may stand in answers in one client dialect."""
     held = [FAMILIES[name] for name in families]
     counts = [count for family in held for count in family.counts if count.key not in HEADERS]
     listed = {f"[{i}]": _sums(family) for i, family in enumerate(held, 1)}
-    tells = {f"['{count.key}']": "+" for family in held for count in family.counts[:2]}
-    return {**_places(counts, wrappers), "tells": tells, "families": listed}
+    return {**_places(counts, wrappers), "families": listed}
 
 
 def _sums(family: Family) -> Json:
-    """By which counts an answer's family is known, and what adds up to each kind."""
+    """By which counts an answer's family is known, and of which kinds each is a part."""
     keys = [count.key for count in family.counts]
-    kinds: Json = {
-        kind: {f"['{count.key}']": "+" for count in family.counts if kind in count.kinds}
-        for kind in DIRECTIONS
+    kinds = {
+        f"['{count.key}']": {f"[{i}]": kind for i, kind in enumerate(count.kinds, 1)}
+        for count in family.counts
     }
-    return {"first": keys[0], "second": keys[1:2][0] if keys[1:] else keys[0], "kinds": kinds}
+    grows = {"grows": names.FLAG} if family.grows else {}
+    return {
+        "first": keys[0],
+        "second": keys[1:2][0] if keys[1:] else keys[0],
+        **grows,
+        "counts": kinds,
+    }
 
 
 def _places(counts: Iterable[Count], wrappers: Iterable[tuple[str, ...]]) -> Json:
-    """Where counts stand, as trees of names, and what these all end with."""
+    """Where counts stand, as trees of names, what these all end with, and the member that they all
+    stand in, if there is one."""
     plain = {count.path: count.key for count in counts}
     wrapped = {
         (*wrapper, *path): key
@@ -82,7 +89,10 @@ def _places(counts: Iterable[Count], wrappers: Iterable[tuple[str, ...]]) -> Jso
         for wrapper in wrappers
         if path[0] == "usage"
     }
+    tops = {path[0] for path in plain}
+    member = {"member": f'"{tops.pop()}"'} if len(tops) == 1 else {}
     return {
+        **member,
         "ending": _ending(plain),
         "body": _tree(plain),
         "events": _tree(plain | wrapped),

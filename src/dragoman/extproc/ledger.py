@@ -51,7 +51,7 @@ from dragoman.telemetry.ledger import (
     find_request_id,
     make_entry,
 )
-from dragoman.wire.protobuf import read_scalars
+from dragoman.wire.protobuf import read_json, read_scalars
 
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 DROPPED_HEADER = "x-dragoman-dropped"
@@ -238,7 +238,12 @@ def read_record(logged: HTTPAccessLogEntry, *, timed: bool = False) -> AccessRec
     """One access log entry as plain values; `timed`: with what upstreams took in any case."""
     common, response = logged.common_properties, logged.response
     spaces = common.metadata.filter_metadata
-    metadata = {name: read_scalars(spaces[name]) for name in _READ if name in spaces}
+    metadata: dict[str, Mapping[str, object]] = {
+        name: read_scalars(spaces[name]) for name in _READ if name in spaces
+    }
+    if USAGE_NAMESPACE in metadata:  # an object may be there
+        usage = spaces[USAGE_NAMESPACE]
+        metadata[USAGE_NAMESPACE] = read_json(usage, 0, len(usage))
     retried = common.upstream_request_attempt_count > 1
     learns = timed or retried or LATENCY_KEY in metadata.get(NAMESPACE, {})
     return AccessRecord(

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import msgspec
 
 from dragoman import metadata as keys
 from dragoman.catalog.costs import NANODOLLARS, cost_nanodollars
-from dragoman.catalog.counts import FAMILIES, Kind
+from dragoman.catalog.counts import FAMILIES, KINDS, Kind
 from dragoman.catalog.profiles import Prices
 from dragoman.dialects import COUNT, EMBEDDINGS, RERANK
 from dragoman.telemetry import names
@@ -47,11 +47,13 @@ CUT_FLAGS = frozenset({"DC", "DR", "UC", "UR", "LR", "UT", "SI", "DT", "UMSDR", 
 """Envoy's response flags of an answer that did not come to its own end."""
 
 
-_RENAMED = {"cached": "cache_read", "cache_write": "cache_creation"}
+_FIELDS: dict[str, str] = {kind: kind for kind in KINDS} | {
+    "cached": "cache_read",
+    "cache_write": "cache_creation",
+}
+"""Of `Tokens`, by kind."""
 _COUNTS = {
-    family: {
-        count.key: [_RENAMED.get(kind, str(kind)) for kind in count.kinds] for count in way.counts
-    }
+    family: {count.key: [_FIELDS[kind] for kind in count.kinds] for count in way.counts}
     for family, way in FAMILIES.items()
 }
 """Fields of `Tokens` that a count adds to, by the count's name."""
@@ -308,7 +310,8 @@ def _is_free(record: AccessRecord) -> bool:
 
 
 def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
-    """The counts in `dragoman.usage`: a stage's final ones, else the native filters' raw ones.
+    """The counts in `dragoman.usage`: a stage's final ones, else what Envoy's script has added up,
+    else the native filters' raw ones.
 
     The raw ones add up as they do in Envoy's statistics, so that both always say the same.
     """
@@ -321,6 +324,21 @@ def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
             cache_creation=_number(usage, "cache_creation_input_tokens"),
             reasoning=_number(usage, "reasoning_tokens"),
         )
+    sums = _sum(usage) or _add_up(usage)
+    return None if sums is None else Tokens(**sums)
+
+
+def _sum(usage: Mapping[str, object]) -> dict[str, int]:
+    """What Envoy's script has added up, by fields of `Tokens`."""
+    added = usage.get(keys.SUM)
+    if not isinstance(added, dict):
+        return {}
+    known = cast("dict[str, object]", added)
+    return {_FIELDS[kind]: _number(known, kind) for kind in known if kind in _FIELDS}
+
+
+def _add_up(usage: Mapping[str, object]) -> dict[str, int] | None:
+    """The native filters' raw counts, likewise; None where there are none."""
     family = _family(usage)
     if family is None:
         return None
@@ -329,12 +347,13 @@ def read_tokens(usage: Mapping[str, object]) -> Tokens | None:
     for key in usage:
         for kind in counts.get(key, ()):
             sums[kind] = sums.get(kind, 0) + _number(usage, key)
-    return Tokens(**sums)
+    return sums
 
 
 def _media(usage: Mapping[str, object]) -> dict[Kind, int]:
     """What of the counts is sound and images."""
-    found: dict[Kind, int] = dict.fromkeys(_MEDIA_KINDS, 0)
+    added = _sum(usage)
+    found: dict[Kind, int] = {kind: added.get(kind, 0) for kind in _MEDIA_KINDS}
     for key, kind in _MEDIA:
         found[kind] += _number(usage, key)
     return found
@@ -434,6 +453,8 @@ def _is_whole(record: AccessRecord, usage: Mapping[str, object]) -> bool:
         return usage["exact"] == "1"
     if not CUT_FLAGS.intersection(record.flags):
         return True
+    if isinstance(added := usage.get(keys.SUM), dict):
+        return keys.GROWS not in added
     family = _family(usage)
     return family is None or not FAMILIES[family].grows
 
