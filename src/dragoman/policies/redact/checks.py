@@ -100,7 +100,13 @@ def both(first: Check, second: Check) -> Check:
 
 def alone(test: Callable[[str], bool]) -> Check:
     """`passes`, and not a piece of something longer."""
-    return both(stands_alone, passes(test))
+
+    def check(text: bytes, start: int, end: int) -> Span | None:
+        if stands_alone(text, start, end) is None or not test(digits_of(text[start:end])):
+            return None
+        return start, end
+
+    return check
 
 
 # --- checksums --------------------------------------------------------------------------------

@@ -107,6 +107,7 @@ _ADDRESSES = (
     ),
     Rule(
         name="url_bare",
+        gate="url_bare",
         entity="url",
         pattern=rf"(?:\A|[^{_LETTERS}_@./\\$%-])"
         rf"([{_LETTERS}](?:[{_LETTERS}.-]*[{_LETTERS}])?\.(?:{_TOP_LEVEL}|COM|ORG|NET|{_WORDLIKE})\b"
@@ -225,6 +226,8 @@ def _check_international(text: bytes, start: int, end: int) -> Span | None:
         value = text[start:end]
         if len(digits_of(value)) < _INTERNATIONAL or _COLUMNS.fullmatch(value):
             return None
+        if _BOUGHT.search(text, max(0, start - _NEAR), start):
+            return None
     return _check_phone(text, start, end)
 
 
@@ -235,6 +238,7 @@ def _check_domestic(text: bytes, start: int, end: int) -> Span | None:
     return _check_phone(text, start, end)
 
 
+_BOUGHT = re.compile(rb"(?i)isbn|order|invoice|tracking")
 _COLUMNS = re.compile(rb"\d{4}(?: \d{4})+")
 _ZIP = re.compile(rb"\b[A-Z]{2} \d{5}-\d{4}\Z")
 _INTERNATIONAL = 10
@@ -242,7 +246,15 @@ _DOMESTIC = 8
 """Digits at least, the zeroes in front counted."""
 
 
-def _phone(name: str, pattern: str, check: Check = _check_phone) -> Rule:
+_NUMBER = re.compile(rb"[(+]?\d")
+
+
+def _phone(
+    name: str,
+    pattern: str,
+    check: Check = _check_phone,
+    begins: re.Pattern[bytes] | None = None,
+) -> Rule:
     return Rule(
         name=name,
         gate="phones",
@@ -252,6 +264,7 @@ def _phone(name: str, pattern: str, check: Check = _check_phone) -> Rule:
         unless=_NOT_A_PHONE,
         despite=_A_PHONE,
         check=check,
+        begins=begins,
         again=True,
     )
 
@@ -264,15 +277,14 @@ _PHONES = (
         pattern=r"(?:\(?\+|\b00|\b011[ .-])[1-9]\d{0,3}\)?(?:[ .\x{A0}-]{0,2}(?:\(\d{1,5}\)|/)?[ .\x{A0}/-]{0,2}\d{1,5}){1,6}"
         + _EXTENSION,
         priority=40,
-        unless=words("isbn order orders invoice tracking"),
-        despite=_A_PHONE,
         check=_check_international,
         again=True,
     ),
     _phone(
         "phone_north_america",
-        r"(?:(?:\+|\b(?:00)?)1[ .-]?)?(?:\(\d{3}\)[ .-]?|\b\d{3}[.\x{2010}-\x{2013}/-]|\b[2-9]\d{2} )\d{3}[ .\x{2010}-\x{2013}-]\d{4}"
+        r"(?:\A|[^\d ./()+-]|[^\d][ ./()-])(?:1[ .-]?)?(?:\(\d{3}\)[ .-]?|\b\d{3}[.\x{2010}-\x{2013}/-]|\b[2-9]\d{2} )\d{3}[ .\x{2010}-\x{2013}-]\d{4}"
         + _EXTENSION,
+        begins=_NUMBER,
     ),
     _phone("phone_exchange", r"\b\d{3}-\d{7}\b" + _EXTENSION),
     _phone(
@@ -294,7 +306,7 @@ _PHONES = (
         priority=40,
         unless=words("order orders invoice isbn tracking ticket serial version commande pedido"),
         despite=_A_PHONE,
-        begins=re.compile(rb"[(+]?\d"),
+        begins=_NUMBER,
         check=_check_loose,
     ),
 )

@@ -28,7 +28,8 @@ GATES: dict[str, str] = {
     "keys": LONG_RUN,
     "blocks": r"-----BEGIN|PuTTY-User-Key",
     "passport_mrz": r"P[A-Z<][A-Z]{3}[A-Z<]{10}",
-    "named": r"(?i)key|token|secret|passw|passphrase|passcode|pwd|psw|auth|credential|kennwort|contrase|mot de passe"
+    "named": r"(?i)(?:api|access|auth|secret|private|signing|encryption|account)[ _.-]?key"
+    r"|token|secret|passw|passphrase|passcode|pwd|psw|credential|kennwort|contrase|mot de passe"
     r"|senha|wachtwoord|has\x{142}o|parola|curl |mysql |(?:^|[^a-z])(?:pass|pw|pin)|[a-z0-9]pass|[a-z0-9]pw",
     "key_value_connection": r"(?i)(?:password|pwd|accountkey|sharedaccesskey)\s?=",
     "url_with_password": r"://[^\s:/@\"'<>]*:[^\s/@\"'<>]+@",
@@ -36,14 +37,15 @@ GATES: dict[str, str] = {
     "email_spelt": r"(?i)[\[({<] ?at ?[\])}>]",
     "url": r"(?i)(?:https?|ftps?|sftp|wss?|s3|gs|file|ssh|git)://\S",
     "url_www": r"(?i)www\d?\.",
+    "url_bare": r"[^\s.]\.(?:[a-z]{2}|COM|ORG|NET)",
     "ipv4": r"\d\.\d{1,3}\.\d{1,3}\.\d",
     "ipv6": rf":{_HEX}{{0,4}}:",
     "mac": rf"{_HEX}{{2}}[:-]{_HEX}{{2}}[:-]{_HEX}{{2}}[:-]|{_HEX}{{4}}\.{_HEX}{{4}}\.{_HEX}{{4}}",
-    "addresses": r"\d[A-Za-z]? [A-Z\x{C0}-\x{DE}0-9]|\d(?: ?(?:bis|ter))?,? (?i:rue|avenue|boulevard|place|chemin"
+    "addresses": r"\d[A-Za-z]? (?:[A-Z\x{C0}-\x{DE}]|\d{1,3}(?:st|nd|rd|th))|\d(?: ?(?:bis|ter))?,? (?i:rue|avenue|boulevard|place|chemin"
     r"|all\x{E9}e|impasse|quai|cours) |(?i:box \d)|[A-Z]\d[A-Z0-9]? ?\d[A-Z]{2}"
     r"|(?i:stra\x{DF}e|strasse|str\.|weg|allee|platz|gasse|ring|damm|ufer|straat|laan|gracht|plein|kade) \d"
     r"|(?i:\b(?:calle|c/|avenida|avda|plaza|paseo|via|viale|piazza|corso|largo|rua|travessa)\.? )",
-    "documents": r"(?i)passport|reisepass|passeport|pasaporte|passaporto|driver|driving|plate|registration|kennzeichen"
+    "documents": r"(?i)passport|reisepass|passeport|pasaporte|passaporto|driver|driving|\bplate|[er_ -]plate|registration|kennzeichen"
     r"|immatricul|matr\x{ED}cula|targa|tag number|rego|\bd\.?o\.?b|birth|\bborn|gebo|gebu|geb\.|\bn\x{E9}|naissance|nacid"
     r"|nacimiento|\bnat[oa]|nascita|nascimento",
 }  # fmt: skip

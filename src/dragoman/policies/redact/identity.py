@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from dragoman.policies.redact import numbers
 from dragoman.policies.redact.checks import (
     alone,
@@ -86,7 +88,8 @@ _UNITED_STATES = (
         name="ssn_solid",
         gate="called_numbers",
         entity="ssn",
-        pattern=after(_SSN, r"\b\d{3}[-. ]?\d{2}[-. ]?\d{4}\b"),
+        pattern=rf"(?:^|[^A-Za-z])(?i:{_SSN})(?:\D{{0,40}}?\b\d{{3}}[. ]?\d{{2}}[. ]?\d{{4}}|\D{{0,9}}#\d{{3}}-\d{{2}}-\d{{4}})\b",
+        begins=re.compile(rb"\d"),
         priority=72,
         check=passes(numbers.is_ssn),
     ),

@@ -140,9 +140,8 @@ class Scanner:
                 at = begin + 1 if rule.again else at
                 continue
             start, end = span
-            if covered.find(0, start, end) >= 0:
-                covered[start:end] = b"\1" * (end - start)
-                found.append(Finding(start, end, rule.entity, rule.name, rule.priority))
+            covered[start:end] = b"\1" * (end - start)
+            found.append(Finding(start, end, rule.entity, rule.name, rule.priority))
 
 
 def _begins(pattern: re.Pattern[bytes], text: bytes, start: int, end: int) -> tuple[int, int]:

@@ -156,7 +156,7 @@ _NAMED = (
     ),
     Rule(
         name="assigned_key",
-        gate="named",
+        gate="keys",
         entity="password",
         pattern=r"(?i)(?:key|token|secret|passw(?:or)?d|auth|credentials?)(?:[_.-]?[a-z0-9]{1,12})?" + _QUOTE + r"{0,3}[\])]?"
         r"(?:\s{0,4}[=:?!|,>]{1,4}>?\s{0,4}|\s(?:is |was )?)" + _QUOTE + r"{0,3}([A-Za-z0-9+/=_.~-]{16,256})",
@@ -165,7 +165,7 @@ _NAMED = (
     ),
     Rule(
         name="assigned_fallback",
-        gate="named",
+        gate="keys",
         entity="password",
         pattern=r"(?i)(?:key|token|secret|password|auth)" + _QUOTE + r"?[\])]?\s{0,2}:?=[^\n=;]{1,40}(?:\|\||\?\?|\bor\b|\?:|,)\s{0,2}[\"'\x{60}]([A-Za-z0-9+/=_.~-]{16,256})",
         priority=59,
