@@ -131,10 +131,13 @@ MUST_FIT = "must_fit"
 was asked for that anybody looks at."""
 FALLBACK_ON = "fallback_on"
 """Reasons to ask the next target (`Model.fallback`), separated by commas; absent: an answer's
-status alone is one. Behind them, `shorter_than:N`, `until:MS` (Unix time) and `attempts:N`, how
-many may be made."""
+status alone is one. Behind them, `shorter_than:N`, `scored_below:SCORE`, `until:MS` (Unix time) and
+`attempts:N`, how many may be made."""
 SHORTER_THAN, UNTIL, ATTEMPTS = "shorter_than", "until", "attempts"
+SCORED_BELOW = "scored_below"
 """There."""
+SCORER = "scorer"
+"""Who scores it, by name in the policy."""
 BODY = "body"
 """How the body is read (`dialects.BodyKind`); absent: as JSON."""
 DECISION = "decision"

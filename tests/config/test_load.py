@@ -202,18 +202,18 @@ def test_a_profile_that_cannot_be_used_is_refused(entry: str, path: str, words: 
             "fallback_on: [empty, shorter_than]",
             (
                 "$.models.m.fallback_on[1]: Invalid enum value 'shorter_than'; allowed: context_length, "
-                "content_filter, refusal, empty, invalid, schema, truncated, {shorter_than: …}"
+                "content_filter, refusal, empty, invalid, schema, truncated, {shorter_than: …, scored_below: …, by: …}"
             ),
         ),
         (
             "fallback_on: [{shorter_than: a}]",
-            "$.models.m.fallback_on[0].shorter_than: Expected `int`, got `str`",
+            "$.models.m.fallback_on[0].shorter_than: Expected `int | null`, got `str`",
         ),
         (
             "fallback_on: [1]",
             (
                 "$.models.m.fallback_on[0]: Expected `str | object`, got `int`; allowed: context_length, "
-                "content_filter, refusal, empty, invalid, schema, truncated, {shorter_than: …}"
+                "content_filter, refusal, empty, invalid, schema, truncated, {shorter_than: …, scored_below: …, by: …}"
             ),
         ),
         (

@@ -244,6 +244,29 @@ def test_an_answer_is_judged_before_the_caller_has_it(
     wait_until(entered, what="ledger")
 
 
+@pytest.mark.parametrize("client", ["openai_chat", "anthropic_messages"])
+def test_an_answer_that_is_scored_too_low_is_asked_for_elsewhere(
+    consulting: Gateway, simulator: Simulator, client: str
+) -> None:
+    for text, asked in (("Of cats.", ["openai"]), ("Of a fox.", ["openai", "openai-b"])):
+        simulator.control.reset()
+        House.seen.clear()
+        answer = send(consulting, client, "graded", text, stream=False)
+        assert answer.status_code == 200, answer.text
+        assert text_of(client, answer, stream=False) == f"You said: {text}"
+        assert [r.listener for r in simulator.control.requests()] == asked
+        ((_, _, shown),) = House.seen
+        assert shown["target"] == "openai/sim/echo"
+    request_id = answer.headers["x-dragoman-request-id"]
+
+    def entered() -> bool:
+        entries = {e["dragoman.request_id"]: e for e in consulting.ledger()}
+        told = entries.get(request_id, {}).get("dragoman.fallbacks")
+        return bool(told == {"openai/sim/echo": "scored_below"})
+
+    wait_until(entered, what="ledger")
+
+
 def test_what_a_callout_said_is_not_asked_again(consulting: Gateway, simulator: Simulator) -> None:
     simulator.control.reset()
     House.seen.clear()
@@ -275,7 +298,11 @@ class House(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.seen.append((self.path, dict(self.headers.items()), asked))
         texts = " ".join(one["text"] for one in asked["texts"])
+        if "answer" in asked:
+            texts = " ".join(one["text"] for one in asked["answer"])
         answer: dict[str, Any] = {"allow": "fox" not in texts, "reason": "foxes", "score": 0.75}
+        if "answer" in asked and "fox" in texts:
+            answer["score"] = 0.5
         body = b"<html>" if "owl" in texts else json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
@@ -333,7 +360,13 @@ def consulting(all_providers: Simulator) -> Iterator[Gateway]:
             name: {"guardrails": name, "targets": [{"provider": "openai", "model": "sim/echo"}]}
             for name in ("both", "near", "lenient", "short", "noted", "held", "judged", "known")
         }
-        with run_gateway(all_providers, guardrails=section, models=models) as gateway:
+        targets = [{"provider": name, "model": "sim/echo"} for name in ("openai", "openai-b")]
+        reason = {"scored_below": 0.6, "by": "quality"}
+        models["graded"] = {"fallback_on": [reason], "targets": targets, "guardrails": "off"}
+        scorer = {"kind": "webhook", "url": f"unix:{socket}"} | FAST
+        with run_gateway(
+            all_providers, guardrails=section, models=models, scorers={"quality": scorer}
+        ) as gateway:
             yield gateway
         for server in servers:
             server.shutdown()

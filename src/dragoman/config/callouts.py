@@ -144,10 +144,31 @@ class EventSink(Service, frozen=True, kw_only=True):
     """Of one delivery, before it is tried again."""
 
 
+class _Scorer(Service, frozen=True, kw_only=True, tag_field="kind"):
+    url: str
+    key: KeySource | None = None
+    """As a webhook's."""
+    on_failure: Literal["keep", "next"] = "keep"
+    """What becomes of an answer without a score: it is the client's, or the next target is
+    asked."""
+
+
+class ScoreHook(_Scorer, frozen=True, kw_only=True, tag="webhook"):
+    """A service of the operator's that is sent JSON and scores an answer."""
+
+
+class ScoreCall(_Scorer, frozen=True, kw_only=True, tag="grpc"):
+    """The same over gRPC (`proto/callouts.proto`)."""
+
+    METHOD: ClassVar[str] = "/dragoman.callouts.v1.Scorer/Score"
+    CONTENT_TYPE: ClassVar[str] = _PROTOBUF
+
+
+Scorer = ScoreHook | ScoreCall
 Provided = Moderation | Embedder
 """Who is asked is a provider."""
 Callout = Moderation | Webhook | Judge
-Own = Webhook | Judge | Recogniser | EventSink
+Own = Webhook | Judge | Recogniser | EventSink | ScoreHook | ScoreCall
 """Services of the operator's own."""
 
 
@@ -158,7 +179,7 @@ class Callee(NamedTuple):
     """The path that the workers ask Envoy for."""
     cluster: str
     """Of Envoy."""
-    service: Callout | Recogniser | EventSink | Embedder
+    service: Callout | Recogniser | EventSink | Embedder | Scorer
 
 
 class Place(NamedTuple):
@@ -220,6 +241,12 @@ def event_callee(sink: EventSink) -> Callee:
     return Callee("/events", "dragoman_events", sink)
 
 
+def scorer_callee(name: str, scorer: Scorer) -> Callee:
+    """How one that scores answers is reached."""
+    tag = scorer.__struct_config__.tag
+    return Callee(f"/scorers/{tag}/{name}/score", f"dragoman_scorer.{name}", scorer)
+
+
 class CalloutChecks(NamedTuple):
     """What callouts are checked against."""
 
@@ -241,6 +268,15 @@ class CalloutChecks(NamedTuple):
             self._own(events, "$.events")
         self._guardrails(guardrails)
         self._redaction(redaction)
+
+    def check_scorers(self, scorers: Mapping[str, Scorer], most_seconds: float) -> None:
+        """Raises as `run`; of the seconds an attempt has, no scorer may take more."""
+        for name, scorer in scorers.items():
+            path = f"$.scorers.{name}"
+            if scorer.timeout_seconds > most_seconds:
+                problem = "is more than timeouts.first_byte_seconds"
+                raise self.refuse(f"{path}.timeout_ms", problem)
+            self._own(scorer, path)
 
     def _guardrails(self, section: Guardrails | None) -> None:
         for name, profile in section.profiles.items() if section else ():

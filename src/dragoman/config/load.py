@@ -41,7 +41,7 @@ from dragoman.config.policy import (
 )
 from dragoman.config.redaction import check_name, read_redaction
 from dragoman.config.resilience import CircuitBreaker, HealthCheck, Priority
-from dragoman.config.schema import File, ProviderEntry, ServedEntry
+from dragoman.config.schema import FallbackMeasure, File, ProviderEntry, ServedEntry
 from dragoman.config.secrets import read_secret, signing_key
 from dragoman.config.section import KeySource
 from dragoman.dialects import AnyDialect
@@ -178,6 +178,7 @@ class _Resolver:
             abuse=file.abuse,
             healing=file.healing,
             events=self._events(file.events),
+            scorers=file.scorers,
             shedding=file.shedding,
             most_urgent=self._most_urgent(file),
             statistics=file.statistics,
@@ -231,6 +232,7 @@ class _Resolver:
         checks.run(guardrails, redaction, file.events)
         for path, embedder in _embedders(file):
             checks.embedder(embedder, path)
+        self._check_scored(file, checks)
 
     def _check_lasting(self, file: File) -> None:
         """Raises where what must outlast the gateway would not."""
@@ -244,6 +246,16 @@ class _Resolver:
             payer = entry.shadow.charge_to if entry.shadow else None
             if payer is not None and payer not in file.callers:
                 raise self._refuse(f"$.models.{name}.shadow.charge_to", f"no caller {payer}")
+
+    def _check_scored(self, file: File, checks: CalloutChecks) -> None:
+        """Raises where a model goes by scores that nobody gives, or could."""
+        checks.check_scorers(file.scorers, file.timeouts.first_byte_seconds)
+        for name, entry in file.models.items():
+            for i, given in enumerate(entry.fallback_on):
+                by = given.by if isinstance(given, FallbackMeasure) else None
+                if by is not None and by not in file.scorers:
+                    where = f"$.models.{name}.fallback_on[{i}].by"
+                    raise self._refuse(where, f"no {by} in $.scorers")
 
     def _audit(self, file: File) -> Audit | None:
         if file.audit is None:

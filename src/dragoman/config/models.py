@@ -23,7 +23,7 @@ from dragoman.config.policy import (
     Target,
     Variant,
 )
-from dragoman.config.schema import FallbackLimits, Learning, ModelEntry, ShorterThan
+from dragoman.config.schema import FallbackLimits, FallbackMeasure, Learning, ModelEntry
 
 _LEARNING = ("fastest", "bandit")
 """Strategies that learn."""
@@ -193,13 +193,27 @@ class _Models:
             if getattr(entry, name_of) and not entry.targets[1:]:
                 raise self._refuse(f"{path}.{name_of}", "has no effect: there is no other target")
 
-        if sum(isinstance(reason, ShorterThan) for reason in entry.fallback_on) > 1:
-            raise self._refuse(f"{path}.fallback_on", "give one length")
+        self._check_measures(entry, path)
         limits = entry.fallback_limits
         if limits is not None and not entry.fallback_on:
             raise self._refuse(f"{path}.fallback_limits", "has no effect without fallback_on")
         if limits is not None and limits.within_ms is None and limits.usd is None:
             raise self._refuse(f"{path}.fallback_limits", "give within_ms or usd")
+
+    def _check_measures(self, entry: ModelEntry, path: str) -> None:
+        given = [one for one in entry.fallback_on if isinstance(one, FallbackMeasure)]
+        for i, one in enumerate(entry.fallback_on):
+            if not isinstance(one, FallbackMeasure):
+                continue
+            if (one.shorter_than is None) == (one.scored_below is None):
+                problem = "give one of shorter_than and scored_below"
+                raise self._refuse(f"{path}.fallback_on[{i}]", problem)
+            if (one.scored_below is None) != (one.by is None):
+                raise self._refuse(f"{path}.fallback_on[{i}]", "scored_below goes with by")
+        if sum(one.shorter_than is not None for one in given) > 1:
+            raise self._refuse(f"{path}.fallback_on", "give one length")
+        if sum(one.scored_below is not None for one in given) > 1:
+            raise self._refuse(f"{path}.fallback_on", "give one score")
 
     def _rules(self, entry: ModelEntry, path: str) -> tuple[Rule, ...]:
         rules: list[Rule] = []
@@ -345,10 +359,13 @@ def find_loaded(models: Mapping[str, Model]) -> tuple[str, ...]:
 
 def _fallback(entry: ModelEntry) -> Fallback:
     limits = entry.fallback_limits or FallbackLimits()
-    lengths = (given.shorter_than for given in entry.fallback_on if isinstance(given, ShorterThan))
+    measures = [given for given in entry.fallback_on if isinstance(given, FallbackMeasure)]
+    scored = next((given for given in measures if given.by is not None), FallbackMeasure())
     return Fallback(
         reasons=tuple(given for given in entry.fallback_on if isinstance(given, str)),
-        shorter_than=next(lengths, None),
+        shorter_than=next((m.shorter_than for m in measures if m.shorter_than), None),
+        scored_below=scored.scored_below,
+        scorer=scored.by or "",
         within_ms=limits.within_ms,
         nanodollars=None if limits.usd is None else round(limits.usd * NANODOLLARS),
     )

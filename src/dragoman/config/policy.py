@@ -18,10 +18,12 @@ from dragoman.config.callouts import (
     Embedder,
     EventSink,
     Recogniser,
+    Scorer,
     embedder_callee,
     event_callee,
     guardrail_callee,
     recogniser_callee,
+    scorer_callee,
 )
 from dragoman.config.governance import Abuse, RequestLimits
 from dragoman.config.guardrails import Guardrails
@@ -273,6 +275,10 @@ class Fallback(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[FallbackReason, ...]
     shorter_than: int | None
     """Characters; None: an answer's length is no reason."""
+    scored_below: float | None
+    """None: nobody scores it."""
+    scorer: str
+    """Who does; empty: nobody."""
     within_ms: int | None
     """Since the request was let through."""
     nanodollars: int | None
@@ -465,6 +471,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     abuse: Abuse | None
     healing: Healing | None
     events: Events | None
+    scorers: Mapping[str, Scorer]
     shedding: Shedding | None
     most_urgent: Priority
     """The highest that a request may have."""
@@ -498,6 +505,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             *(recogniser_callee(p.name, p.recogniser) for p in redacting if p.recogniser),
             *([event_callee(self.events.sink)] if self.events else []),
             *map(embedder_callee, dict.fromkeys(self._embedders())),
+            *(scorer_callee(name, scorer) for name, scorer in self.scorers.items()),
         ]
 
     def _embedders(self) -> Iterator[Embedder]:

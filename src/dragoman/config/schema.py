@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from dragoman.catalog.profiles import Profile
-from dragoman.config.callouts import EventSink, Recogniser
+from dragoman.config.callouts import EventSink, Recogniser, Scorer
 from dragoman.config.governance import Abuse, Audit, QuotaEntry, RequestLimits
 from dragoman.config.guardrails import GuardrailSection
 from dragoman.config.healing import Healing
@@ -260,11 +260,14 @@ was asked for; it does not fit the schema that was; it ends at a limit of tokens
 for."""
 
 
-class ShorterThan(_Section, frozen=True, kw_only=True):
-    """A reason with a number."""
+class FallbackMeasure(_Section, frozen=True, kw_only=True):
+    """A reason with a number: one of the two."""
 
-    shorter_than: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+    shorter_than: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
     """Characters, of an answer that is text alone."""
+    scored_below: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    by: Name | None = None
+    """Who scores: one of `scorers`."""
 
 
 class FallbackLimits(_Section, frozen=True, kw_only=True):
@@ -331,7 +334,7 @@ class ModelEntry(_Section, frozen=True, kw_only=True):
     first user turn), a `user`, a `caller`, or the value of a header. Weights hold over many."""
     fit_context: bool = False
     """Targets whose limits a request is above, by an estimate, are left out unless all are."""
-    fallback_on: tuple[FallbackReason | ShorterThan, ...] = ()
+    fallback_on: tuple[FallbackReason | FallbackMeasure, ...] = ()
     """For what an answer says the next target is asked, beside its status. Answers in one piece
     are then read by the service; of streams, only what is answered instead of one."""
     fallback_limits: FallbackLimits | None = None
@@ -535,6 +538,8 @@ class File(_Section, frozen=True, kw_only=True):
     healing: Healing | None = None
     events: EventSink | None = None
     """Who is told of what happens beside requests: levels of quotas, abuse, canaries, targets."""
+    scorers: dict[Name, Scorer] = {}
+    """Who says what an answer is worth (`fallback_on`)."""
     shedding: Shedding | None = None
     """None: nothing is turned away, however late a worker is."""
     statistics: Statistics = Statistics()

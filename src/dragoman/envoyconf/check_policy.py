@@ -59,6 +59,8 @@ def _shown(policy: Policy) -> Iterator[tuple[str, str, Own]]:
         if own.recogniser:
             where = f"$.redaction.profiles.{own.name}.recogniser"
             yield where, "the recogniser", own.recogniser
+    for name, scorer in policy.scorers.items():
+        yield f"$.scorers.{name}", name, scorer
     if policy.events:
         yield "$.events", "whoever is told of events", policy.events.sink
 

@@ -11,6 +11,7 @@ from dragoman.envoyconf.resilience import FAILED, breakers, detection, with_nobo
 from dragoman.envoyconf.typed import metadata_matcher, seconds, typed
 from dragoman.ir import Json
 from dragoman.metadata import (
+    CALLER,
     FALLBACK_NAMESPACE,
     GUARDRAILS_ANSWER_NAMESPACE,
     KEEP,
@@ -21,6 +22,7 @@ from dragoman.metadata import (
     NONCE,
     PATHS_NAMESPACE,
     REQUEST_ID_ATTRIBUTE,
+    SCORER,
     TOLD_CHARS,
     UPSTREAM_MODEL,
     USAGE_NAMESPACE,
@@ -293,6 +295,8 @@ def _translate_processor(policy: Policy) -> Json:
     if policy.guardrails is not None and policy.guardrails.checks_schemas:
         attributes.append(_fact(MUST_FIT))
         written.append(GUARDRAILS_ANSWER_NAMESPACE)
+    if policy.scorers:
+        attributes += map(_fact, (SCORER, CALLER))
     return typed(
         "dragoman.translate",
         "extensions.filters.http.ext_proc.v3.ExternalProcessor",

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from dragoman import metadata as names
-from dragoman.actions import Metadata, Respond
+from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond
 from dragoman.config.policy import Caller
 from dragoman.dialects import AnyDialect, BodyKind, Call
 from dragoman.errors import (
@@ -45,6 +45,20 @@ def refuse(error: DragomanError, dialect: AnyDialect) -> Respond:
     elif isinstance(error, AnswerRefused):
         headers = {**headers, names.FALLBACK_HEADER: error.reason}
     return msgspec.structs.replace(answer, headers=headers, details=f"dragoman_{error.code}")
+
+
+def replace_answer(
+    error: DragomanError, dialect: AnyDialect, told: Metadata, *, ends_stream: bool
+) -> list[Action]:
+    """`error` in the place of an answer of which nothing went out. `ends_stream` is False where
+    trailers follow."""
+    answer = refuse(error, dialect)
+    headers = {**answer.headers, ":status": str(answer.status)}
+    headers["content-length"] = str(len(answer.body))
+    return [
+        Mutate(set_headers=headers, remove_headers=("content-encoding",)),
+        Chunk(body=answer.body, end_of_stream=ends_stream, metadata=told),
+    ]
 
 
 def deny(

@@ -15,7 +15,7 @@ from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Metadata, Mutate, amend
 from dragoman.dialects import ChatDialect, read_answer
 from dragoman.errors import AnswerMisfit, DragomanError, UpstreamError, UpstreamProtocolError
-from dragoman.exchange.answers import refuse, tell_denied
+from dragoman.exchange.answers import replace_answer, tell_denied
 from dragoman.exchange.heads import AttemptHead, ResponseEditor
 from dragoman.exchange.usage import usage_metadata
 from dragoman.exchange.watch import strict_tools
@@ -177,16 +177,10 @@ class FittingEditor:
         if self._fits():
             return held
         error = AnswerMisfit()
-        answer = refuse(error, self._client)
-        headers = {**answer.headers, ":status": str(answer.status)}
-        headers["content-length"] = str(len(answer.body))
         chunks = [action for action in held if isinstance(action, Chunk)]
         ends_stream = bool(chunks) and chunks[-1].end_of_stream
         told = self._tell([chunk.metadata for chunk in chunks], error)
-        return [
-            Mutate(set_headers=headers, remove_headers=("content-encoding",)),
-            Chunk(body=answer.body, end_of_stream=ends_stream, metadata=told),
-        ]
+        return replace_answer(error, self._client, told, ends_stream=ends_stream)
 
     def _tell(self, known: list[Metadata], error: DragomanError) -> Metadata:
         """What was said of the answer stays: the provider bills it."""

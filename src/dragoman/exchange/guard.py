@@ -108,7 +108,7 @@ class RequestGuard:
             self._check_region(callout, asker)
         if not guard.profile.callouts_of("request"):
             return None
-        texts = _texts(sent, asked.raw) if asked.call.body == "json" else _form_texts(sent)
+        texts = find_texts(sent, asked.raw) if asked.call.body == "json" else _form_texts(sent)
         questions = make_questions(guard.profile, texts, about_of(asker, asked.name))
         for question in questions:
             self._check_region(question.callout, asker)
@@ -134,7 +134,7 @@ def about_of(asker: Asker, model: str) -> About:
     return About(asker.caller.name, model, asker.head.headers.get(REQUEST_ID, ""))
 
 
-def _texts(raw: bytes, body: Json) -> list[Text]:
+def find_texts(raw: bytes, body: Json) -> list[Text]:
     """Those of a JSON body, which reads as `body`; one more than may be, where it has more."""
     found: list[Text] = []
 

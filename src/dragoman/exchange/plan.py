@@ -200,6 +200,8 @@ class Plan:
             facts[names.PATIENT] = names.FLAG
         if choice.fallback is not None and order[1:] and asked.call.operation == CHAT:
             facts[names.FALLBACK_ON] = ",".join(self._reasons(choice.fallback, order, asked))
+            if choice.fallback.scorer:
+                facts[names.SCORER] = choice.fallback.scorer
         for target in order:
             alike = [
                 edit == base and other.model == target.model
@@ -217,6 +219,8 @@ class Plan:
         yield from fallback.reasons
         if fallback.shorter_than is not None:
             yield f"{names.SHORTER_THAN}:{fallback.shorter_than}"
+        if fallback.scored_below is not None:
+            yield f"{names.SCORED_BELOW}:{fallback.scored_below}"
         if fallback.within_ms is not None:
             yield f"{names.UNTIL}:{int(self._clock() * 1000) + fallback.within_ms}"
         if fallback.nanodollars is not None:

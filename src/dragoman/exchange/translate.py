@@ -39,7 +39,7 @@ from dragoman.exchange.answers import refuse
 from dragoman.exchange.asked import changes, own_edits
 from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.fitting import AnswerReader, Fitting, FittingEditor, fitting_for
-from dragoman.exchange.heads import AttemptHead, ResponseEditor, client_of, stream_options
+from dragoman.exchange.heads import AttemptHead, ResponseEditor, Steps, client_of, stream_options
 from dragoman.exchange.usage import usage_metadata, usage_of_headers
 from dragoman.exchange.watch import Watch, WatchEditor, tell_kept, watch_for
 from dragoman.ir import Json, Request, Usage
@@ -51,6 +51,7 @@ from dragoman.wire.content_encoding import ContentDecoder, content_decoder
 
 if TYPE_CHECKING:
     from dragoman.exchange.compared import Compared
+    from dragoman.exchange.scoring import Scoring, ScoringEditor
 
 DROPPED_HEADER = "x-dragoman-dropped"
 """Response header: JSON paths of what the upstream's dialect could not say, comma separated."""
@@ -83,10 +84,11 @@ class Translate:
         self._question: Question | None = None
         self._watch = Watch()
         self._fitting: Fitting | None = None
+        self._scoring: Scoring | None = None
         self._compared: Compared | None = None
         self._is_own = False
         """The answer is in the client's own dialect and framing."""
-        self._editor: ResponseEditor | None = None
+        self._editor: ResponseEditor | ScoringEditor | None = None
         self.passes_response = False
         """True once the request is known to need no work on its answer."""
 
@@ -110,13 +112,13 @@ class Translate:
         self._editor = self._choose_editor(headers)
         return self._editor.on_headers(headers, end_of_stream=end_of_stream)
 
-    def on_body(self, data: bytes, *, end_of_stream: bool) -> list[Action]:
+    def on_body(self, data: bytes, *, end_of_stream: bool) -> Steps:
         return self._response().on_body(data, end_of_stream=end_of_stream)
 
-    def on_trailers(self) -> list[Action]:
+    def on_trailers(self) -> Steps:
         return self._response().on_trailers()
 
-    def _response(self) -> ResponseEditor:
+    def _response(self) -> ResponseEditor | ScoringEditor:
         if self._editor is None:
             raise UpstreamProtocolError("the upstream's body came before its headers")
         return self._editor
@@ -148,6 +150,7 @@ class Translate:
             options = stream_options(self._head.metadata)
             self._watch = watch_for(self._head, model, lambda: self._read(body, said), self._clock)
             self._fitting = fitting_for(self._head, lambda: self._read(body, said))
+            self._scoring = self._score(raw, body)
             self._is_own = endpoint.dialect.frames(options.framing)
             self._compared = self._compare(lambda: self._read(body, said))
             edits = self._own_edits(endpoint, body, said, model)
@@ -158,6 +161,7 @@ class Translate:
         request = msgspec.structs.replace(self._read(body, said), model=model)
         self._watch = watch_for(self._head, model, lambda: request, self._clock)
         self._fitting = fitting_for(self._head, lambda: request)
+        self._scoring = self._score(raw, body)
         self._compared = self._compare(lambda: request)
         if isinstance(request, Request):
             request = msgspec.structs.replace(request, stream=self._stream)
@@ -180,6 +184,13 @@ class Translate:
     def _read(self, body: Json, said: Json) -> Any:
         return self._client.decode_request({**body, **said})
 
+    def _score(self, raw: bytes, body: Json) -> Scoring | None:
+        if names.SCORER not in self._head.metadata or self._stream:
+            return None
+        from dragoman.exchange.scoring import scoring_for  # noqa: PLC0415 - seldom wanted
+
+        return scoring_for(self._policy, self._head, self._watch, raw, body)
+
     def _compare(self, read: Callable[[], object]) -> Compared | None:
         """What the answer is described by, where it is to be compared. A request in the provider's
         own dialect may be none that is known here: then nothing is."""
@@ -197,13 +208,17 @@ class Translate:
         """Fields that stood beside the client's body, or that the decide stage took out of it."""
         return msgspec.json.decode(self._head.metadata.get(names.FIELDS) or "{}", type=Json)
 
-    def _choose_editor(self, headers: Mapping[str, str]) -> ResponseEditor:
+    def _choose_editor(self, headers: Mapping[str, str]) -> ResponseEditor | ScoringEditor:
         editor = self._inner_editor(headers)
         if self._compared is not None:
             editor = self._compared.look_at(editor, self._reader(headers))
         if self._fitting is not None:
             editor = FittingEditor(editor, self._fitting, self._client, self._reader(headers))
-        return editor
+        if self._scoring is None or self._is_streamed(headers):
+            return editor
+        from dragoman.exchange.scoring import ScoringEditor  # noqa: PLC0415 - seldom wanted
+
+        return ScoringEditor(editor, self._scoring, self._client, self._reader(headers))
 
     def _reader(self, headers: Mapping[str, str]) -> AnswerReader:
         """Of what the client would get."""

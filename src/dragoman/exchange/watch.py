@@ -9,7 +9,7 @@ from dragoman import metadata as names
 from dragoman.actions import Action, Chunk, Metadata, Mutate
 from dragoman.dialects import AnyDialect, read_answer
 from dragoman.errors import DragomanError
-from dragoman.exchange.answers import refuse
+from dragoman.exchange.answers import replace_answer
 from dragoman.exchange.heads import AttemptHead
 from dragoman.ir import Json, Request, Response, Tool
 from dragoman.policies.route.fallback import (
@@ -38,6 +38,8 @@ class Watch(NamedTuple):
     """`PROVIDER/MODEL`."""
     limit: Callable[[], str | None] = _unlimited
     """Which limit forbids to ask another now; None: none does."""
+    least_score: float = 0
+    """What an answer has to be worth; 0: nobody scores it."""
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -94,9 +96,9 @@ def watch_for(
     if not reasons or head.attempt >= names.count_targets(head.metadata.get(names.TARGETS, "")):
         return Watch()
     pairs = [reason.partition(":") for reason in reasons.split(",")]
-    numbers = {word: int(number or 0) for word, _, number in pairs}
+    numbers = {word: float(number or 0) for word, _, number in pairs}
     until, attempts = numbers.pop(names.UNTIL, None), numbers.pop(names.ATTEMPTS, None)
-    wanted, at_least = frozenset(numbers), numbers.get(names.SHORTER_THAN, 0)
+    wanted, at_least = frozenset(numbers), int(numbers.get(names.SHORTER_THAN, 0))
     criteria = Criteria(wanted, at_least)
     request = read() if wanted & _OF_THE_REQUEST else None
     if isinstance(request, Request):
@@ -109,7 +111,8 @@ def watch_for(
             return "cost"
         return "time" if until is not None and clock() * 1000 >= until else None
 
-    return Watch(criteria, f"{head.cluster}/{model}", limit)
+    least = numbers.get(names.SCORED_BELOW, 0)
+    return Watch(criteria, f"{head.cluster}/{model}", limit, least)
 
 
 def strict_tools(request: Request) -> dict[str, Json]:
@@ -168,14 +171,8 @@ class WatchEditor:
         try:
             headers, told = tell_kept(self._judge(raw))
         except AnswerRefused as error:
-            answer = refuse(error, self._dialect)
-            headers = {**answer.headers, ":status": str(answer.status)}
-            headers["content-length"] = str(len(answer.body))
             told = self._watch.tell(error)
-            return [
-                Mutate(set_headers=headers, remove_headers=("content-encoding",)),
-                Chunk(body=answer.body, end_of_stream=ends_stream, metadata=told),
-            ]
+            return replace_answer(error, self._dialect, told, ends_stream=ends_stream)
         chunk = Chunk(body=raw, end_of_stream=ends_stream, metadata=told)
         return [Mutate(set_headers={**self._told, **headers}), chunk]
 

@@ -115,6 +115,7 @@ def _with_former(policy: Policy, former: Policy) -> Policy:
         redaction=redaction,
         guardrails=guardrails,
         quotas=tuple(quotas.values()),
+        scorers={**former.scorers, **policy.scorers},
     )
 
 

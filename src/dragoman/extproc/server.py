@@ -44,7 +44,7 @@ def stage_streams(
     """What each socket of a worker serves, by stage. `trail` takes in what is denied."""
     factories: dict[str, tuple[str, Callable[[], StreamMachine]]] = {
         "decide": (PROCESS, lambda: _decide_stream(now)),
-        "translate": (PROCESS, lambda: TranslateStream(now.policy, now.secret)),
+        "translate": (PROCESS, lambda: TranslateStream(now.policy, now.secret, now.callouts)),
         "respond": (PROCESS, lambda: _respond_stream(now)),
         "ledger": (ledger.METHOD, lambda: ledger.LedgerStream(now, sink, trail=trail)),
     }

@@ -24,7 +24,7 @@ from dragoman.errors import DragomanError, InvalidRequest, WorkerOverloaded
 from dragoman.exchange.answers import refuse
 from dragoman.exchange.decide import Decide
 from dragoman.exchange.guard import Consulting
-from dragoman.exchange.heads import Asking, RequestHead, ResponseEditor, Steps, client_of
+from dragoman.exchange.heads import Asking, RequestHead, Steps, client_of
 from dragoman.exchange.reserve import Pending
 from dragoman.exchange.respond import RespondStage
 from dragoman.exchange.translate import Translate
@@ -184,7 +184,7 @@ async def _acquire(keeper: QuotaKeeper, waits: Pending) -> Mutate | Respond | Pe
 
 
 class _Answer:
-    """The answer phase that translate and respond share. Only respond has callouts to ask.
+    """The answer phase that translate and respond share.
 
     Pieces of a body that are read together go on as one: where the reader is behind, a stream costs
     fewer and larger steps.
@@ -198,7 +198,7 @@ class _Answer:
         """What goes on with the message at hand."""
 
     def feed(
-        self, editor: ResponseEditor | RespondStage, request: messages.Incoming, *, more: bool
+        self, editor: Translate | RespondStage, request: messages.Incoming, *, more: bool
     ) -> list[bytes] | Awaitable[list[bytes]]:
         steps: Steps
         behind: list[bytes] = []
@@ -243,13 +243,16 @@ class _Answer:
 class TranslateStream:
     """One attempt: its whole request in one message, then its answer."""
 
-    def __init__(self, policy: Policy, secret: bytes = b"") -> None:
-        """`secret` is what all workers share, where answers are to be compared."""
+    def __init__(
+        self, policy: Policy, secret: bytes = b"", callouts: Callouts | None = None
+    ) -> None:
+        """`secret` is what all workers share, where answers are to be compared; `callouts` is there
+        where the policy has those."""
         self._policy = policy
         self._secret = secret
         self._attributes = messages.NO_ATTRIBUTES
         self._attempt: Translate | None = None
-        self._answer = _Answer()
+        self._answer = _Answer(callouts)
         self.finished = False
 
     def feed(self, message: Message, *, more: bool = False) -> list[bytes] | Awaitable[list[bytes]]:

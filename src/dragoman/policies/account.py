@@ -35,6 +35,7 @@ _REASONS = {
     "invalid": "its answer was no JSON, which was asked for",
     "schema": "its answer did not fit the JSON schema that was asked for",
     "truncated": "its answer ended at a limit of tokens that was not asked for",
+    "scored_below": "its answer was scored below what the model's fallback_on asks",
     "shorter_than": "its answer was shorter than the model's fallback_on allows",
 }
 """Why targets are not asked, and why their answers are not used."""

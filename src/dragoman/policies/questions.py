@@ -56,8 +56,9 @@ class Question(NamedTuple):
 def encode_texts(texts: Iterable[Text], about: About) -> bytes:
     """A `JudgeRequest`, and a `RecogniseRequest`: they are the same."""
     context = b"".join(field(i, said.encode()) for i, said in enumerate(about, 1) if said)
-    return b"".join([*(field(1, _encode(text)) for text in texts), field(2, context)])
+    return b"".join([*(field(1, encode_text(text)) for text in texts), field(2, context)])
 
 
-def _encode(text: Text) -> bytes:
+def encode_text(text: Text) -> bytes:
+    """A `Text` of theirs."""
     return b"".join([field(i, said.encode()) for i, said in enumerate(text, 1)])

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dragoman/extproc/pb/callouts.proto\x12\x14\x64ragoman.callouts.v1\"3\n\x04Text\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07speaker\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"<\n\x07\x43ontext\x12\x0e\n\x06\x63\x61ller\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"m\n\x10RecogniseRequest\x12)\n\x05texts\x18\x01 \x03(\x0b\x32\x1a.dragoman.callouts.v1.Text\x12.\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x1d.dragoman.callouts.v1.Context\"E\n\x11RecogniseResponse\x12\x30\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x1e.dragoman.callouts.v1.Findings\":\n\x08\x46indings\x12.\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x1c.dragoman.callouts.v1.Entity\"P\n\x06\x45ntity\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\r\x12\x0b\n\x03\x65nd\x18\x03 \x01(\r\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score\"w\n\x0cJudgeRequest\x12)\n\x05texts\x18\x01 \x03(\x0b\x32\x1a.dragoman.callouts.v1.Text\x12.\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x1d.dragoman.callouts.v1.Context\x12\x0c\n\x04side\x18\x03 \x01(\t\"m\n\rJudgeResponse\x12.\n\x07verdict\x18\x01 \x01(\x0e\x32\x1d.dragoman.callouts.v1.Verdict\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\x05score\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score*I\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_ALLOW\x10\x01\x12\x12\n\x0eVERDICT_REFUSE\x10\x02\x32j\n\nRecogniser\x12\\\n\tRecognise\x12&.dragoman.callouts.v1.RecogniseRequest\x1a\'.dragoman.callouts.v1.RecogniseResponse2Y\n\x05Judge\x12P\n\x05Judge\x12\".dragoman.callouts.v1.JudgeRequest\x1a#.dragoman.callouts.v1.JudgeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dragoman/extproc/pb/callouts.proto\x12\x14\x64ragoman.callouts.v1\"3\n\x04Text\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07speaker\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"<\n\x07\x43ontext\x12\x0e\n\x06\x63\x61ller\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"m\n\x10RecogniseRequest\x12)\n\x05texts\x18\x01 \x03(\x0b\x32\x1a.dragoman.callouts.v1.Text\x12.\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x1d.dragoman.callouts.v1.Context\"E\n\x11RecogniseResponse\x12\x30\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x1e.dragoman.callouts.v1.Findings\":\n\x08\x46indings\x12.\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x1c.dragoman.callouts.v1.Entity\"P\n\x06\x45ntity\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\r\x12\x0b\n\x03\x65nd\x18\x03 \x01(\r\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score\"w\n\x0cJudgeRequest\x12)\n\x05texts\x18\x01 \x03(\x0b\x32\x1a.dragoman.callouts.v1.Text\x12.\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x1d.dragoman.callouts.v1.Context\x12\x0c\n\x04side\x18\x03 \x01(\t\"m\n\rJudgeResponse\x12.\n\x07verdict\x18\x01 \x01(\x0e\x32\x1d.dragoman.callouts.v1.Verdict\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\x05score\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score\"\xa5\x01\n\x0cScoreRequest\x12)\n\x05texts\x18\x01 \x03(\x0b\x32\x1a.dragoman.callouts.v1.Text\x12.\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x1d.dragoman.callouts.v1.Context\x12*\n\x06\x61nswer\x18\x03 \x03(\x0b\x32\x1a.dragoman.callouts.v1.Text\x12\x0e\n\x06target\x18\x04 \x01(\t\"-\n\rScoreResponse\x12\x12\n\x05score\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score*I\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_ALLOW\x10\x01\x12\x12\n\x0eVERDICT_REFUSE\x10\x02\x32j\n\nRecogniser\x12\\\n\tRecognise\x12&.dragoman.callouts.v1.RecogniseRequest\x1a\'.dragoman.callouts.v1.RecogniseResponse2Y\n\x05Judge\x12P\n\x05Judge\x12\".dragoman.callouts.v1.JudgeRequest\x1a#.dragoman.callouts.v1.JudgeResponse2Z\n\x06Scorer\x12P\n\x05Score\x12\".dragoman.callouts.v1.ScoreRequest\x1a#.dragoman.callouts.v1.ScoreResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dragoman.extproc.pb.callouts_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=731
-  _globals['_VERDICT']._serialized_end=804
+  _globals['_VERDICT']._serialized_start=946
+  _globals['_VERDICT']._serialized_end=1019
   _globals['_TEXT']._serialized_start=60
   _globals['_TEXT']._serialized_end=111
   _globals['_CONTEXT']._serialized_start=113
@@ -49,8 +49,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JUDGEREQUEST']._serialized_end=618
   _globals['_JUDGERESPONSE']._serialized_start=620
   _globals['_JUDGERESPONSE']._serialized_end=729
-  _globals['_RECOGNISER']._serialized_start=806
-  _globals['_RECOGNISER']._serialized_end=912
-  _globals['_JUDGE']._serialized_start=914
-  _globals['_JUDGE']._serialized_end=1003
+  _globals['_SCOREREQUEST']._serialized_start=732
+  _globals['_SCOREREQUEST']._serialized_end=897
+  _globals['_SCORERESPONSE']._serialized_start=899
+  _globals['_SCORERESPONSE']._serialized_end=944
+  _globals['_RECOGNISER']._serialized_start=1021
+  _globals['_RECOGNISER']._serialized_end=1127
+  _globals['_JUDGE']._serialized_start=1129
+  _globals['_JUDGE']._serialized_end=1218
+  _globals['_SCORER']._serialized_start=1220
+  _globals['_SCORER']._serialized_end=1310
 # @@protoc_insertion_point(module_scope)

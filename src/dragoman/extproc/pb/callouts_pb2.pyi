@@ -87,3 +87,21 @@ class JudgeResponse(_message.Message):
     reason: str
     score: float
     def __init__(self, verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+
+class ScoreRequest(_message.Message):
+    __slots__ = ("texts", "context", "answer", "target")
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    texts: _containers.RepeatedCompositeFieldContainer[Text]
+    context: Context
+    answer: _containers.RepeatedCompositeFieldContainer[Text]
+    target: str
+    def __init__(self, texts: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., answer: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., target: _Optional[str] = ...) -> None: ...
+
+class ScoreResponse(_message.Message):
+    __slots__ = ("score",)
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    score: float
+    def __init__(self, score: _Optional[float] = ...) -> None: ...

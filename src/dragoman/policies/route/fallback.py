@@ -13,7 +13,7 @@ from dragoman.config.schema import FallbackReason
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir import Choice, Json, Reasoning, Refusal, Response, ResponseFormat, Text, ToolCall
 
-Reason = FallbackReason | Literal["shorter_than"]
+Reason = FallbackReason | Literal["shorter_than", "scored_below"]
 
 _TOO_LARGE = 413
 _CLIENT_FAULTS = {400, 403, _TOO_LARGE, 422}
