@@ -164,12 +164,14 @@ def test_without_an_answer_the_rule_does_not_hold_and_the_decision_says_why(
     assert "rule=1(billing)" in decision(answered(ask(stage))), "nothing wrong was remembered"
 
 
-def test_vectors_of_another_length_are_no_answer() -> None:
+def test_vectors_of_another_length_are_of_another_model() -> None:
     stage = new()
     answered(ask(stage))
     data = [{"index": 0, "embedding": [1.0, 0.0]}]
     found = decision(answered(ask(stage, "between"), json.dumps({"data": data}).encode()))
     assert "similar=1(bad_answer)" in found
+    anew = json.loads(ask(stage, "between").questions[0].body)
+    assert anew["input"] == ["between", "refund", "money back"]
 
 
 def test_what_cannot_be_served_is_refused_behind_the_answer_too() -> None:

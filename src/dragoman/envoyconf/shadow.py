@@ -21,8 +21,8 @@ LISTENER = "dragoman_shadow"
 """Also the cluster that leads to it, and the prefix of its statistics."""
 SOCKET = "shadow.sock"
 """In `run_dir`. Nobody but its owner may connect."""
-MOST_COPIES = CircuitBreaker(max_connections=256, max_pending_requests=256, max_requests=256)
-"""On their way at once; what is above is not copied."""
+MOST_COPIES = CircuitBreaker(max_connections=256, max_pending_requests=32, max_requests=256)
+"""On their way at once, and waiting for that; what is above is not copied."""
 _HCM = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _EARLY = "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 _TOLD = {

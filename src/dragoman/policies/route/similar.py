@@ -102,9 +102,11 @@ class Similarity:
         if isinstance(answer, str):
             return answer
         vectors = _read_vectors(answer, 1 + len(more))
-        sizes = {len(vector) for vector in vectors}
-        sizes |= {len(vector) for (owner, _), vector in self._known.items() if owner == by}
-        if len(sizes) != 1:
+        if len({len(vector) for vector in vectors}) != 1:
+            return "bad_answer"
+        known = [vector for (owner, _), vector in self._known.items() if owner == by]
+        if known and len(known[0]) != len(vectors[0]):  # it is another model now: ask anew
+            self._known = {at: vector for at, vector in self._known.items() if at[0] != by}
             return "bad_answer"
         self._known |= {(by, e): vector for e, vector in zip(more, vectors[1:], strict=True)}
         return vectors[0]
