@@ -374,3 +374,22 @@ def test_what_was_streamed_comes_back_whole(turns: str) -> None:
         {"type": "redacted_thinking", "data": "x"},
         {"type": "text", "text": "Hi\n Bob"},
     ]
+
+
+@pytest.mark.parametrize("data", ["-_8=", "-_8", "+/8=", "AAAA"])
+def test_bytes_of_either_alphabet_are_the_same(data: str) -> None:
+    """Google's SDKs write the one for URLs, which others hold to be no base64."""
+    image = {"inlineData": {"mimeType": "image/png", "data": data}}
+    body = {"contents": [{"role": "user", "parts": [image]}]}
+    request = GEMINI.decode_request(body)
+    sent: Any = client_dialect("openai_chat").encode_request(request, Losses("openai_chat"))
+    standard = {"AAAA": "AAAA"}.get(data, "+/8=")
+    url = sent["messages"][0]["content"][0]["image_url"]["url"]
+    assert url == f"data:image/png;base64,{standard}"
+    assert GEMINI.encode_request(request, Losses(GEMINI.name)) == body
+
+    embeds = client_dialect("gemini_embed")
+    asked = embeds.decode_request({"content": {"parts": [image]}})
+    assert asked.inputs[0].parts[0].content == standard
+    told: Any = embeds.encode_request(asked, Losses(embeds.name))
+    assert told["content"]["parts"] == [image]

@@ -39,6 +39,7 @@ from dragoman.ir.embeddings import (
     Purpose,
 )
 from dragoman.ir.losses import Losses
+from dragoman.wire.base64_text import from_standard, to_standard
 from dragoman.wire.fields import as_list
 
 SINGLE = "gemini_embed"
@@ -136,12 +137,13 @@ class _Gemini(Unary):
             kind = next(iter(json_object(value)), "part")
             return Opaque(dialect=self.name, kind=kind, value=value, at=fields.path)
         mime = inline.take("mimeType", str)
+        content, form = to_standard(inline.take("data", str))
         return Blob(
             modality=modality_of(mime),
             mime_type=mime,
-            content=inline.take("data", str),
+            content=content,
             at=fields.path,
-            residue=rest(inline, self.name, *fields.form, *inline.form),
+            residue=rest(inline, self.name, *form, *fields.form, *inline.form),
         )
 
     def _request(self, read: list[_Read], top: Cursor) -> EmbeddingRequest:
@@ -216,7 +218,9 @@ class _Gemini(Unary):
             case Text():
                 return {"text": part.content, **losses.residue(part.residue, part.at)}
             case Blob():
-                inner = {"mimeType": part.mime_type, "data": part.content}
+                own = is_own(part.residue, self.name) and part.residue
+                data = from_standard(part.content, own.form if own else ())
+                inner = {"mimeType": part.mime_type, "data": data}
                 inner |= losses.residue(part.residue, part.at)
                 inner = spelled(inner, part.residue, self.name)
                 return spelled({"inlineData": inner}, part.residue, self.name)

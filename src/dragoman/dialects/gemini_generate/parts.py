@@ -48,6 +48,7 @@ from dragoman.ir import (
     Uri,
 )
 from dragoman.ir.losses import Losses
+from dragoman.wire.base64_text import from_standard, to_standard
 
 _NO_ID = "no_id"
 _NO_ARGS = "no_args"
@@ -179,14 +180,15 @@ def _said(response: Json) -> tuple[str, bool | None]:
 def _inline(fields: Cursor) -> Part:
     inner = fields.object("inlineData")
     mime = inner.take("mimeType", str)
+    content, form = to_standard(inner.take("data", str))
     return Blob(
         modality=modality_of(mime),
         mime_type=mime,
-        content=inner.take("data", str),
+        content=content,
         filename=inner.take_optional("displayName", str),
         filename_at=inner.at("displayName"),
         at=fields.path,
-        residue=_nested(fields, "inlineData", inner),
+        residue=_nested(fields, "inlineData", inner, *form),
     )
 
 
@@ -355,7 +357,9 @@ def _media(part: Uri | Blob | File, losses: Losses) -> Json:
     extra = losses.residue(part.residue, part.at)
     match part:
         case Blob():
-            inner: Json = {"mimeType": part.mime_type, "data": part.content}
+            form = part.residue.form if is_own(part.residue) and part.residue else ()
+            data = from_standard(part.content, form)
+            inner: Json = {"mimeType": part.mime_type, "data": data}
             if part.filename is not None:
                 inner["displayName"] = part.filename
             return wrapped("inlineData", inner, extra, part.residue)
