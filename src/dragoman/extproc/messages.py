@@ -107,7 +107,7 @@ _NOTHING_MORE = (b"\x42\x00", b"")
 """What is behind it: metadata without any, or nothing."""
 _OVERWRITE_IF_EXISTS_OR_ADD = b"\x18\x02"
 """The action of a `HeaderValueOption`."""
-_NO_MUTATION = field(2, _NOTHING.encode())
+_UNCHANGED_HEADERS = field(_HEADER_MUTATION, field(2, _NOTHING.encode()))
 
 
 _KEPT, _KEPT_BYTES = 512, 1024
@@ -283,17 +283,13 @@ def decide_reply(action: Mutate | Respond, kind: Kind) -> bytes:
     """The one reply of the decide stage to the one message of form `kind`."""
     if isinstance(action, Respond):
         return _immediate(action)
-    common = _changed(action.body)
+    mutation = _UNCHANGED_HEADERS
     if action.set_headers or action.remove_headers:
         removed = (*action.remove_headers, _NOTHING)
-        mutation = _header_mutation(action.set_headers, removed)
-    else:
-        mutation = _NO_MUTATION
-    common.append(field(_HEADER_MUTATION, mutation))
-    if action.clear_route_cache:
-        common.append(_CLEAR_ROUTE_CACHE)
+        mutation = field(_HEADER_MUTATION, _header_mutation(action.set_headers, removed))
+    cleared = _CLEAR_ROUTE_CACHE if action.clear_route_cache else b""
     number = 1 if kind == "request_headers" else _REQUEST_BODY
-    return _reply(number, common, action.metadata)
+    return _reply(number, [*_changed(action.body), mutation, cleared], action.metadata)
 
 
 def piece_reply(body: bytes | None) -> bytes:
@@ -310,12 +306,12 @@ def attempt_reply(action: Mutate | Respond) -> bytes:
 
 def _changed(body: bytes | None) -> Pieces:
     """A `CommonResponse` that puts `body` in the place of what there is."""
-    return [] if body is None else wrap(_BODY_MUTATION, wrap(1, [body]))
+    return [] if body is None else wrap(_BODY_MUTATION, 1, [body])
 
 
 def _reply(number: int, common: Pieces, metadata: Metadata) -> bytes:
     """A `ProcessingResponse` to a message with headers or a body."""
-    pieces = wrap(number, wrap(1, common))
+    pieces = wrap(number, 1, common)
     if metadata:
         pieces.append(_encode_metadata(metadata))
     return b"".join(pieces)
@@ -327,7 +323,7 @@ class _Written:
     def __init__(self, metadata: Shared) -> None:
         self.spaces = {name: encode_struct(space) for name, space in metadata.items()}
         self.members = {name: encode_member(name, space) for name, space in self.spaces.items()}
-        self.whole = b"".join(wrap(_DYNAMIC_METADATA, list(self.members.values())))
+        self.whole = field(_DYNAMIC_METADATA, b"".join(self.members.values()))
 
 
 def _encode_metadata(metadata: Metadata) -> bytes:
@@ -343,7 +339,7 @@ def _encode_metadata(metadata: Metadata) -> bytes:
         if known and name in known.spaces:
             space = known.spaces[name] + space
         members[name] = encode_member(name, space)
-    return b"".join(wrap(_DYNAMIC_METADATA, list(members.values())))
+    return field(_DYNAMIC_METADATA, b"".join(members.values()))
 
 
 def _written(metadata: Shared) -> _Written:
@@ -386,8 +382,9 @@ def _answer_reply(action: Action) -> bytes:
         case Chunk() if not (action.end_of_stream or action.metadata):
             return _piece_head(len(action.body)) + action.body
         case Chunk():
-            streamed = [field(1, action.body), _END_OF_STREAM if action.end_of_stream else b""]
-            common = wrap(_BODY_MUTATION, wrap(_STREAMED_RESPONSE, streamed))
+            ends = _END_OF_STREAM if action.end_of_stream else b""
+            streamed = [message_head(1, len(action.body)), action.body, ends]
+            common = wrap(_BODY_MUTATION, _STREAMED_RESPONSE, streamed)
             return _reply(_RESPONSE_BODY, common, action.metadata)
         case Respond():
             return _immediate(action)
@@ -415,10 +412,8 @@ def _immediate(action: Respond) -> bytes:
         field(3, action.body),
         field(5, action.details.encode()),
     ]
-    pieces = wrap(_IMMEDIATE_RESPONSE, immediate)
-    if action.metadata:
-        pieces.append(_encode_metadata(action.metadata))
-    return b"".join(pieces)
+    metadata = _encode_metadata(action.metadata) if action.metadata else b""
+    return field(_IMMEDIATE_RESPONSE, b"".join(immediate)) + metadata
 
 
 def _header_mutation(set_headers: Mapping[str, str], remove: Iterable[str]) -> bytes:

@@ -228,9 +228,12 @@ def field(number: int, payload: bytes) -> bytes:
     return message_head(number, len(payload)) + payload
 
 
-def wrap(number: int, pieces: Pieces) -> Pieces:
-    """A message in pieces as the field `number`, up to 15, of another."""
-    return [message_head(number, sum(map(len, pieces))), *pieces]
+def wrap(outer: int, inner: int, pieces: Pieces) -> Pieces:
+    """A message in pieces as the field `inner` of another, which is the field `outer` of a third;
+    both up to 15."""
+    size = sum(map(len, pieces))
+    head = message_head(inner, size)
+    return [message_head(outer, size + len(head)), head, *pieces]
 
 
 def message_head(number: int, length: int) -> bytes:
