@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+
 from dragoman.catalog.profiles import Prices, Rates
 
 NANODOLLARS = 1_000_000_000
@@ -25,10 +28,9 @@ def cost_nanodollars(
     is priced by the call may have no price of tokens, which then cost nothing; what gives nothing
     but images may have no other price of output.
     """
-    each = _each(_tier(prices, input_tokens), prices)
-    if each is None:
+    apart = _apart(_tier(prices, input_tokens) if prices.tiers else prices, prices)
+    if apart is None:
         return None
-    apart = _apart(each)
     nanodollars = input_tokens * apart["input"] + output_tokens * apart["output"]
     nanodollars += sum(count * apart[kind] for kind, count in parts.items())
     return max(round(nanodollars + (prices.request or 0) * NANODOLLARS), 0)
@@ -67,21 +69,25 @@ def encode_prices(prices: Prices) -> dict[str, object] | None:
     `usual`, and with more than `above` tokens of input `long`; `call` is for the call itself. None
     where they are not known, or have more than one tier.
     """
-    usual = _each(prices, prices)
+    usual = _apart(prices, prices)
     if usual is None or prices.tiers[1:]:
         return None
-    encoded: dict[str, object] = {"usual": _apart(usual)}
+    encoded: dict[str, object] = {"usual": usual}
     encoded["call"] = (prices.request or 0.0) * NANODOLLARS
     for tier in prices.tiers:
-        long = _each(tier, prices)
+        long = _apart(tier, prices)
         if long is None:
             return None
-        encoded |= {"above": float(tier.above_tokens), "long": _apart(long)}
+        encoded |= {"above": float(tier.above_tokens), "long": long}
     return encoded
 
 
-def _apart(each: dict[str, float]) -> dict[str, float]:
-    """Nanodollars a token, what is charged for the whole taken off its parts."""
+@lru_cache(1024)
+def _apart(at: Rates, prices: Prices) -> Mapping[str, float] | None:
+    """As `_each`, in nanodollars a token, what is charged for the whole taken off its parts."""
+    each = _each(at, prices)
+    if each is None:
+        return None
     wholes = {kind: "input" if kind in _OF_INPUT else "output" for kind in each}
     return {
         kind: (rate - (0 if kind == wholes[kind] else each[wholes[kind]])) * _PER_TOKEN

@@ -102,10 +102,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def prices_on(self, day: date) -> Prices | None:
         """What is charged on `day`; None where it is not known."""
-        if self.prices is None:
-            return None
-        known = self.prices if isinstance(self.prices, tuple) else (self.prices,)
-        holding = [prices for prices in known if prices.hold_on(day)]
+        if not isinstance(self.prices, tuple):
+            return self.prices if self.prices and self.prices.hold_on(day) else None
+        holding = [prices for prices in self.prices if prices.hold_on(day)]
         return max(holding, key=lambda prices: prices.since or date.min, default=None)
 
 
