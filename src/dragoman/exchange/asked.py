@@ -77,6 +77,8 @@ def model_name(body: Json, client: AnyDialect, call: Call) -> str:
 
 def said_outside(head: RequestHead, call: Call) -> Json:
     """Fields of the body that the path says, and lists that a header says."""
+    if not call.header_fields:
+        return {**call.fields}
     found = {
         field: [word.strip() for word in head.headers[header].split(",")]
         for field, header in call.header_fields.items()
@@ -87,6 +89,8 @@ def said_outside(head: RequestHead, call: Call) -> Json:
 
 def headers_said(asked: Asked) -> dict[str, str]:
     """What the body says that the dialect's other providers read in a header."""
+    if not asked.call.header_fields:
+        return {}
     return {
         header: ",".join(map(str, words))
         for field, header in asked.call.header_fields.items()

@@ -211,6 +211,8 @@ class Decide:
     ) -> Mutate | Respond | Pending:
         """`admitted`, once the caller's quotas allow it. `without` makes it anew for an order that
         some providers are left out of."""
+        if not (self._reserve.counts or asker.caller.stated):
+            return admitted
         stated = {names.SUBJECT_NAMESPACE: asker.caller.stated} if asker.caller.stated else None
 
         def offer(spent: frozenset[str]) -> Mutate:
@@ -300,7 +302,7 @@ class Decide:
     ) -> Mutate | Respond | Pending | Consulting:
         """What becomes of the request once a recogniser, if there is one, has answered."""
         kind, raw, whose = asked.call.body, asked.sent, (asker.caller, asked.model)
-        about = about_of(asker, asked.name)
+        about = functools.partial(about_of, asker, asked.name)
         waits = self._redaction.survey(kind, raw, asked.raw, about, whose)
         if waits is None:
             return self._treat(asked, asker, self._redaction.apply(kind, raw, *whose), passed)
@@ -376,7 +378,8 @@ class Decide:
         demands = find_demands(caller, asker.head.headers)
         look = self._look(asked, asker, similar)
         choice = self._chooser.choose(asked.model, asked.name, demands, look).noting(*note)
-        choice = choice._replace(must_fit=self._guard.must_fit(asked, caller))
+        if must_fit := self._guard.must_fit(asked, caller):
+            choice = choice._replace(must_fit=must_fit)
         if copy := self._shadows.copy(asked, demands, look):
             treated = treated.telling(copy.facts)
             choice = choice._replace(is_compared=bool(copy.nonce))

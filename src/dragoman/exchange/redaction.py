@@ -52,7 +52,7 @@ class Treated(NamedTuple):
     def guarded_as(self, seen: Seen) -> Treated:
         """With what guardrails saw in the request before."""
         if not seen.answers:
-            return self._replace(guarded=seen.counts)
+            return self._replace(guarded=seen.counts) if seen.counts else self
         facts = {**self.facts, names.GUARDRAILS: seen.answers, names.RESPOND: names.FLAG}
         return self._replace(guarded=seen.counts, facts=facts)
 
@@ -87,7 +87,12 @@ class RequestRedaction:
             raise PermissionDenied("Its body is not read here, so nothing could be redacted in it.")
 
     def survey(
-        self, kind: BodyKind, raw: bytes, body: Json, about: About, asks: tuple[Caller, Model]
+        self,
+        kind: BodyKind,
+        raw: bytes,
+        body: Json,
+        about: Callable[[], About],
+        asks: tuple[Caller, Model],
     ) -> Recognising | None:
         """What a recogniser has to be asked first, where the profile has one and there is a text.
 
@@ -101,7 +106,7 @@ class RequestRedaction:
         from dragoman.exchange.recognising import Recognising  # noqa: PLC0415 - seldom wanted
 
         try:
-            found = Recognising(redactor, recogniser, (kind, raw, body), about)
+            found = Recognising(redactor, recogniser, (kind, raw, body), about())
         except ENGINE_FAULTS as error:
             raise RedactionFailed(_FAILED) from error
         return found if found.texts else None

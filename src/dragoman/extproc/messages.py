@@ -157,7 +157,7 @@ def read_message(raw: Message) -> Incoming:
                 attributes = _read_attributes(raw, begin, end) or attributes
             elif number == _PROTOCOL:
                 in_pieces = raw[begin : begin + 2] == _STREAMED
-            elif number == _METADATA_CONTEXT:
+            elif number == _METADATA_CONTEXT and begin < end:
                 token = _read_token(raw, begin, end)
     except (IndexError, UnicodeDecodeError) as error:
         raise Malformed from error

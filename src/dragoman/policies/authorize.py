@@ -21,7 +21,7 @@ def find_model(name: str, caller: Caller, models: Mapping[str, Model]) -> Model:
 
     Raises `ModelNotFound`, in the same words whether it is not there or not granted.
     """
-    granted = any(matches(pattern, name) for pattern in caller.models)
+    granted = "*" in caller.models or any(matches(pattern, name) for pattern in caller.models)
     model = models.get(name) if granted and not name.endswith("*") else None
     if model is None and granted:
         patterns = [p for p in models if p.endswith("*") and matches(p, name)]

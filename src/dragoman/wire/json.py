@@ -29,19 +29,16 @@ class _Name:
 
     __slots__ = ("text",)
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, _kind: type, text: str) -> None:
+        """As a decoder's `dec_hook`."""
         self.text = text
 
 
-def _to_name(_kind: type, text: Any) -> _Name:
-    return _Name(text)
-
-
-_read_values = msgspec.json.Decoder(dict[_Name, Any], dec_hook=_to_name).decode
+_read_values = msgspec.json.Decoder(dict[_Name, Any], dec_hook=_Name).decode
 _read_any = msgspec.json.Decoder().decode
 _read_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_read_fields = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_to_name).decode
+_read_fields = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_Name).decode
 _STARTS_VECTOR = re.compile(rb"\[[ \t\r\n]*[-0-9]")
 _LOOK_AHEAD = 64
 _NESTS = (dict, list)
