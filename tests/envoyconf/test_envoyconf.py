@@ -267,11 +267,41 @@ def test_shadows_have_a_way_that_envoy_accepts_and_the_check_misses(tmp_path: Pa
     kinds = ("respond_patient", "plain_patient", "respond", "plain")
     assert names == [f"shadow_{kind}" for kind in kinds]
     found = [finding.problem for finding in check_document(policy, RENDERED, "e.yaml")]
+    found = list(dict.fromkeys(found))
     assert found == [
+        "lacks metadata.filter_metadata['dragoman']['nonce']",
         "none is on /run/dragoman/shadow.sock",
         "has no cluster dragoman_shadow",
         "copies nothing to the shadows of the policy",
     ]
+
+
+ANSWERED = (
+    (ENVOY / "dragoman.yaml").read_text()
+    + """
+guardrails:
+  default: strict
+  profiles:
+    strict: {schema: {}, disclaimer: {text: By a machine.}}
+scorers: {quality: {kind: webhook, url: "unix:/run/scorer.sock"}}
+"""
+)
+
+
+def test_what_stages_have_to_know_of_answers_is_missed() -> None:
+    policy = parse(ANSWERED, "a.yaml", KEYS)
+    document = render(policy)
+    assert check_document(policy, document, "e.yaml") == []
+    found = {finding.problem for finding in check_document(policy, RENDERED, "e.yaml")}
+    wanted = {f"metadata.filter_metadata['dragoman']['{name}']" for name in FACTS}
+    assert {f"lacks {name}" for name in (*wanted, "dragoman.guardrails.answer")} <= found
+    filters = _manager(document)["http_filters"]
+    filters.remove(next(item for item in filters if item["name"] == "dragoman.respond"))
+    (finding,) = check_document(policy, document, "e.yaml")
+    assert finding.problem == "has no dragoman.respond: answers pass as they are"
+
+
+FACTS = ("must_fit", "scorer", "caller", "guardrails", "json_wanted", "model")
 
 
 def test_nobody_but_envoy_comes_where_copies_do() -> None:

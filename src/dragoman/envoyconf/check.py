@@ -14,6 +14,7 @@ from dragoman.config.callouts import SOCKET
 from dragoman.config.policy import Policy, Provider
 from dragoman.config.resilience import MAX_CONCURRENT
 from dragoman.envoyconf.callouts import callout_listeners
+from dragoman.envoyconf.check_stages import answer_stages
 from dragoman.envoyconf.clusters import needs_secret
 from dragoman.envoyconf.filters import DECIDE, HEAD, HEAD_ATTRIBUTE, REQUEST_ID
 from dragoman.envoyconf.identity import (
@@ -515,6 +516,7 @@ _RULES: tuple[Callable[[Inspection], None], ...] = (
     _addresses,
     _message_timeouts,
     _provider_clusters,
+    answer_stages,
     _aggregates,
     _stage_clusters,
     _routes,

@@ -284,12 +284,13 @@ def translate_filter(provider: Provider, policy: Policy) -> Json:
     return typed(
         "dragoman.translate",
         "extensions.common.matching.v3.ExtensionWithMatcher",
-        extension_config=_translate_processor(policy),
+        extension_config=translate_processor(policy),
         xds_matcher={"matcher_list": {"matchers": [matcher]}},
     )
 
 
-def _translate_processor(policy: Policy) -> Json:
+def translate_processor(policy: Policy) -> Json:
+    """The filter itself: what the stage is told of an attempt, and may tell."""
     attributes = [*_ATTEMPT_ATTRIBUTES, *([_fact(NONCE)] if policy.has_shadows else [])]
     written = [NAMESPACE, MODELS_NAMESPACE, PATHS_NAMESPACE, USAGE_NAMESPACE, FALLBACK_NAMESPACE]
     if policy.guardrails is not None and policy.guardrails.checks_schemas:

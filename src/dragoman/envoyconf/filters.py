@@ -60,7 +60,7 @@ def _from_decide(policy: Policy) -> list[Json]:
         ),
         _reroute(),
         _retries(),
-        _respond(policy),
+        respond_filter(policy),
     ]
     filters += usage_filters(policy.native)
     router = "extensions.filters.http.router.v3.Router"
@@ -189,7 +189,8 @@ def _model_headers(policy: Policy) -> list[str]:
     return named + [name for when in conditions for name in when.headers]
 
 
-def _respond(policy: Policy) -> Json:
+def respond_filter(policy: Policy) -> Json:
+    """The respond stage, off but for routes of answers that need an edit."""
     wanted = [names.CLIENT_DIALECT, names.INCLUDE_USAGE, names.STREAM, names.FRAMING]
     written = [names.USAGE_NAMESPACE]
     redacts = policy.redaction is not None
