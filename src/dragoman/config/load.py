@@ -17,6 +17,7 @@ import yaml
 from dragoman.catalog import ProviderRow, provider_rows
 from dragoman.catalog.costs import NANODOLLARS
 from dragoman.catalog.profiles import Override, Prices, Profile, Profiles, find_table
+from dragoman.config import led_to
 from dragoman.config.addresses import is_host
 from dragoman.config.callers import resolve_callers
 from dragoman.config.callouts import CalloutChecks, Embedder, EventSink
@@ -199,6 +200,7 @@ class _Resolver:
                 where = f"$.{place}.{name}"
                 check_name(entry.redaction, redaction, f"{where}.redaction", self._refuse)
                 check_guarded(entry.guardrails, guardrails, f"{where}.guardrails", self._refuse)
+        led_to.check_profiles(file, self._refuse)
 
     def _most_urgent(self, file: File) -> Priority:
         """Raises where priorities are given to no purpose, or in the wrong order."""
