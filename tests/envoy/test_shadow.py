@@ -12,9 +12,11 @@ import pytest
 
 from dragoman.simulator import Simulator
 from tests.envoy.gateway import KEY, Gateway, digest, run_gateway, wait_until
+from tests.envoy.test_reload import Editor
 from tests.envoy.test_routing import body, both_clients, said
 
 QUOTA = {"name": "calls", "unit": "requests", "limit": 1000, "window": "day", "per": ["caller"]}
+CALLERS: dict[str, Any] = {"demo": {"keys": [digest(KEY)]}, "tests": {}}
 
 
 def _on(provider: str, **fields: Any) -> dict[str, Any]:
@@ -35,9 +37,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def shadowed(all_providers: Simulator) -> Iterator[Gateway]:
-    callers = {"demo": {"keys": [digest(KEY)]}, "tests": {}}
-    options = {"models": MODELS, "callers": callers, "quotas": [QUOTA]}
-    with run_gateway(all_providers, **options) as gateway:
+    with run_gateway(all_providers, models=MODELS, callers=CALLERS, quotas=[QUOTA]) as gateway:
         yield gateway
 
 
@@ -137,3 +137,21 @@ def test_no_client_can_ask_as_a_copy(gateway: Gateway, simulator: Simulator) -> 
     answer = ask(gateway, "/v1/chat/completions", body("next"), **forged, authorization="Bearer no")
     assert answer.status_code == 401
     assert [request.listener for request in simulator.control.requests()] == ["anthropic"]
+
+
+def test_shadows_come_and_go_with_the_policy(gateway: Gateway) -> None:
+    editor = Editor(gateway)
+    plain = {name: _on(_provider(model)) for name, model in MODELS.items()}
+    editor.change(models=plain, callers={"demo": CALLERS["demo"]})
+    try:
+        answer = ask(gateway, "/v1/chat/completions", body("fast"))
+        assert said("/v1/chat/completions", answer) == "You said: one two three"
+        assert gateway.stats(r"^cluster\.dragoman_shadow\.upstream_rq_total$") == {}
+    finally:
+        editor.change()
+    _, copy = pair(gateway, ask(gateway, "/v1/chat/completions", body("fast")))
+    assert copy["http.response.status_code"] == 200
+
+
+def _provider(model: dict[str, Any]) -> str:
+    return str(model["targets"][0]["provider"])
