@@ -23,7 +23,9 @@ def join_pieces(messages: Iterable[Message]) -> list[Message]:
     for role, turns in groupby(messages, key=lambda message: message.role):
         run = list(turns)
         parts = [part for message in run for part in message.parts]
-        joined = _join(join_thoughts(parts, NAME)) if role == "assistant" else parts
+        joined = join_thoughts(parts, NAME) if role == "assistant" else parts
+        if role == "assistant" and (len(run) > 1 or any(map(_is_blank, parts))):
+            joined = _join(joined)
         if len(joined) < len(parts):
             run = [msgspec.structs.replace(run[0], parts=tuple(joined))]
         out += run
@@ -40,6 +42,11 @@ def _join(parts: list[Part]) -> list[Part]:
         content = "".join(piece.content for piece in pieces)
         out.append(msgspec.structs.replace(pieces[0], content=content))
     return out
+
+
+def _is_blank(part: Part) -> bool:
+    """In one turn, what tells pieces from paragraphs: nobody writes a paragraph of nothing."""
+    return _kind(part) is Text and not cast("Text", part).content.strip()
 
 
 def _kind(part: Part) -> type[Part] | None:
