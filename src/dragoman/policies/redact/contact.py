@@ -157,10 +157,10 @@ _NETWORK = (
 # --- telephone --------------------------------------------------------------------------------
 
 _CALLED = (
-    r"(?:tele?)?phones?|tel|telef[a-z]*|t\x{E9}l(?:\x{E9}phone)?|cell(?:phone)?|mobile|mob|fax|call(?:ed|ing|s)?"
-    r"|whats ?app|sms|texts?|text me|contact(?:s|ed)?|dial(?:led|ed)?|ring|reach(?:ed)?|hotline|handy|rufnummer"
+    r"(?:tele?)?phones?|tel\b|telef[a-z]*|t\x{E9}l(?:\x{E9}phone)?|cell(?:phone)?|mobile|mob\b|fax|call(?:ed|ing|s)?"
+    r"|whats ?app|sms|texts?\b|contact(?:s|ed)?|dial(?:led|ed)?|ring\b|reach(?:ed)?|hotline|handy\b|rufnummer"
     r"|portable|m\x{F3}vil|celular|cellulare|telefoon|mobiel|landline|voicemail|pager|helpline|toll[ -]free|hot ?line"
-    r"|(?:my|your|his|her|our|their) (?:new )?number|(?:mon|ton|son|notre|votre|mio|tuo|suo|mi|tu|su|meu|seu) n(?:um\x{E9}ro|[u\x{FA}]mero)|appel[a-z]{0,4}|ll\x{E1}ma[a-z]{0,3}|llamar|rufen|anruf\w*|chiama\w*|ligue|zadzwo\x{144}|bel|support line"
+    r"|(?:my|your|his|her|our|their|old|new|current|previous) (?:new |old |current )?number|(?:mon|ton|son|notre|votre|mio|tuo|suo|mi|tu|su|meu|seu) n(?:um\x{E9}ro|[u\x{FA}]mero)|appel[a-z]{0,4}|ll\x{E1}ma[a-z]{0,3}|llamar|rufen|anruf\w*|chiama\w*|ligue|zadzwo\x{144}|bel\b|support line"
     r"|\x{96FB}\x{8A71}(?:\x{756A}\x{53F7})?|\x{7535}\x{8BDD}|\x{624B}\x{673A}|\x{C804}\x{D654}|\x{43D}\x{43E}\x{43C}\x{435}\x{440}|\x{442}\x{435}\x{43B}"
 )
 _NOT_A_PHONE = words(
@@ -211,12 +211,15 @@ def _check_phone(text: bytes, start: int, end: int) -> Span | None:
 
 def _check_loose(text: bytes, start: int, end: int) -> Span | None:
     """A number that only its context makes a telephone number."""
+    if _IMEI.fullmatch(text, start, end):
+        return None
     digits = digits_of(text[start:end])
     if len(digits) in (13, 15, 16) and luhn(digits):
         return None
     return _check_phone(text, start, end)
 
 
+_IMEI = re.compile(rb"\d{2}-\d{6}-\d{6}-\d")
 _EXTENSION = r"(?:[ ,]{0,2}(?:x|ext\.?|extension|#) ?\d{1,6})?"
 
 
@@ -224,7 +227,7 @@ def _check_international(text: bytes, start: int, end: int) -> Span | None:
     """Zeroes in front are also what fills up other numbers."""
     if text[start : start + 1] == b"0":
         value = text[start:end]
-        if len(digits_of(value)) < _INTERNATIONAL or _COLUMNS.fullmatch(value):
+        if len(digits_of(value)) < _INTERNATIONAL or _NO_COUNTRY.match(value):
             return None
         if _BOUGHT.search(text, max(0, start - _NEAR), start):
             return None
@@ -233,14 +236,16 @@ def _check_international(text: bytes, start: int, end: int) -> Span | None:
 
 def _check_domestic(text: bytes, start: int, end: int) -> Span | None:
     """A number that begins with the 0 of its country's trunk lines."""
-    if len(digits_of(text[start:end])) < _DOMESTIC or _ZIP.search(text, max(0, start - 3), end):
+    value = text[start:end]
+    if len(digits_of(value)) < _DOMESTIC or _ZIP.fullmatch(value):
         return None
     return _check_phone(text, start, end)
 
 
 _BOUGHT = re.compile(rb"(?i)isbn|order|invoice|tracking")
-_COLUMNS = re.compile(rb"\d{4}(?: \d{4})+")
-_ZIP = re.compile(rb"\b[A-Z]{2} \d{5}-\d{4}\Z")
+_NO_COUNTRY = re.compile(rb"\d{4}(?: \d{4})+\Z|00[2-689]\D")
+"""Columns of four digits, or a code of one digit that no country has."""
+_ZIP = re.compile(rb"\d{5}-\d{4}")
 _INTERNATIONAL = 10
 _DOMESTIC = 8
 """Digits at least, the zeroes in front counted."""
@@ -304,7 +309,7 @@ _PHONES = (
         pattern=rf"(?:^|[^A-Za-z])(?i:{_CALLED})\D{{0,40}}?[(+]?\d{{1,5}}\)?"
         r"(?:[ .\x{A0}/-]{0,2}(?:\(\d{1,5}\))?[ .\x{A0}/-]{0,2}\d{1,6}){1,6}" + _EXTENSION,
         priority=40,
-        unless=words("order orders invoice isbn tracking ticket serial version commande pedido"),
+        unless=_NOT_A_PHONE | words("commande pedido"),
         despite=_A_PHONE,
         begins=_NUMBER,
         check=_check_loose,

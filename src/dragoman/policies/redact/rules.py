@@ -13,7 +13,7 @@ Check = Callable[[bytes, int, int], Span | None]
 
 _BEFORE = 48
 _AFTER = 12
-"""Bytes around a candidate in which a word may speak against it."""
+"""Bytes around a candidate in which a word, a whole one behind it, may speak against it."""
 _LETTERS = bytes(
     byte if byte >= 0x80 or chr(byte).isalpha() else 0x20 for byte in bytes(range(256)).lower()
 )
@@ -63,4 +63,7 @@ def is_spoken_against(rule: Rule, text: bytes, start: int, end: int) -> bool:
             return True
         if word in despite:
             return False
-    return not against.isdisjoint(text[end : end + _AFTER].translate(_LETTERS).split())
+    behind = text[end : end + _AFTER + 1].translate(_LETTERS)
+    if len(behind) > _AFTER:
+        behind = behind[: behind.rfind(b" ") + 1]
+    return not against.isdisjoint(behind.split())
