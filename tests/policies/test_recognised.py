@@ -178,6 +178,7 @@ BAD = (
 
 @given(BAD)
 @example(found([("person", 2, 1)]))
+@example(b"\x09" + bytes(8))
 @example(b"\x0a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01")
 def test_what_is_no_answer_follows_on_failure(reply: Any) -> None:
     refused = ask(chat(MAIL[:4]), DECIDE).resume([reply])

@@ -67,7 +67,8 @@ def _read(texts: Sequence[Text], answer: bytes) -> list[list[Entity]]:
 def _messages(raw: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
     for number, begin, stop in read_fields(raw, at, end):
         if number == 1:
-            if stop < 0:
+            # a number of four or eight bytes has its tag before it, and not its length
+            if stop < 0 or (stop - begin in (4, 8) and raw[begin - 1] != stop - begin):
                 raise Malformed
             yield begin, stop
 
