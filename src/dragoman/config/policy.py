@@ -108,7 +108,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         it leaves out: then the template's query is left out too (`framed`).
         """
         template = self.stream_path if stream and self.stream_path else self.path
-        path, _, own = template.replace("{model}", quote(model, safe="")).partition("?")
+        if "{model}" in template:
+            template = template.replace("{model}", quote(model, safe=""))
+        path, _, own = template.partition("?")
         path += rest
         own = "" if framed else own
         if not query:

@@ -30,6 +30,8 @@ def usage_metadata(usage: Usage | None, *, exact: bool, dropped: Sequence[str] =
 
 def usage_of_headers(headers: Mapping[str, str]) -> Usage | None:
     """The counts that a provider tells beside its answer; None where it tells none."""
+    if HEADERS.keys().isdisjoint(headers):
+        return None
     found = {
         kind: int(value)
         for name, kind in HEADERS.items()

@@ -165,7 +165,16 @@ def _read_scalar(entry: bytes) -> tuple[str, str | float] | None:
     return None
 
 
-_SCALARS = Entries(_read_scalar)
+def _read_text(entry: bytes) -> tuple[str, str] | None:
+    """The same; a number as a whole one, in digits."""
+    found = _read_scalar(entry)
+    if found is None:
+        return None
+    name, said = found
+    return name, said if isinstance(said, str) else f"{said:.0f}"
+
+
+_SCALARS, _TEXTS = Entries(_read_scalar), Entries(_read_text)
 
 
 def read_scalars(raw: bytes) -> dict[str, str | float]:
@@ -175,8 +184,7 @@ def read_scalars(raw: bytes) -> dict[str, str | float]:
 
 def read_struct(raw: bytes | bytearray, at: int, end: int) -> dict[str, str]:
     """The same of a part of `raw`; numbers as whole ones, in digits."""
-    found = _SCALARS.read(bytes(raw[at:end]))
-    return {name: said if isinstance(said, str) else f"{said:.0f}" for name, said in found}
+    return dict(_TEXTS.read(bytes(raw[at:end])))
 
 
 def read_json(raw: bytes | bytearray, at: int, end: int, depth: int = 0) -> Json:

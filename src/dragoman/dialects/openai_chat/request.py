@@ -94,7 +94,9 @@ def decode_request(body: Json) -> Request:
     shape = _decode_response_format(top, body)
     seed = _RANDOM_SEED if _RANDOM_SEED in top and _SEED not in top else _SEED
     plain: dict[str, Any] = {
-        name: top.take_optional(wire, _KINDS.get(name, float)) for name, wire in _PLAIN.items()
+        name: top.take_optional(wire, _KINDS.get(name, float))
+        for name, wire in _PLAIN.items()
+        if wire in body
     }
     spoken = _decode_modalities(top, body)
     opaque = [node for node in (choice, shape, spoken) if isinstance(node, OpaqueTool)]
