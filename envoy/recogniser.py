@@ -1,5 +1,6 @@
-"""A recogniser for redaction and a judge for guardrails, to begin with: `proto/callouts.proto` on
-grpcio. It knows a name where a title stands before it; put your own model in the place of `find`.
+"""A recogniser for redaction, a judge for guardrails and a scorer of answers, to begin with:
+`proto/callouts.proto` on grpcio. It knows a name where a title stands before it; put your own model
+in the place of `find`.
 
     python envoy/recogniser.py unix:/run/recogniser.sock      # or 127.0.0.1:50051
 """
@@ -24,11 +25,14 @@ from dragoman.extproc.pb.callouts_pb2 import (
     JudgeResponse,
     RecogniseRequest,
     RecogniseResponse,
+    ScoreRequest,
+    ScoreResponse,
 )
 
 PACKAGE = "dragoman.callouts.v1"
 NAME = re.compile(r"\b(?:Mrs|Ms|Mr|Dr)\.? (\w+(?: \w+)?)")
 FORBIDDEN = re.compile(r"\bpoison\b", re.IGNORECASE)
+UNSURE = re.compile(r"\bI (?:do not|don't) know\b", re.IGNORECASE)
 MAX_MESSAGE_BYTES = 64 << 20
 """grpcio's own limit, 4 MB, is less than a request may have."""
 
@@ -47,21 +51,29 @@ def recognise(request: RecogniseRequest, context: grpc.ServicerContext) -> Recog
 
 
 def judge(request: JudgeRequest, context: grpc.ServicerContext) -> JudgeResponse:
-    """Whether a request may go on."""
+    """Whether a request, or an answer, may go on."""
     del context
     if any(FORBIDDEN.search(text.text) for text in request.texts):
         return JudgeResponse(verdict=VERDICT_REFUSE, reason="poison", score=0.8)
     return JudgeResponse(verdict=VERDICT_ALLOW)
 
 
+def score(request: ScoreRequest, context: grpc.ServicerContext) -> ScoreResponse:
+    """What an answer is worth."""
+    del context
+    is_unsure = any(UNSURE.search(text.text) for text in request.answer)
+    return ScoreResponse(score=0.2 if is_unsure else 1.0)
+
+
 def serve(address: str) -> grpc.Server:
-    """A server at `address` that answers both."""
+    """A server at `address` that answers all of them."""
     server = grpc.server(
         ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
     )
     for service, method, behave, read in (
         ("Recogniser", "Recognise", recognise, RecogniseRequest.FromString),
         ("Judge", "Judge", judge, JudgeRequest.FromString),
+        ("Scorer", "Score", score, ScoreRequest.FromString),
     ):
         handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(
             behave,

@@ -1,5 +1,5 @@
-"""Services of the operator's through the real Envoy: the shipped recogniser and judge, in gRPC over a
-Unix socket and over TCP, and a webhook that is told of events."""
+"""Services of the operator's through the real Envoy: the shipped recogniser, judge and scorer, in gRPC
+over a Unix socket and over TCP, and a webhook that is told of events."""
 
 from __future__ import annotations
 
@@ -82,6 +82,12 @@ def running(all_providers: Simulator) -> Iterator[Gateway]:
             "deprecated": {"since": "2026-01-01", "ends": "2999-01-01", "use": "near"},
             **targets,
         }
+        models["graded"] = {
+            "fallback_on": [{"scored_below": 0.5, "by": "quality"}],
+            "targets": [{"provider": p, "model": "sim/echo"} for p in ("openai", "openai-b")],
+        }
+        scorer = {"kind": "grpc", "url": f"http://127.0.0.1:{port}", "on_failure": "next", **SLOW}
+        options["scorers"] = {"quality": scorer}
         options |= {"issued_keys": True, "store": {"directory": folder}}
         options["quotas"] = [{**quota, "warn_at": [0.01]}]
         with run_gateway(all_providers, models=models, **options) as gateway:
@@ -132,6 +138,14 @@ def test_the_judge_is_asked_over_grpc(running: Gateway, simulator: Simulator) ->
     assert refused.status_code == 400
     assert "refused by house: poison, score 0.8" in refused.text
     assert not simulator.control.requests()
+
+
+def test_the_scorer_is_asked_over_grpc(running: Gateway, simulator: Simulator) -> None:
+    for text, asked in (("Of cats.", ["openai"]), ("I do not know.", ["openai", "openai-b"])):
+        simulator.control.reset()
+        answer = send(running, "anthropic_messages", "graded", text, stream=False)
+        assert text_of("anthropic_messages", answer, stream=False) == f"You said: {text}"
+        assert [request.listener for request in simulator.control.requests()] == asked
 
 
 def events_of(kind: str) -> list[dict[str, Any]]:
