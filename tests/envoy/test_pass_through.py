@@ -303,3 +303,28 @@ def test_nobody_passes_without_the_grant(
         assert found.status_code in (401, 403, 404), found.text
         assert "error" in found.json()
     assert not simulator.control.requests()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/files/%2e%2e%2fchat/completions", 404),
+        ("/v1/files/x%2F..%2F..%2Fmodels", 404),
+        ("/v1/realtime/%2e%2e%5Cchat%5Ccompletions", 404),
+        ("/v1beta/models/g%2F..%2F..%2Fv1%2Fx:generateContent", 400),
+        ("/model/b%2F..%2F..%2Fx/converse", 400),
+    ],
+)
+def test_no_path_leads_out_of_its_own(
+    http: httpx.Client, simulator: Simulator, path: str, status: int
+) -> None:
+    """At a provider that unescapes it before it resolves it."""
+    turn = {"role": "user", "parts": [{"text": "x"}], "content": [{"text": "x"}]}
+    answer = http.post(path, json={"contents": [turn], "messages": [turn]})
+    assert answer.status_code == status
+    assert not simulator.control.requests()
+
+
+def test_an_escaped_slash_is_one(http: httpx.Client, simulator: Simulator) -> None:
+    http.post("/v1/realtime/a%2Fb", json={})
+    assert [target for _, _, target in seen(simulator)] == ["/v1/realtime/a%2Fb"]

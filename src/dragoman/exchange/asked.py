@@ -16,6 +16,9 @@ from dragoman.policies.authorize import Wish, features_of, restricts_features
 from dragoman.policies.capabilities import find_media
 from dragoman.wire.fields import as_list
 
+CLIMB = ".."
+"""A step out of a folder, which no path that a client chooses may take."""
+
 
 class Asker(NamedTuple):
     """Who asks, before it is known what."""
@@ -70,7 +73,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 def model_name(body: Json, client: AnyDialect, call: Call) -> str:
     """The model asked for, by the path or by the body."""
     model = call.model or client.model_of(body) or call.default_model
-    if not isinstance(model, str) or not model:
+    if not isinstance(model, str) or not model or CLIMB in model.split("/"):
         raise InvalidRequest("$.model", "a model name")
     return model
 

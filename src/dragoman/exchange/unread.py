@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 from dragoman import metadata as names
 from dragoman.actions import Mutate
@@ -10,13 +12,14 @@ from dragoman.config.policy import Policy
 from dragoman.dialects import Call
 from dragoman.dialects.registry import SUCCESSORS
 from dragoman.errors import NotFound, PermissionDenied
-from dragoman.exchange.asked import Asker
+from dragoman.exchange.asked import CLIMB, Asker
 from dragoman.exchange.guard import RequestGuard
 from dragoman.exchange.redaction import RequestRedaction
 from dragoman.policies.route.residency import check_region, find_demands
 
 PROVIDER_HEADER = "dragoman-provider"
 """Names the provider of a request that names no model."""
+_SEPARATOR = re.compile(r"[/\\]")
 UNKNOWN_PATH = "pass_through"
 """The operation of a path that nobody here knows."""
 
@@ -41,7 +44,8 @@ class Unread:
         self._check_region(asker, wanted)
         self._redaction.check_unread(asker.caller, asker.head.method)
         self._guard.check_unread(asker.caller, asker.head.method)
-        query = asker.head.path.partition("?")[2]
+        asked, _, query = asker.head.path.partition("?")
+        _check_path(asked)
         path = providers[wanted].endpoints[dialect].request_path("", query, rest=call.rest)
         return _passed(asker, wanted, path, call.operation)
 
@@ -51,6 +55,7 @@ class Unread:
         for route in self._policy.pass_through:
             inside = path == route.prefix or path.startswith(route.prefix.rstrip("/") + "/")
             if inside and route.provider in asker.caller.providers:
+                _check_path(path)
                 self._check_region(asker, route.provider)
                 self._redaction.check_unread(asker.caller, "")
                 self._guard.check_unread(asker.caller, "")
@@ -61,6 +66,13 @@ class Unread:
     def _check_region(self, asker: Asker, provider: str) -> None:
         demands = find_demands(asker.caller, asker.head.headers)
         check_region(provider, self._policy.providers[provider].region, demands)
+
+
+def _check_path(path: str) -> None:
+    """Raises `NotFound` for a path that leads out of where it begins, for a server that unescapes
+    it before it resolves it: Envoy has resolved what was not escaped."""
+    if CLIMB in _SEPARATOR.split(unquote(path)):
+        raise NotFound(f"No such path here: {path}.")
 
 
 def _passed(asker: Asker, provider: str, path: str, operation: str) -> Mutate:

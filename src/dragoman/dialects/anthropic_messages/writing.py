@@ -258,7 +258,7 @@ def _conversation(request: Request, losses: Losses) -> tuple[str | list[Json] | 
             messages.append({"role": role, "content": content if text is None else text, **extra})
         answers_tools = message.role == "tool"
     if not messages and not is_own:
-        raise InvalidRequest("$.messages", "at least one message that is not the system's")
+        raise InvalidRequest("$.messages", "a message beside the system's that says something")
     if not system and not (is_own and any(message.at == "$.system" for message in turns)):
         return None, messages
     return string if string is not None else system, messages

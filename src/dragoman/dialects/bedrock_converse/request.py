@@ -299,7 +299,8 @@ def _conversation(request: Request, losses: Losses, body: Json) -> None:
             said = {} if has_form(message.residue, _NO_CONTENT) else {"content": blocks}
             messages.append({"role": role, **said, **extra})
     if not messages and not same:
-        raise InvalidRequest(request.path("messages"), "a message that is not the system's")
+        problem = "a message beside the system's that says something"
+        raise InvalidRequest(request.path("messages"), problem)
     if system or any(message.at == "$.system" for message in request.messages if same):
         body["system"] = system
     if messages or not has_form(request.residue, _NO_MESSAGES):

@@ -342,7 +342,8 @@ def encode_request(request: Request, losses: Losses, quirks: Quirks) -> Json:
     if not quirks.call_ids and not own:
         _drop_ids(contents)
     if not contents and not own:
-        raise InvalidRequest(request.path("messages"), "a message that is not the system's")
+        problem = "a message beside the system's that says something"
+        raise InvalidRequest(request.path("messages"), problem)
     if contents or (own and not has_form(request.residue, _NO_CONTENTS)):
         body["contents"] = contents[0] if has_form(request.residue, _ONE) else contents
     _tools_out(request, losses, body)
