@@ -114,6 +114,9 @@ def jwks_clusters(policy: Policy) -> list[Json]:
 
 
 def _jwt_filter(issuers: Iterable[Issuer]) -> Json:
+    """No `jwt_cache_config`: the filter looks there only where a requirement names one provider,
+    and with several the reason for a refusal is that of the last one asked; and a token that was
+    found there would outlive the key it was signed with."""
     all_pass: Json = {"match": {"prefix": "/"}, "requires": {"allow_missing_or_failed": {}}}
     return typed(
         JWT,
