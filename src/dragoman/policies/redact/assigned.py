@@ -18,7 +18,7 @@ _NO_SECRET = re.compile(
 )
 _REFERENCE = re.compile(
     rb"\$\{|\{\{|\$\(|^\$[A-Za-z_]|^%[A-Za-z_]|^<[^>]*>?$|[(\[]|^@|^#\{|^!|^&[a-z]"
-    rb"|^[A-Za-z_]+(?:\.[A-Za-z_]+)+$|\benv\b|^[*x.-]+$|^\.\.\.|^(?:[a-z]{2,6}:/)?/|^\.{1,2}/|^~/"
+    rb"|^[A-Za-z_]+(?:\.[A-Za-z_]+)+$|\benv\b|^[*x.-]+$|^\.\.\.|^[a-z]{2,6}://|^/[a-z0-9_.-]*(?:/|$)|^\.{1,2}/|^~/"
     rb"|^\{|\]$|^0x[0-9A-Fa-f]+$|^\*\w+\*$|\|$|^\$(?:2[aby]|argon2|[156y]|pbkdf2)"
 )
 """What stands for a secret or is made of one: a variable, a file, an address, a digest."""

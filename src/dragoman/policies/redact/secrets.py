@@ -63,7 +63,7 @@ _KEYS = (
          rf"|\bAGE-SECRET-KEY-1[0-9A-Z]{{58}}|\bops_eyJ[A-Za-z0-9+/=_-]{{100,}}"
          rf"|\bA3-[A-Z0-9]{{6}}-(?:[A-Z0-9]{{11}}|[A-Z0-9]{{6}}-[A-Z0-9]{{5}})(?:-[A-Z0-9]{{5}}){{3}}\b|\b(?:sc|ext|scauth|authress)_[a-z0-9]{{5,30}}\.[a-z0-9]{{4,6}}\.acc[_-][a-z0-9-]{{10,32}}\.[A-Za-z0-9+/_=-]{{30,}}"),
     _key("bot", rf"\b\d{{8,10}}:A{_URL}{{34}}|\b[MNO][A-Za-z0-9_-]{{23,25}}\.{_URL}{{6}}\.{_URL}{{27,38}}|\bEAA[A-Za-z0-9]{{80,}}"),
-    _key("bearer", r"(?i:\bBearer\s+|\bauthorization[\"']?\s{0,2}[:=]\s{0,2}[\"']?(?:token|api-?key|key|bot)\s+)([A-Za-z0-9._~+/-]{20,}={0,2})", check_token),
+    _key("bearer", r"(?i:\bBearer\s+|\bauthorization[\"']?\s{0,2}[:=]\s{0,2}[\"']?(?:token|api-?key|key|bot)\s+)([A-Za-z0-9._~+/-]{16,}={0,2})", check_token),
     _key("basic", r"(?i:\bBasic\s+)([A-Za-z0-9+/]{16,}={0,2})", check_token),
     Rule(
         name="aws_secret_key",
