@@ -51,6 +51,16 @@ def send(
         connection.close()
 
 
+def test_of_two_keys_none_is_taken(gateway: Gateway, simulator: Simulator) -> None:
+    keys = [("authorization", f"Bearer {key}") for key in (KEY, "wrong")]
+    for headers in (keys, keys[::-1]):
+        answer = httpx.post(
+            gateway.url + "/v1/chat/completions", json=body("o/echo"), headers=headers
+        )
+        assert answer.status_code == 401
+    assert not simulator.control.requests()
+
+
 def assert_shape(path: str, status: int, raw: bytes) -> dict[str, Any]:
     """The error in the dialect of the path."""
     found: dict[str, Any] = json.loads(raw)

@@ -19,10 +19,11 @@ HOLD = "dragoman.hold"
 REROUTE = "dragoman.reroute"
 HEAD = "dragoman.head"
 HEAD_ATTRIBUTE = f"filter_state['{names.HEAD}']"
-_WHOLE_HEADERS = ("authorization", "anthropic-beta", "dragoman-residency")
+_WHOLE_HEADERS = ("anthropic-beta", "dragoman-residency")
 """Client headers the decide stage reads, each an attribute of its own: where a client sends one
 twice, only so are all of its values there."""
 _HEAD_HEADERS = (
+    "authorization",
     "x-api-key",
     "api-key",
     "x-goog-api-key",
@@ -34,7 +35,7 @@ _HEAD_HEADERS = (
     "user-agent",
     "dragoman-provider",
 )
-"""Those of which it reads the first value."""
+"""Those of which it reads the first value. `authorization` sent twice is one to Envoy, "a,b"."""
 _FILTER_CONFIG = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 _EXT_PROC = "extensions.filters.http.ext_proc.v3.ExternalProcessor"
 _PER_ROUTE = "extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
