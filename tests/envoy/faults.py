@@ -80,7 +80,7 @@ class Strategy(NamedTuple):
     learns: bool = False
     """Likewise, and no setting says which is the first: it is asked until it was."""
     by_provider: bool = False
-    """It learns of providers, not of models: they are others than those of other strategies."""
+    """It learns of providers, not of models: who fails is another one in each cell."""
     region: str = ""
     """Where the request has to stay. A target before these two is nowhere."""
 
@@ -306,6 +306,8 @@ class Expected(NamedTuple):
     asked: list[str]
     """The simulator's listeners that are to get it, in order."""
     attempts: int
+    broken: bool = False
+    """Whether the ledger says that the stream broke off: where a stage has read it."""
 
 
 class Cell(NamedTuple):
@@ -328,15 +330,17 @@ class Cell(NamedTuple):
     @property
     def targets(self) -> tuple[str, str]:
         """The providers, of which the first fails."""
-        fault, (_, first, second, *_) = self.fault, self.strategy
-        own = APART if self.strategy.by_provider else ""
-        at = fault.at or (self.name if self.pauses else own)
-        return at_provider(at, first), at_provider(fault.at if fault.everywhere else own, second)
+        first, second = self.reached
+        if not self.strategy.by_provider:
+            return first, second
+        own = self.name if self.fault.everywhere else APART
+        return at_provider(self.name, first), at_provider(own, second)
 
     @property
-    def pauses(self) -> bool:
-        """Whether a provider is left alone for a while: it is one of this cell's own."""
-        return self.strategy.by_provider and "retry_after" in self.then
+    def reached(self) -> tuple[str, str]:
+        """The same, as the providers that all cells have in common are called."""
+        fault, (_, first, second, *_) = self.fault, self.strategy
+        return at_provider(fault.at, first), at_provider(fault.at * fault.everywhere, second)
 
     @property
     def pattern(self) -> str:
@@ -359,12 +363,18 @@ class Cell(NamedTuple):
             asked = asked[::-1] if everywhere else [serves]
             return Expected(self._outcome if everywhere else NEXT, asked, 1 + everywhere)
         goes_on = self._outcome == NEXT or self.fault.everywhere
-        return Expected(self._outcome, asked if goes_on else asked[:1], 1 + goes_on)
+        broken = self._outcome == EVENT and not self._is_own
+        return Expected(self._outcome, asked if goes_on else asked[:1], 1 + goes_on, broken)
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether the client speaks the first target's dialect."""
+        return self.client == KINDS[self.strategy.first]
 
     @property
     def _outcome(self) -> str:
-        is_own = self.client == KINDS[self.strategy.first]
-        way = ("watched_" if self.strategy.watches else "") + ("passed" if is_own else "translated")
+        way = "passed" if self._is_own else "translated"
+        way = f"watched_{way}" if self.strategy.watches else way
         outcomes: Outcomes = getattr(self.fault, way)
         return outcomes.stream if self.stream else outcomes.json
 

@@ -18,7 +18,6 @@ import httpx
 from dragoman.policies.route.decision import read_decision
 from dragoman.simulator import Simulator
 from tests.envoy.faults import (
-    APART,
     AS_IS,
     CUT,
     EMPTY,
@@ -70,13 +69,15 @@ class Seen(NamedTuple):
     asked: list[str]
     """The listeners that got it, in order."""
     attempts: int
+    broken: bool
+    """By the ledger."""
     foreign: list[str]
     """Those of `asked` that got it in another dialect than their own."""
     milliseconds: float
 
     @property
     def came(self) -> Expected:
-        return Expected(self.outcome, self.asked, self.attempts)
+        return Expected(self.outcome, self.asked, self.attempts, self.broken)
 
 
 class Told(NamedTuple):
@@ -124,9 +125,10 @@ def _providers(simulator: Simulator, folder: Path) -> dict[str, Any]:
         for at, url in urls.items():
             key = {"file": str(key_file(name, folder))}
             found[at_provider(at, name)] = {"kind": KINDS[name], "url": url, "key": key}
-        found[at_provider(APART, name)] = found[name]
-    paused = [cell for cell in all_cells() if cell.pauses]
-    return found | {cell.targets[0]: found[cell.strategy.first] for cell in paused}
+    for cell in all_cells():
+        for name, reached in zip(cell.targets, cell.reached, strict=True):
+            found.setdefault(name, found[reached])
+    return found
 
 
 @contextlib.contextmanager
@@ -187,11 +189,11 @@ def _try(gateway: Gateway, cells: list[Cell], ask: Try) -> list[Trial]:
     asked = [(request, request.body_text or "") for request in requests]
     ids = {each.request_id for tries in told for each in tries}
 
-    def attempts() -> dict[str, int] | None:
-        found = {e["dragoman.request_id"]: e["dragoman.attempts"] for e in gateway.ledger()}
+    def read_ledger() -> dict[str, dict[str, Any]] | None:
+        found = {entry["dragoman.request_id"]: entry for entry in gateway.ledger()}
         return found if ids <= set(found) else None
 
-    counted = wait_until(attempts, what="ledger") or {}
+    entries = wait_until(read_ledger, what="ledger") or {}
 
     def see(cell: Cell, each: Told) -> Seen:
         mine = [request for request, text in asked if cell.text(each.number) in text]
@@ -200,8 +202,10 @@ def _try(gateway: Gateway, cells: list[Cell], ask: Try) -> list[Trial]:
         outcome = each.outcome
         if outcome == NEXT and listeners[-1:] != [cell.strategy.second]:
             outcome = FIRST
-        attempts = counted[each.request_id]
-        return Seen(each.first, outcome, listeners, attempts, foreign, each.milliseconds)
+        entry = entries[each.request_id]
+        attempts, broken = entry["dragoman.attempts"], "dragoman.broken" in entry
+        told = (each.first, outcome, listeners, attempts, broken)
+        return Seen(*told, foreign, each.milliseconds)
 
     return [
         (cell, [see(cell, each) for each in tries]) for cell, tries in zip(cells, told, strict=True)
@@ -233,7 +237,7 @@ def _ask(client: httpx.Client, cell: Cell, number: int) -> Told:
         try:
             for piece in answer.iter_text():
                 text += piece
-        except httpx.RemoteProtocolError:
+        except (httpx.RemoteProtocolError, httpx.ReadError):  # closed, or reset as it was above
             is_cut = True
     outcome = CUT if is_cut else _name(cell, number, answer.status_code, text)
     decision = read_decision(answer.headers["x-dragoman-decision"])

@@ -257,8 +257,9 @@ def _assert_ended(chunks: list[Chunk], *, at_trailers: bool) -> None:
         not at_trailers
     ]
     assert not any(chunk.metadata for chunk in chunks[:-1])
-    usage = chunks[-1].metadata.get("dragoman.usage")
-    assert usage is None or usage["exact"] == "0"
+    usage = chunks[-1].metadata["dragoman.usage"]
+    assert usage.get("exact", "0") == "0"
+    assert usage["broken"] in {"upstream_error", "upstream_protocol_error"}
 
 
 @pytest.mark.parametrize(("client", "framing", "provider"), PAIRS)

@@ -84,6 +84,13 @@ def test_all_that_an_entry_has_is_read_back() -> None:
     assert log_fields(made).keys() <= fields
 
 
+def test_a_stream_that_broke_off_is_told() -> None:
+    lines = told(entry(spaces={"dragoman.usage": USAGE | {"broken": "upstream_error"}}))
+    words = "the stream had begun, and ended in the provider's error"
+    assert f"broken: upstream_error ({words})" in lines
+    assert not any(line.startswith("broken") for line in told(entry()))
+
+
 @pytest.mark.parametrize("reason", [*get_args(FallbackReason), "shorter_than"])
 def test_why_an_answer_was_not_used_is_told_in_words(reason: str) -> None:
     lines = told(entry(spaces={"dragoman.fallback": {"o/m": reason}}))

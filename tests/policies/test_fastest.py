@@ -276,6 +276,16 @@ def test_a_target_that_fails_at_once_does_not_look_fast() -> None:
     assert Counter(first(gateway.ask()) for _ in range(400))["b"] > 380
 
 
+def test_a_stream_that_ends_in_an_error_is_no_quick_answer() -> None:
+    gateway = Gateway()
+    while first(facts := gateway.ask(stream=True)) != "a":
+        pass
+    usage = {"output_tokens": 3, "exact": "0", "broken": "upstream_error"}
+    gateway.end(facts, 5, metadata={"dragoman": facts, "dragoman.usage": usage})
+    gateway.now += 1
+    assert decision(gateway.ask(stream=True))["expected_ms"] == "a/m(failing),b/m(unknown)"
+
+
 def test_an_attempt_that_was_left_for_another_target_counts_against_it_alone() -> None:
     gateway = Gateway()
     while first(facts := gateway.ask()) != "a":

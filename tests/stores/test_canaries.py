@@ -25,6 +25,7 @@ class Answered(NamedTuple):
     provider: str | None = "p"
     duration_ms: float | None = 100.0
     cost_nanodollars: int | None = 1_000_000
+    broken: str | None = None
 
 
 def canary(**changes: Any) -> Canary:
@@ -86,6 +87,7 @@ def test_it_grows_step_by_step_to_all(store: Store) -> None:
     [
         (Answered(status=500), RollbackEntry(), "errors 30 of 30 against 0 of 100"),
         (Answered(attempts=2), RollbackEntry(), "errors 30 of 30 against 0 of 100"),
+        (Answered(broken="x"), RollbackEntry(), "errors 30 of 30 against 0 of 100"),
         (Answered(duration_ms=250.0), RollbackEntry(), "ms 250 against 100"),
         (Answered(cost_nanodollars=4_000_000), RollbackEntry(cost=3), "usd 0.004 against 0.001"),
     ],

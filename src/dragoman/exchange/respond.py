@@ -26,7 +26,7 @@ from dragoman.errors import (
 from dragoman.exchange.answers import refuse, tell_denied
 from dragoman.exchange.heads import Asking, Steps, client_of, stream_options
 from dragoman.exchange.translate import DROPPED_HEADER
-from dragoman.exchange.usage import usage_metadata
+from dragoman.exchange.usage import tell_broken, usage_metadata
 from dragoman.ir import Response, Usage
 from dragoman.ir.events import Event, UsageUpdate
 from dragoman.wire.content_encoding import ContentDecoder, content_decoder
@@ -96,6 +96,7 @@ class RespondStage:
         self._frames = SseDecoder(self._max_bytes)
         self._body = bytearray()
         self._usage: Usage | None = None
+        self._broken: Metadata = {}
         self._response: object = None
         """The answer in one piece, where it is one."""
         self._is_whole = False
@@ -309,8 +310,9 @@ class RespondStage:
         is_read = True
         try:
             read(events)
-        except DragomanError:
+        except DragomanError as error:
             is_read = False
+            self._broken = tell_broken(error)
         if self._ending is not None:
             self._ending.arrive(events)
         for event in events:
@@ -412,6 +414,7 @@ class RespondStage:
         usage: Metadata = {}
         if self._counts:
             usage = usage_metadata(self._usage, exact=self._is_whole)
+        usage = amend(usage, self._broken)
         if self._editor is not None and (paths := self._dropped_paths()):
             usage = amend(usage, {names.USAGE_NAMESPACE: {"withheld": ", ".join(paths)}})
         return {**usage, **(self._treatment.tell() if self._treatment is not None else {})}

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from dragoman import metadata as names
-from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond, Shared
+from dragoman.actions import Action, Chunk, Metadata, Mutate, Respond, Shared, amend
 from dragoman.config.policy import Endpoint, Policy, Provider
 from dragoman.dialects import (
     CHAT,
@@ -40,7 +40,7 @@ from dragoman.exchange.asked import changes, own_edits
 from dragoman.exchange.bodies import edit_body, read_body
 from dragoman.exchange.fitting import AnswerReader, Fitting, FittingEditor, fitting_for
 from dragoman.exchange.heads import AttemptHead, ResponseEditor, Steps, client_of, stream_options
-from dragoman.exchange.usage import usage_metadata, usage_of_headers
+from dragoman.exchange.usage import tell_broken, usage_metadata, usage_of_headers
 from dragoman.exchange.watch import Watch, WatchEditor, tell_kept, watch_for
 from dragoman.ir import Json, Request, Usage
 from dragoman.ir.embeddings import EmbeddingRequest
@@ -453,7 +453,8 @@ class _StreamEditor:
         usage = self._metadata(exact=False)
         if self._released:
             told = out + self._translator.fail(error)
-            return [Chunk(body=told, end_of_stream=ends_stream, metadata=usage)]
+            metadata = amend(usage, tell_broken(error))
+            return [Chunk(body=told, end_of_stream=ends_stream, metadata=metadata)]
         answer = refuse(error, self._client)
         return [
             Mutate(set_headers=_answer_headers(answer), remove_headers=("content-encoding",)),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dragoman import metadata as names
 from dragoman.actions import Metadata
 from dragoman.catalog.counts import HEADERS
+from dragoman.errors import DragomanError, UpstreamError, UpstreamProtocolError
 from dragoman.ir import Usage
 
 
@@ -26,6 +27,13 @@ def usage_metadata(usage: Usage | None, *, exact: bool, dropped: Sequence[str] =
         "exact": "1" if exact else "0",
     }
     return {names.USAGE_NAMESPACE: counts}
+
+
+def tell_broken(error: DragomanError) -> Metadata:
+    """What the ledger is told of a stream that ends in `error`, if it is the provider's."""
+    if not isinstance(error, UpstreamError | UpstreamProtocolError):
+        return {}
+    return {names.USAGE_NAMESPACE: {names.BROKEN: error.code}}
 
 
 def usage_of_headers(headers: Mapping[str, str]) -> Usage | None:

@@ -50,6 +50,7 @@ _NOTES = {
     "expected_reward": "the reward from 0 to 1 that was expected of each",
     "in_flight": "the requests in flight that Envoy counted last, of a limit where there is one",
     "rate_limit_left": "the share of its own rate limits that each said is left",
+    "failed": "attempts that failed lately, fewer the longer ago, which count as in flight",
     "full": "no more was to be asked of these, and so they came last",
     "explore": "drawn by weight, so that all targets are looked at again: {name} came first",
     "propensity": "how likely {name} was to come first",
@@ -63,6 +64,7 @@ _NOTES = {
     "output_tokens": "its answer was limited to {name} tokens",
 }
 _UNSTICKY = "sticky=none"
+_BROKEN = "the stream had begun, and ended in the provider's error"
 _METERING: dict[Metering, str] = {
     "exact": "the provider's own count",
     "estimated": "the provider's count is missing or stops short: the rest is an estimate by size",
@@ -174,6 +176,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: Mapping[str, str]
     kept: Told | None
     """Why the answer would not have been used, but for a limit."""
+    broken: Told | None
+    """How the answer broke off."""
     attempts: int
     each: list[Attempt]
     """Of several attempts each, in order; of one this account says it all."""
@@ -221,6 +225,7 @@ def give_account(entry: Recorded, feedback: Iterable[Recorded] = ()) -> Account:
         decision=_take_apart(decision, entry) if decision else None,
         fallbacks=entry.fallbacks,
         kept=_kept(entry.kept),
+        broken=Told(entry.broken, _BROKEN) if entry.broken else None,
         attempts=entry.attempts,
         each=_attempts(entry) if entry.attempts > 1 else [],
         provider=entry.provider or None,

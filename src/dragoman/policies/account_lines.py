@@ -78,6 +78,8 @@ def _answer_lines(account: Account) -> Iterator[str]:
             yield f"not used: the answer of {target}: {_say(tell_reason(reason))}"
     if account.kept:
         yield f"kept: {_say(account.kept)}"
+    if account.broken:
+        yield f"broken: {_say(account.broken)}"
     yield f"status: {_status(account.status)}; {_say(account.details)}"
     yield from (f"flag: {_say(flag)}" for flag in account.flags)
 

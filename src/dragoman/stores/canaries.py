@@ -31,6 +31,8 @@ class Answered(Protocol):
     def duration_ms(self) -> float | None: ...
     @property
     def cost_nanodollars(self) -> int | None: ...
+    @property
+    def broken(self) -> str | None: ...
 
 
 class Sums:
@@ -41,13 +43,14 @@ class Sums:
         self.ms = self.ms2 = self.usd = self.usd2 = 0.0
 
     def add(self, answered: Answered) -> None:
-        """Take in an answer. One that took a second attempt counts as an error; what the client did
-        wrong or left does not count."""
+        """Take in an answer. One that took a second attempt or broke off counts as an error; what
+        the client did wrong or left does not count."""
         status = answered.status
         if status == 0 or (status in _NO_ANSWER and status != _LIMITED):
             return
         self.answers += 1
-        self.errors += status >= _FAILED or status == _LIMITED or answered.attempts > 1
+        failed = status >= _FAILED or status == _LIMITED or answered.broken is not None
+        self.errors += failed or answered.attempts > 1
         ms, usd = answered.duration_ms or 0.0, (answered.cost_nanodollars or 0) / NANODOLLARS
         self.ms += ms
         self.ms2 += ms * ms

@@ -169,6 +169,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Why answers were not used, by `PROVIDER/MODEL`."""
     kept: str | None = None
     """Why the answer would not have been used but for a limit, such as `refusal(time)`."""
+    broken: str | None = None
+    """The code of the provider's error in which a stream ended that had begun."""
     denied: str | None = None
     """Why the policy did not let it through; None: it did."""
     denied_answer: str | None = None
@@ -218,10 +220,9 @@ def make_entry(
 ) -> Entry:
     """The entry for `record`."""
     facts = record.metadata.get(keys.NAMESPACE, {})
-    provider = record.cluster if record.upstream_reached else None
+    provider, asked = _find_asked(record)
     tokens, metering = measure(record)
     client = _text(facts, keys.CLIENT_DIALECT)
-    asked = _text(record.metadata.get(keys.MODELS_NAMESPACE, {}), provider or "")
     caller = _text(facts, keys.CALLER)
     dialect = upstream_dialect(provider, client, asked or "") if provider and client else None
     cost = find_cost(tokens, metering, prices(provider, asked)) if provider and asked else None
@@ -250,6 +251,7 @@ def make_entry(
         decision=_text(facts, keys.DECISION),
         fallbacks=_fallbacks(record) or None,
         kept=_text(record.metadata.get(keys.FALLBACK_NAMESPACE, {}), keys.KEPT),
+        broken=_text(record.metadata.get(keys.USAGE_NAMESPACE, {}), keys.BROKEN),
         denied=_text(facts, keys.DENIED),
         denied_answer=_text(facts, keys.DENIED_ANSWER),
         redacted=_counts(record, keys.REDACTION_NAMESPACE),
@@ -263,6 +265,12 @@ def make_entry(
         answer=_answer(record),
         belongs={**belongs(caller), **_texts(record, keys.SUBJECT_NAMESPACE)} if caller else {},
     )
+
+
+def _find_asked(record: AccessRecord) -> tuple[str | None, str | None]:
+    """The provider, and its model, that was asked last."""
+    provider = record.cluster if record.upstream_reached else None
+    return provider, _text(record.metadata.get(keys.MODELS_NAMESPACE, {}), provider or "")
 
 
 def _dropped(record: AccessRecord) -> tuple[str | None, ...]:
@@ -397,6 +405,7 @@ def log_fields(entry: Entry) -> dict[str, object]:
         names.DECISION: entry.decision,
         names.FALLBACKS: entry.fallbacks,
         names.KEPT: entry.kept,
+        names.BROKEN: entry.broken,
         names.DENIED: entry.denied,
         names.DENIED_ANSWER: entry.denied_answer,
         names.REDACTED: entry.redacted,

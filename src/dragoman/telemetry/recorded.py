@@ -56,6 +56,7 @@ class Recorded(
         "decision": names.DECISION,
         "fallbacks": names.FALLBACKS,
         "kept": names.KEPT,
+        "broken": names.BROKEN,
         "denied": names.DENIED,
         "denied_answer": names.DENIED_ANSWER,
         "redacted": names.REDACTED,
@@ -112,6 +113,7 @@ class Recorded(
     decision: str = ""
     fallbacks: Mapping[str, str] = {}
     kept: str = ""
+    broken: str = ""
     denied: str = ""
     denied_answer: str = ""
     redacted: Mapping[str, int] = {}

@@ -65,7 +65,7 @@ def see_targets(record: AccessRecord, entry: Entry, see: Callable[[str, str], Se
     flags = frozenset(record.flags)
     if ended[0] != record.cluster or flags & _LEFT:
         return
-    failed = _has_failed(record.status, flags)
+    failed = _has_failed(record.status, flags) or entry.broken is not None
     if failed or record.status < _ERROR_STATUS:
         see(*ended).attempt(failed=failed)
         if not failed and entry.metering != "none":
@@ -102,7 +102,7 @@ def _observe_last(
         known = latencies.find(key)
         if known.answers and times.whole < known.ms / known.answers:
             return False  # the client did not wait as long as answers take: nobody was slow
-    elif _has_failed(record.status, flags):
+    elif _has_failed(record.status, flags) or entry.broken is not None:
         latencies.observe(key, Sums(failures=1.0, failed_ms=times.whole))
         return False
     elif record.status >= _ERROR_STATUS:
