@@ -51,7 +51,7 @@ from dragoman.telemetry.ledger import (
     find_request_id,
     make_entry,
 )
-from dragoman.wire.protobuf import read_json, read_scalars
+from dragoman.wire.protobuf import read_values
 
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 DROPPED_HEADER = "x-dragoman-dropped"
@@ -214,7 +214,7 @@ class LedgerStream:
     def _renew(self, common: AccessLogCommon) -> None:
         spaces, keeper = common.metadata.filter_metadata, self._in_force.beside.keeper
         if keeper is not None and NAMESPACE in spaces:
-            held = read_scalars(spaces[NAMESPACE]).get(QUOTA)
+            held = read_values(spaces[NAMESPACE]).get(QUOTA)
             keeper.renew(decode_holds(held) if isinstance(held, str) else ())
 
     def _belongs(self, caller: str) -> Mapping[str, str]:
@@ -238,12 +238,7 @@ def read_record(logged: HTTPAccessLogEntry, *, timed: bool = False) -> AccessRec
     """One access log entry as plain values; `timed`: with what upstreams took in any case."""
     common, response = logged.common_properties, logged.response
     spaces = common.metadata.filter_metadata
-    metadata: dict[str, Mapping[str, object]] = {
-        name: read_scalars(spaces[name]) for name in _READ if name in spaces
-    }
-    if USAGE_NAMESPACE in metadata:  # an object may be there
-        usage = spaces[USAGE_NAMESPACE]
-        metadata[USAGE_NAMESPACE] = read_json(usage, 0, len(usage))
+    metadata = {name: read_values(spaces[name]) for name in _READ if name in spaces}
     retried = common.upstream_request_attempt_count > 1
     learns = timed or retried or LATENCY_KEY in metadata.get(NAMESPACE, {})
     return AccessRecord(

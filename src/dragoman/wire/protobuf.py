@@ -174,12 +174,26 @@ def _read_text(entry: bytes) -> tuple[str, str] | None:
     return name, said if isinstance(said, str) else f"{said:.0f}"
 
 
-_SCALARS, _TEXTS = Entries(_read_scalar), Entries(_read_text)
+def _read_flat(entry: bytes) -> tuple[str, str | float | dict[str, str | float]] | None:
+    """An entry of a struct, if it is a text, a number, or an object of such."""
+    scalar = _read_scalar(entry)
+    if scalar is not None:
+        return scalar
+    fields = {number: (first, last) for number, first, last in read_fields(entry, 0, len(entry))}
+    for number, first, last in read_fields(entry, *fields.get(2, (0, 0))):
+        if number == _OBJECT:
+            found = dict(_SCALARS.read(entry[first:last]))
+            return entry[slice(*fields.get(1, (0, 0)))].decode(), found
+    return None
 
 
-def read_scalars(raw: bytes) -> dict[str, str | float]:
-    """The texts and numbers of a `google.protobuf.Struct`."""
-    return dict(_SCALARS.read(raw))
+_SCALARS, _TEXTS, _VALUES = Entries(_read_scalar), Entries(_read_text), Entries(_read_flat)
+
+
+def read_values(raw: bytes) -> Mapping[str, str | float | dict[str, str | float]]:
+    """The texts and numbers of a `google.protobuf.Struct`, and those of objects in it. Never
+    changed: parts of it are remembered."""
+    return dict(_VALUES.read(raw))
 
 
 def read_struct(raw: bytes | bytearray, at: int, end: int) -> dict[str, str]:
