@@ -122,6 +122,10 @@ def _strings_in_json(text: str) -> Iterator[str]:
         return
 
 
+_USUAL = str.maketrans("-_", "+/")
+"""From base64's alphabet for URLs, in which Google's clients may write, to the one others know."""
+
+
 def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
     """Paths of strings of `body` that are neither in `output` nor reported.
 
@@ -141,7 +145,7 @@ def unaccounted(body: Json, output: Json, reported: list[str]) -> list[str]:
         and _DEFAULTS.get(_camel(path(keys)), _DEFAULTS.get(path(keys))) != leaf
         and keys != ("model",)  # a dialect may name it in the path
         and keys[-1] != "anthropic_version"  # elsewhere it stands in a header
-        and not _is_said(leaf, text)
+        and not _is_said(leaf.translate(_USUAL) if keys[-1] == "data" else leaf, text)
         and not _is_translated(path(keys), output)
         and not _is_said_otherwise(keys, leaf, output)
         and not _is_said_of_schema(keys, leaf, output)
