@@ -174,6 +174,18 @@ def test_vectors_of_another_length_are_of_another_model() -> None:
     assert anew["input"] == ["between", "refund", "money back"]
 
 
+def test_examples_may_be_forgotten_while_a_request_waits() -> None:
+    stage = new()
+    answered(ask(stage))
+    waiting = [ask(stage, "between"), ask(stage, "between")]
+    other_model = json.dumps({"data": [{"index": 0, "embedding": [1.0, 0.0]}]}).encode()
+    for waits in waiting:
+        found = decision(answered(waits, other_model))
+        assert "similar=1(bad_answer)" in found
+        assert "rule=3(plain)" in found
+    assert "rule=1(billing)" in decision(answered(ask(stage)))
+
+
 def test_what_cannot_be_served_is_refused_behind_the_answer_too() -> None:
     action = answered(ask(new(), "other", n=2))
     assert isinstance(action, Respond)

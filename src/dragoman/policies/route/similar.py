@@ -88,14 +88,22 @@ class Similarity:
         scores: dict[SimilarTo, float] = {}
         notes: list[str] = []
         for number, similar in comparing.wanted.items():
-            vector = said.get(similar.by, "not_asked")
-            if isinstance(vector, str):
-                notes.append(f"similar={number}({vector})")
-                continue
-            known = (self._known[similar.by, example] for example in similar.examples)
-            scores[similar] = max(sum(map(mul, vector, other)) for other in known)
-            notes.append(f"similar={number}({scores[similar]:.2f})")
+            found = self._likeness(similar, said.get(similar.by, "not_asked"))
+            if isinstance(found, float):
+                scores[similar] = found
+            notes.append(f"similar={number}({found if isinstance(found, str) else f'{found:.2f}'})")
         return Found(scores, tuple(notes))
+
+    def _likeness(self, similar: SimilarTo, vector: Vector | str) -> float | str:
+        """To the nearest example. While this request waited, another's answer may have had the
+        examples forgotten."""
+        if isinstance(vector, str):
+            return vector
+        known = [self._known.get((similar.by, example)) for example in similar.examples]
+        others = [other for other in known if other is not None]
+        if len(others) < len(known):
+            return "bad_answer"
+        return max(float(sum(map(mul, vector, other))) for other in others)
 
     def _read(self, by: Embedder, more: Sequence[str], answer: bytes | Fault) -> Vector | str:
         """The text's vector; those of examples are kept."""
