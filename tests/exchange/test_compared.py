@@ -232,6 +232,24 @@ def test_trailers_bring_what_is_told_too() -> None:
         assert not any(action.end_of_stream for action in actions if isinstance(action, Chunk))
 
 
+def test_an_encoding_that_cannot_be_undone_is_the_clients_where_it_would_be_without() -> None:
+    head = {":status": "200", "content-type": "application/json", "content-encoding": "br"}
+    own = attempt("openai_chat", "openai_chat")
+    actions = own.on_headers(head, end_of_stream=False)
+    actions += own.on_body(b"\x8b\x00", end_of_stream=True)
+    assert actions == [Mutate(), Chunk(body=b"\x8b\x00", end_of_stream=True)]
+    for stream in (False, True):
+        kind = client_dialect("anthropic_messages").stream_type(StreamOptions())
+        told_so = head | ({"content-type": kind} if stream else {})
+        other = attempt("openai_chat", "anthropic_messages", nonce="", stream=stream)
+        assert other.on_headers(told_so, end_of_stream=False) == []
+        refused, body = other.on_body(b"\x8b\x00", end_of_stream=True)
+        assert isinstance(refused, Mutate)
+        assert refused.set_headers[":status"] == "502"
+        assert isinstance(body, Chunk)
+        assert b"content encoding" in body.body
+
+
 def test_a_sketch_is_its_pairs_alone() -> None:
     body = whole("openai_chat", Text(content=SAID))
     one, other = (

@@ -47,7 +47,7 @@ from dragoman.ir.embeddings import EmbeddingRequest
 from dragoman.ir.losses import Losses
 from dragoman.ir.rerank import RerankRequest
 from dragoman.policies.capabilities import fit
-from dragoman.wire.content_encoding import ContentDecoder, content_decoder
+from dragoman.wire.content_encoding import ContentDecoder, late_decoder
 
 if TYPE_CHECKING:
     from dragoman.exchange.compared import Compared
@@ -227,7 +227,7 @@ class Translate:
         return AnswerReader(
             self._client,
             self._head.metadata.get(names.FRAMING, ""),
-            content_decoder(encoding, limit),
+            late_decoder(encoding, limit),
             limit,
             streams=self._is_streamed(headers),
         )
@@ -240,10 +240,8 @@ class Translate:
 
     def _inner_editor(self, headers: Mapping[str, str]) -> ResponseEditor:
         provider = self._provider
-        decoder = content_decoder(
-            headers.get("content-encoding", ""), self._policy.limits.response_body_bytes
-        )
         limit = self._policy.limits.response_body_bytes
+        decoder = late_decoder(headers.get("content-encoding", ""), limit)
         streams = self._is_streamed(headers)
         if self._is_own:
             told = _dropped_header(self._dropped)

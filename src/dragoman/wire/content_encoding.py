@@ -53,6 +53,27 @@ def content_decoder(encoding: str, max_bytes: int) -> ContentDecoder:
             )
 
 
+def late_decoder(encoding: str, max_bytes: int) -> ContentDecoder:
+    """As `content_decoder`, but that an encoding cannot be undone is raised by `feed` and `close`,
+    where whatever else is wrong with an answer is."""
+    try:
+        return content_decoder(encoding, max_bytes)
+    except UpstreamProtocolError as error:
+        return _Unknown(error)
+
+
+class _Unknown:
+    def __init__(self, error: UpstreamProtocolError) -> None:
+        self._error = error
+
+    def feed(self, data: bytes) -> bytes:
+        del data
+        raise self._error
+
+    def close(self) -> bytes:
+        raise self._error
+
+
 class _Identity:
     def feed(self, data: bytes) -> bytes:
         return data
