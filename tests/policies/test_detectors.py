@@ -135,3 +135,10 @@ def test_overlaps_are_resolved_and_nothing_is_uncovered(drawn: list[tuple[int, i
 def test_a_pattern_that_is_none_is_named() -> None:
     with pytest.raises(ValueError, match="mine"):
         Scanner([Rule(name="mine", entity="email", pattern="(")])
+
+
+@pytest.mark.parametrize("pattern", [r"(?:foo)?\b", r"\b", r"x*\b"])
+def test_a_pattern_that_may_match_nothing_comes_to_an_end(pattern: str) -> None:
+    text = b"a foo, \xc3\xa9 foo"
+    found = Scanner([Rule(name="mine", entity="mine", pattern=pattern)]).scan(text)
+    assert [text[f.start : f.end] for f in found] == [b"foo"] * (2 * ("foo" in pattern))

@@ -128,6 +128,9 @@ class Scanner:
             begin, at = span = spans[0]
             if begin < 0:
                 return
+            if at == begin:  # an operator's pattern may match between two letters: it finds nothing
+                at += 1
+                continue
             if group and spans[1][0] >= 0:
                 span = spans[1]
             elif rule.begins is not None:
