@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dragoman.config.schema import Entity
+from dragoman.policies.redact import scanner
 from dragoman.policies.redact.gates import GATES
 from dragoman.policies.redact.rules import Rule
 from dragoman.policies.redact.scanner import RULES, Finding, Scanner, resolve
@@ -135,6 +136,13 @@ def test_overlaps_are_resolved_and_nothing_is_uncovered(drawn: list[tuple[int, i
 def test_a_pattern_that_is_none_is_named() -> None:
     with pytest.raises(ValueError, match="mine"):
         Scanner([Rule(name="mine", entity="email", pattern="(")])
+
+
+def test_rules_that_are_too_large_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what a worker takes for a policy that it cannot use: it goes on with the one before."""
+    monkeypatch.setattr(scanner, "_MAX_SET_BYTES", 2**12)
+    with pytest.raises(ValueError, match="too large"):
+        Scanner([Rule(name=f"r{i}", entity="e", pattern=f"[a-z]{{500}}x{i}") for i in range(8)])
 
 
 @pytest.mark.parametrize("pattern", [r"(?:foo)?\b", r"\b", r"x*\b"])

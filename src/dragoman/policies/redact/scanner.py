@@ -42,7 +42,7 @@ class Scanner:
     """The compiled rules; holds nothing of a text, so any number may share one."""
 
     def __init__(self, rules: Sequence[Rule] = RULES) -> None:
-        """Raises `ValueError` naming the rule whose pattern is none."""
+        """Raises `ValueError` naming the rule whose pattern is none, or where all are too large."""
         # the binding beneath the package: a search through its Python costs three times as much
         self._engine: Any = importlib.import_module("re2._re2")
         self._anywhere: Any = self._engine.RE2.Anchor.UNANCHORED
@@ -75,7 +75,7 @@ class Scanner:
         for pattern in patterns:
             made.Add(pattern.encode())
         if not made.Compile():
-            raise EngineFailure("the rules together are too large to be compiled")
+            raise ValueError("the rules together are too large to be compiled")
         return made.Match
 
     def _family(self, numbers: list[int]) -> tuple[list[int], Any]:
