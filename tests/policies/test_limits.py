@@ -132,6 +132,27 @@ def test_where_the_client_says_nothing_the_limit_is_written_and_named() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        (CHAT_PATH, chat("o", max_tokens=51, n=2), "$.max_tokens: 51 is above the 100 you may ask"),
+        (CHAT_PATH, chat("o", max_tokens=1, n=101), "$.n: 101 answers are above the 100 tokens"),
+        (
+            GEMINI.format("g"),
+            {"contents": TURNS, "generationConfig": {"maxOutputTokens": 51, "candidateCount": 2}},
+            "$.generationConfig.maxOutputTokens: 51 is above the 100 you may ask",
+        ),
+    ],
+)
+def test_several_answers_share_the_limit(path: str, body: dict[str, Any], said: str) -> None:
+    status, message = error(ask(path, body))
+    assert (status, message.startswith(said)) == (400, True), message
+
+
+def test_where_several_are_asked_for_each_gets_its_part() -> None:
+    assert sent(ask(CHAT_PATH, chat(n=3)))["max_completion_tokens"] == 33
+
+
 def test_what_the_client_says_within_the_limit_stays_as_it_is() -> None:
     found = ask(CHAT_PATH, chat("o", max_tokens=100))
     assert isinstance(found, Mutate)

@@ -2,20 +2,23 @@
 
 Input is an estimate (`policies.estimate`); output is what the client lets an answer have. Where it
 does not say, the limit is written into the request, and named; not in the two APIs that have a
-small limit of their own then (completions, TGI), whose clients have to say.
+small limit of their own then (completions, TGI), whose clients have to say. Several choices share
+the limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any, cast
 
 from dragoman.config.governance import RequestLimits
 from dragoman.config.policy import Caller
 from dragoman.errors import LimitExceeded, RequestTooLarge
 from dragoman.ir import Json
+from dragoman.wire.fields import as_list
 
-_OUTPUT: dict[str, tuple[tuple[str, ...], ...]] = {
+OUTPUT_PATHS: dict[str, tuple[tuple[str, ...], ...]] = {
     "openai_chat": (("max_completion_tokens",), ("max_tokens",)),
     "openai_completions": (("max_tokens",),),
     "openai_responses": (("max_output_tokens",),),
@@ -32,6 +35,16 @@ _OUTPUT: dict[str, tuple[tuple[str, ...], ...]] = {
     "tgi_generate": (("parameters", "max_new_tokens"),),
 }
 """Where clients of each chat dialect may say it, the usual place first."""
+_CHOICES: tuple[tuple[str, ...], ...] = (
+    ("n",),
+    ("best_of",),
+    ("generationConfig", "candidateCount"),
+    ("generation_config", "candidate_count"),
+    ("generationConfig", "candidate_count"),
+    ("generation_config", "candidateCount"),
+    ("parameters", "best_of"),
+)
+"""Where clients say how many answers are made of one request, all of which are charged."""
 _OWN_LIMIT = frozenset({"openai_completions", "tgi_generate"})
 
 
@@ -70,29 +83,60 @@ def check_input(tokens: int, limit: int | None) -> None:
         raise LimitExceeded("$", problem)
 
 
+def choice_count(body: Json) -> int:
+    """How many answers a request of any dialect has made; 1 where it does not say."""
+    return _choices(body)[0]
+
+
+def _choices(body: Json) -> tuple[int, str]:
+    """The same, and where it says so."""
+    most, where = 1, "$"
+    for path in _CHOICES:
+        if (given := _number_at(body, path)) is not None and most < given < inf:
+            most, where = int(given), _json_path(path)
+    prompts = _prompts(body.get("prompt"))
+    return most * prompts, "$.prompt" if prompts > most else where
+
+
+def _prompts(prompt: Any) -> int:
+    """How many a completion is asked of: a list of numbers is one, in tokens."""
+    given = as_list(prompt)
+    return len(given) if given and not isinstance(given[0], int) else 1
+
+
 def limit_output(dialect: str, body: Json, asked: int | None, limit: int) -> Json:
     """What to change at the top of `body`, so that it asks for no longer an answer than `limit`;
     nothing where it says so itself. `asked` is how it was read.
 
     Raises `LimitExceeded` where it asks for more, or its dialect leaves nothing unsaid.
     """
-    paths = _OUTPUT[dialect]
+    count, where = _choices(body)
+    each = limit // count
+    if not each:
+        raise LimitExceeded(where, f"{count} answers are above the {limit} tokens you may ask for")
+    paths = OUTPUT_PATHS[dialect]
     said = {path: value for path in paths if (value := _number_at(body, path)) is not None}
+    if asked is not None:
+        said[paths[0]] = max(asked, said.get(paths[0], asked))
     for path, value in said.items():
-        if value > limit:
-            raise LimitExceeded(_json_path(path), f"{value} is above the {limit} you may ask for")
-    if asked is not None and asked > limit:
-        raise LimitExceeded(_json_path(paths[0]), f"{asked} is above the {limit} you may ask for")
+        if value > each:
+            problem = f"{value} is above the {limit} you may ask for"
+            raise LimitExceeded(_json_path(path), problem + _shared(count))
     if asked is not None:
         return {}
     if dialect in _OWN_LIMIT:
-        raise LimitExceeded(_json_path(paths[0]), f"say how long an answer may be, up to {limit}")
+        problem = f"say how long an answer may be, up to {each}"
+        raise LimitExceeded(_json_path(paths[0]), problem)
     path = next((path for path in paths if path[1:] and path[0] in body), paths[0])
     if not path[1:]:
-        return {path[0]: limit}
+        return {path[0]: each}
     inner = body.get(path[0])
     given = cast("Json", inner) if isinstance(inner, dict) else {}
-    return {path[0]: {**given, path[1]: limit}}
+    return {path[0]: {**given, path[1]: each}}
+
+
+def _shared(count: int) -> str:
+    return f", for {count} answers together" if count > 1 else ""
 
 
 def _number_at(body: Json, path: tuple[str, ...]) -> float | None:

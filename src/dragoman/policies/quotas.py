@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from math import inf
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from dragoman.config.policy import Caller, Quota
 from dragoman.errors import PermissionDenied
 from dragoman.ir import Json
 from dragoman.policies.authorize import matches
+from dragoman.policies.limits import OUTPUT_PATHS, choice_count
 from dragoman.stores.keeper import Levels, Reached
 from dragoman.stores.leases import HOLD_SECONDS, Counter, Demand, Hold
 
@@ -27,16 +29,8 @@ _MOST_KNOWN = 4096
 """Kept at hand; callers that an identity provider names are without number."""
 UNSAID_OUTPUT_TOKENS = 1024
 """Reserved for an answer to which the client set no limit."""
-_OUTPUT_LIMITS: tuple[tuple[str, ...], ...] = (
-    ("max_tokens",),
-    ("max_completion_tokens",),
-    ("max_output_tokens",),
-    ("generationConfig", "maxOutputTokens"),
-    ("inferenceConfig", "maxTokens"),
-    ("options", "num_predict"),
-    ("parameters", "max_new_tokens"),
-)
-"""Where clients of each dialect say the most an answer may have."""
+_OUTPUT_LIMITS = tuple(dict.fromkeys(chain.from_iterable(OUTPUT_PATHS.values())))
+"""Where clients of any dialect say the most an answer may have."""
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
 
 
@@ -194,7 +188,7 @@ def amounts_of(
 
     `prices` are those of its targets, of which the dearest counts; None: nobody counts dollars.
     """
-    output = output_limit(body) or UNSAID_OUTPUT_TOKENS
+    output = (output_limit(body) or UNSAID_OUTPUT_TOKENS) * choice_count(body)
     amounts = {"requests": 1, "concurrency": 1, "tokens": input_tokens + output}
     costs = [_cost(price, input_tokens, output) for price in prices or ()]
     known = [cost for cost in costs if cost is not None]
@@ -204,7 +198,7 @@ def amounts_of(
 
 
 def output_limit(body: Json) -> int:
-    """The most tokens the client lets an answer have, in any dialect; 0 where it does not say."""
+    """The most tokens the client lets one answer have, in any dialect; 0 where it does not say."""
     return next((limit for path in _OUTPUT_LIMITS if (limit := _number_at(body, path))), 0)
 
 
