@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import string
@@ -183,6 +184,75 @@ def test_identifiers_and_files_are_left_alone() -> None:
     out = json.loads(ask({"model": "m", "messages": [turn]}).body)["messages"][0]
     assert out["tool_call_id"] == "call_4111111111111111"
     assert out["content"][0] == content[0]
+
+
+def _file_of(kind: str, coded: str) -> tuple[str, Any]:
+    """A path, and a body with a file, as a client of each dialect sends one."""
+    url = f"data:text/csv;base64,{coded}"
+    match kind:
+        case "chat":
+            part: Any = {"type": "file", "file": {"filename": "a.csv", "file_data": url}}
+        case "responses":
+            part = {"type": "input_file", "filename": "a.csv", "file_data": url}
+            body = {"model": "m", "input": [{"role": "user", "content": [part]}]}
+            return "/v1/responses", body
+        case "gemini":
+            part = {"inlineData": {"mimeType": "text/csv", "data": coded}}
+            body = {"contents": [{"role": "user", "parts": [part]}]}
+            return "/v1beta/models/m:generateContent", body
+        case "bedrock":
+            part = {"document": {"format": "csv", "name": "a", "source": {"bytes": coded}}}
+            body = {"messages": [{"role": "user", "content": [part]}]}
+            return "/model/m/converse", body
+        case _:
+            source = {"type": "base64", "media_type": "text/plain", "data": coded}
+            body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": []}]}
+            body["messages"] = [
+                {"role": "user", "content": [{"type": "document", "source": source}]}
+            ]
+            return "/v1/messages", body
+    return "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": [part]}]}
+
+
+@pytest.mark.parametrize("kind", ["chat", "responses", "gemini", "bedrock", "messages"])
+@pytest.mark.parametrize("beside", ["", "näme;Straße\r\n", "x" * 20_000, "\ufeff"])
+@pytest.mark.parametrize("alphabet", ["standard", "url", "lines"])
+def test_a_file_that_is_text_is_searched(kind: str, beside: str, alphabet: str) -> None:
+    text = f"{beside}mail;a\n{MAIL};???>>>\n"
+    coded = base64.b64encode(text.encode()).decode()
+    if alphabet == "url":
+        coded = coded.translate(str.maketrans("+/", "-_")).rstrip("=")
+    if alphabet == "lines":
+        coded = "\r\n".join(coded[i : i + 76] for i in range(0, len(coded), 76))
+    path, body = _file_of(kind, coded)
+    out = ask(body, path=path).body
+    assert coded.encode() not in out
+    found = [slot for slot in text_slots(out) if "mail;a" in slot.text]
+    assert len(found) == 1
+    said = PLACEHOLDER.sub(MAIL, found[0].text)
+    assert (said, MAIL in found[0].text) == (text, False)
+
+
+@pytest.mark.parametrize("kind", ["chat", "gemini"])
+@pytest.mark.parametrize("name", ["pdf", "zip", "utf16", "latin1", "cut"])
+def test_a_file_that_is_none_is_left_alone(kind: str, name: str) -> None:
+    held = {
+        "pdf": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + MAIL.encode() * 9,
+        "zip": b"PK\x03\x04" + MAIL.encode() * 9,
+        "utf16": (MAIL * 9).encode("utf-16-le"),
+        "latin1": f"Stra\xdfe {MAIL}".encode("latin-1") * 9,
+        "cut": MAIL.encode() * 200 + b"\xe2\x82",
+    }
+    path, body = _file_of(kind, base64.b64encode(held[name]).decode())
+    assert ask(body, path=path).body is None
+
+
+def test_blocked_in_a_file_by_the_path_of_the_file() -> None:
+    path, body = _file_of("chat", base64.b64encode(f"key,{TOKEN}\n".encode()).decode())
+    refused = ask(body, decider(policy({"entities": {"secret": "block"}})), path)
+    assert isinstance(refused, Respond)
+    said = json.loads(refused.body)["error"]["message"]
+    assert said.startswith("$.messages[0].content[0].file.file_data")
 
 
 def test_blocked_in_the_clients_dialect_and_never_quoted() -> None:

@@ -4,7 +4,7 @@ One rule for every dialect, and for those to come: what a table does not name is
 field or a new dialect is never a hole. A name counts as an identifier only where the dialect, not
 the client, chose the names: below a tool's arguments, its result or a schema everything is text,
 names and long numbers too. A string that is JSON itself (the arguments of OpenAI's tool calls, many
-tool results) is read as such, with its own escapes.
+tool results) is read as such, with its own escapes; so is a file in base64 that is text.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 
 from dragoman.errors import InvalidRequest
 from dragoman.wire.json_texts import Place, rewrite
+from dragoman.wire.text_files import TextFile, read_text_file
 
 IDENTIFIERS = frozenset(
     [
@@ -72,6 +73,8 @@ BLOBS = frozenset({
     "thoughtSignature", "encrypted_content", "redactedContent", "image", "audio",
 })  # fmt: skip
 """Fields that may hold a file or a sealed state: not text where they look like base64."""
+FILES = ("data", "bytes", "file_data", "fileData")
+"""Those that may hold a file which is text."""
 FREE = frozenset({
     "arguments", "args", "input", "response", "json", "parameters", "parametersJsonSchema",
     "responseJsonSchema", "responseSchema", "input_schema", "inputSchema", "schema", "data",
@@ -147,11 +150,20 @@ class _Texts:
         free = bool(place.free) and place.free[-1]
         if not text or (not free and is_identifier(place.name, text)):
             return None
-        if len(text) >= _MIN_BLOB and _is_blob(text, place):
-            return None
+        is_long, file = len(text) >= _MIN_BLOB, _file(text, place)
+        said = None if file is None else self._text(file.text, place, "")
+        if is_long and (file is not None or _is_blob(text, place)):
+            changed = None
+        else:  # what is short may be no file, though it can be read as one
+            changed = self._text(text, place, place.name if free else "")
+        if changed is None and file is not None and said is not None:
+            return file.write(said)
+        return changed
+
+    def _text(self, text: str, place: Place, hint: str) -> str | None:
         if text.lstrip()[:1] in _JSON_STARTS and _is_json(text):
             return self._nested(text, place)
-        return self._change(text, place.name if free else "", self._path or place.path)
+        return self._change(text, hint, self._path or place.path)
 
     def _nested(self, text: str, place: Place) -> str | None:
         where = self._path or place.path
@@ -171,6 +183,11 @@ def is_echo(path: Callable[[], str]) -> bool:
 def is_identifier(name: str, text: str) -> bool:
     """Whether a field of the dialect's own that is called `name` holds no text."""
     return name in IDENTIFIERS and _IDENTIFIER.fullmatch(text) is not None
+
+
+def _file(text: str, place: Place) -> TextFile | None:
+    is_named = place.name in FILES or text.startswith("data:")
+    return read_text_file(text) if is_named else None
 
 
 def _is_blob(text: str, place: Place) -> bool:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from dragoman.config.policy import RedactionProfile
-from dragoman.dialects.texts import Change, edit_texts
+from dragoman.dialects.texts import FILES, Change, edit_texts
 from dragoman.errors import ContentBlocked, ContentTooSensitive
 from dragoman.policies.capabilities import find_media
 from dragoman.policies.redact.keys import Keys
@@ -41,6 +41,8 @@ _GROUPS: tuple[Group, ...] = (("block",), ("report",), ("mask", "replace", "hash
 """Actions whose findings are told apart by themselves, so that what is only counted never hides
 what must not pass."""
 _NOTHING: list[list[Finding]] = [[] for _ in _GROUPS]
+_FILE = Rule(name="file", entity="file", pattern=f'"(?:{"|".join(FILES)})"|;base64,')
+"""Of no action: stands in a body that may hold a text as a file, which a look does not read."""
 _ESCAPES = ((b"\\n", b"\n"), (b"\\r", b"\r"), (b"\\t", b"\t"), (b'\\"', b'"'), (b"\\/", b"/"))
 
 Edit = Callable[[bytes, Change], bytes | None]
@@ -81,7 +83,7 @@ class Redactor:
         self.profile = profile
         self.keys = keys
         self.max_map_bytes = max_map_bytes
-        self._scanner = Scanner(wanted)
+        self._scanner = Scanner([*wanted, _FILE])
         self._groups = [_numbers(wanted, profile, actions) for actions in _GROUPS]
         self._has_gate = not own
 
