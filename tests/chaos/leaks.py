@@ -60,12 +60,15 @@ def look(gateway: Gateway) -> State:
 
 
 def _files(folder: Path) -> set[str]:
-    """All but the keys of providers that are gone, whose clusters stay until the next change."""
+    """All but the keys of providers that are gone, whose clusters stay until the next change, and
+    what the store writes now: it begins another file once one is long."""
     clusters = (folder / "run" / "clusters.json").read_text()
+    written = " ".join(path.read_text() for path in folder.rglob("*.aof.manifest"))
     return {
         str(path.relative_to(folder))
         for path in folder.rglob("*")
         if not (path.name.startswith("key-") and f'/{path.name}"' in clusters)
+        and f"file {path.name} " not in written
     }
 
 
