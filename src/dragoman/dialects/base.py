@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -104,7 +105,7 @@ class Base:
         return False
 
 
-class Chat(Base):
+class Chat(Base, ABC):
     """A dialect of chat, put together from its modules; messages and `stream` as most have them."""
 
     operation = CHAT
@@ -127,8 +128,9 @@ class Chat(Base):
     def decode_request(self, body: Json) -> Request:
         return self._requests.decode_request(body)
 
+    @abstractmethod
     def encode_request(self, request: Request, losses: Losses) -> Json:
-        raise NotImplementedError
+        """See `Dialect.encode_request`."""
 
     def borrows(self, body: Json) -> bool:
         turns, blocks = self._turns

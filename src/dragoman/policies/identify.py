@@ -57,8 +57,9 @@ def identify(head: Head, callers: Callers, issued: Issued | None) -> Caller:
     there, in another dialect's header for it (`x-api-key`, `api-key`, `x-goog-api-key`) or in the
     query's `key`; without a key, whose certificate the client showed.
 
-    Keys are known by their SHA-256 digests, so that neither policy nor store nor the memory of a
-    worker holds one. Raises `Unauthenticated`, whose words never repeat what was sent, and
+    Keys are known by their SHA-256 digests, so that neither policy nor store holds one; a worker's
+    memory does, among the heads of requests that it read last. Raises `Unauthenticated`, whose
+    words never repeat what was sent, and
     `PermissionDenied` where the caller may not come from where it comes from, or the policy has no
     place for its token.
     """
